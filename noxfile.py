@@ -1,0 +1,60 @@
+"""Sessions: `nox -s demo`, `nox -s tests`, `nox -s lint`, `nox -s typing`."""
+
+import os
+
+import nox
+
+nox.options.sessions = ["lint", "typing", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+TESTS = [
+    "blockbuster",
+    "coverage[toml]",
+    "hypothesis",
+    "mypy",
+    "pytest",
+    "pytest-asyncio",
+    "schemathesis",
+    "twilio",
+]
+SUPPORTED = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Show what the client does, against an emulator."""
+    session.install(".[cli,emulator]")
+    session.run("marketplace-async", "demo", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all tests, with coverage, in Python's development mode, warnings being errors."""
+    session.install("-e", ".[cli,emulator]", *TESTS)
+    environment = {"PYTHONDEVMODE": "1", "COVERAGE_PROCESS_START": os.path.abspath("pyproject.toml")}
+    session.run("coverage", "erase")
+    session.run(
+        *("python", "-W", "error", "-m", "coverage", "run", "-m", "pytest"),
+        *session.posargs,
+        env=environment,
+    )
+    session.run("coverage", "combine", silent=True, success_codes=[0, 1])
+    if not session.posargs:
+        session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and the direction of imports."""
+    session.install("ruff")
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types with mypy, for every Python that is supported, and with pyright."""
+    session.install("-e", ".[cli,emulator]", "mypy", "pyright", "nox", *TESTS)
+    for version in SUPPORTED:
+        session.run("mypy", "--python-version", version)
+    session.run("pyright", "--pythonpath", f"{session.virtualenv.location}/bin/python")
