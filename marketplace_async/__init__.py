@@ -1,0 +1,84 @@
+"""The asyncio-first Python SDK for Twilio's Marketplace v1 API.
+
+Start with `MarketplaceClient`; the errors are drawn as a tree in `marketplace_async.errors`.
+"""
+
+from ._paging import ListOptions, Page, Paginator
+from ._session import Timeout
+from ._stack import capture
+from ._version import __version__
+from ._wire import Exchange, Request, Response
+from .client import ClientOptions, MarketplaceClient
+from .credentials import AccountToken, ApiKey, Credentials, Environment, Secret
+from .errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ClientClosedError,
+    ConflictError,
+    CredentialsError,
+    MarketplaceError,
+    MissingExtraError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    RequestTimeoutError,
+    ResponseError,
+    ServerError,
+    TransportError,
+)
+from .resources.available_add_ons import AvailableAddOn, AvailableAddOnExtension
+from .resources.installed_add_ons import (
+    BillableItem,
+    InstalledAddOn,
+    InstalledAddOnExtension,
+    ReportedItem,
+    UsageReport,
+)
+from .resources.listings import Listing
+from .resources.referral_conversions import ReferralConversion
+from .retry import Retry
+
+__all__ = [
+    "APIError",
+    "AccountToken",
+    "ApiKey",
+    "AuthenticationError",
+    "AvailableAddOn",
+    "AvailableAddOnExtension",
+    "BadRequestError",
+    "BillableItem",
+    "ClientClosedError",
+    "ClientOptions",
+    "ConflictError",
+    "Credentials",
+    "CredentialsError",
+    "Environment",
+    "Exchange",
+    "InstalledAddOn",
+    "InstalledAddOnExtension",
+    "ListOptions",
+    "Listing",
+    "MarketplaceClient",
+    "MarketplaceError",
+    "MissingExtraError",
+    "NotFoundError",
+    "Page",
+    "Paginator",
+    "PermissionDeniedError",
+    "RateLimitedError",
+    "ReferralConversion",
+    "ReportedItem",
+    "Request",
+    "RequestTimeoutError",
+    "Response",
+    "ResponseError",
+    "Retry",
+    "Secret",
+    "ServerError",
+    "Timeout",
+    "TransportError",
+    "UsageReport",
+    "__version__",
+    "capture",
+]

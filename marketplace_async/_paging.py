@@ -1,0 +1,193 @@
+"""Lists as values: nothing is asked until they are iterated, and then page by page."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
+
+import attrs
+from yarl import URL
+
+from ._codec import decode
+from ._wire import Request, Response, Send
+from .errors import ResponseError
+
+T = TypeVar("T")
+
+MAX_PAGE_SIZE = 1000
+
+
+@attrs.frozen
+class Meta:
+    """The part of a page that says where it stands in its list."""
+
+    key: str
+    next_page_url: str | None
+
+
+@attrs.frozen
+class Page(Generic[T]):
+    """One page of a list.
+
+    Attributes:
+        items: The records, in the order of the service.
+        next_url: Where to resume after this page, with `list(start=...)`; None after the last.
+            Where `limit` cut the page short, it leads to this same page, so that nothing is lost.
+    """
+
+    items: tuple[T, ...]
+    next_url: str | None
+
+
+class ListOptions(TypedDict, total=False):
+    """What every list takes.
+
+    Attributes:
+        limit: At most so many records, 0 or more; all unless given.
+        page_size: Records a request, 1 to 1000; as many as serve `limit` unless given.
+        start: A saved `page.next_url`, to resume there. It carries its own page size.
+    """
+
+    limit: int | None
+    page_size: int | None
+    start: str | None
+
+
+class Paginator(Generic[T]):
+    """A list that nobody has asked for yet. Iterating it twice asks twice.
+
+    However it is iterated, it raises the errors of its requests: see `marketplace_async.errors`.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        path: str,
+        envelope: type[Any],
+        key: str,
+        **options: Unpack[ListOptions],
+    ) -> None:
+        if unknown := options.keys() - ListOptions.__annotations__.keys():
+            raise TypeError(f"{min(unknown)}: a list takes limit, page_size and start")
+        limit, page_size, start = (
+            options.get("limit"),
+            options.get("page_size"),
+            options.get("start"),
+        )
+        _check_count("limit", limit, at_least=0)
+        _check_count("page_size", page_size, at_least=1, at_most=MAX_PAGE_SIZE)
+        if start is not None and page_size is not None:
+            raise ValueError(
+                "page_size: not with start=, which is a link with a page size of its own"
+            )
+        self._send = send
+        self._path = path
+        self._envelope = envelope
+        self._key = key
+        self._limit = limit
+        self._page_size = page_size
+        self._start = None if start is None else _query_of_link(start, path)
+
+    def __repr__(self) -> str:
+        return f"<Paginator of {self._path}, limit={self._limit}>"
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        cursor = self._cursor(self._limit)
+        while page := await cursor.next_page():
+            for item in page.items:
+                yield item
+
+    async def pages(self) -> AsyncGenerator[Page[T], None]:
+        """Iterate page by page, each with the link to resume after it."""
+        cursor = self._cursor(self._limit)
+        while page := await cursor.next_page():
+            yield page
+
+    async def collect(self) -> list[T]:
+        """Return all items."""
+        return [item async for item in self]
+
+    async def first(self) -> T | None:
+        """Return the first item, or None if there is none; asks for no more than that one."""
+        cursor = self._cursor(1 if self._limit is None else min(1, self._limit))
+        while page := await cursor.next_page():
+            if page.items:
+                return page.items[0]
+        return None
+
+    def _cursor(self, limit: int | None) -> "_Cursor[T]":
+        query = self._start
+        if query is None:
+            page_size = self._page_size or min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE)
+            query = f"PageSize={page_size}"
+        request = Request("GET", self._path, query)
+        return _Cursor(self._send, request, self._envelope, self._key, limit)
+
+
+class _Cursor(Generic[T]):
+    """One walk through a list; no generator, so that a loop that is left has none to finalize."""
+
+    def __init__(
+        self, send: Send, request: Request, envelope: type[Any], key: str, limit: int | None
+    ) -> None:
+        self._send = send
+        self._request: Request | None = request
+        self._envelope = envelope
+        self._key = key
+        self._left = limit
+        self._seen = {request.query}
+
+    async def next_page(self) -> Page[T] | None:
+        request = self._request
+        if request is None or self._left == 0:
+            return None
+        response = await self._send(request)
+        envelope = decode(request, response, self._envelope)
+        items: tuple[T, ...] = getattr(envelope, self._key)
+        meta: Meta = envelope.meta
+        if meta.key != self._key:
+            raise ResponseError(
+                request, response, f"expected a page of {self._key}, got {meta.key}"
+            )
+        self._request = self._following(request, response, meta.next_page_url)
+        if self._left is None:
+            return Page(items, meta.next_page_url)
+        if len(items) > self._left:
+            items, self._left = items[: self._left], 0
+            return Page(items, f"{request.path}?{request.query}")
+        self._left -= len(items)
+        return Page(items, meta.next_page_url)
+
+    def _following(self, request: Request, response: Response, link: str | None) -> Request | None:
+        if link is None:
+            return None
+        try:
+            query = _query_of_link(link, request.path)
+        except ValueError as error:
+            raise ResponseError(request, response, f"the link to the next page: {error}") from None
+        if query in self._seen:
+            raise ResponseError(
+                request, response, "the link to the next page leads back to a page read"
+            )
+        self._seen.add(query)
+        return Request("GET", request.path, query)
+
+
+def _query_of_link(link: str, path: str) -> str:
+    """Return the query of a link to a page of `path`.
+
+    Only the query is ever used, on the path and host that are known, so that no link can lead the
+    credentials elsewhere.
+    """
+    url = URL(link)
+    if not url.raw_path.endswith(path) or not url.raw_query_string:
+        raise ValueError(f"expected a link to a page of {path}, got {link!r}")
+    return url.raw_query_string
+
+
+def _check_count(name: str, value: int | None, at_least: int, at_most: int | None = None) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected a whole number, got {value!r}")
+    if value < at_least or (at_most is not None and value > at_most):
+        bounds = f"at least {at_least}" if at_most is None else f"{at_least} to {at_most}"
+        raise ValueError(f"{name}: expected {bounds}, got {value}")

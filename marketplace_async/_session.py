@@ -1,0 +1,153 @@
+"""The async session wrapper: one HTTP exchange over aiohttp. No other client module imports it."""
+
+import asyncio
+import ssl as tls
+import sys
+import time
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from ._version import __version__
+from ._wire import Request, Response
+from .credentials import Secret
+from .errors import ClientClosedError, MarketplaceError, RequestTimeoutError, TransportError
+
+
+@attrs.frozen(kw_only=True)
+class Timeout:
+    """Seconds that one attempt may take; None is without end. Waiting for a slot does not count.
+
+    Args:
+        total: From connecting to the last byte.
+        connect: Until the connection stands, name look-up and TLS included.
+        read: Between two pieces of the answer.
+    """
+
+    total: float | None = 10.0
+    connect: float | None = None
+    read: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for name, value in attrs.asdict(self).items():
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: expected more than 0 seconds, or None, got {value!r}")
+
+
+def to_timeout(value: float | Timeout) -> Timeout:
+    """Turn plain seconds into a Timeout."""
+    return value if isinstance(value, Timeout) else Timeout(total=value)
+
+
+class Pool:
+    """The connections that a family of clients shares: a session of its own, or a borrowed one.
+
+    The own session is opened on first use, so that a client can be built outside an event loop.
+    """
+
+    def __init__(self, borrowed: aiohttp.ClientSession | None = None, *, trust_env: bool = False):
+        if borrowed is not None and trust_env:
+            raise ValueError("trust_env: belongs to the session, and this session is borrowed")
+        self._session = borrowed
+        self._owned = borrowed is None
+        self._trust_env = trust_env
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    def session(self) -> aiohttp.ClientSession:
+        """Return the open session; raises ClientClosedError if there is none to be had."""
+        if self._closed:
+            raise ClientClosedError("this client is closed")
+        loop = asyncio.get_running_loop()
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                # The slots bound what is in flight; a second bound here would wait inside a slot.
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=self._trust_env,
+            )
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise ClientClosedError("this client belongs to another event loop: make one for each")
+        if self._session.closed:
+            raise ClientClosedError("the session that this client borrowed is closed")
+        return self._session
+
+    async def close(self) -> None:
+        """Close the own session; a borrowed one stays open."""
+        self._closed = True
+        if self._owned and self._session is not None:
+            await self._session.close()
+
+
+@attrs.frozen
+class Session:
+    """Sends requests to one base URL over a pool, with one set of options."""
+
+    pool: Pool
+    base_url: str
+    timeout: Timeout = attrs.field(converter=to_timeout)
+    proxy: URL | str | None = attrs.field(default=None, repr=False)
+    ssl: tls.SSLContext | bool | aiohttp.Fingerprint = True
+
+    async def send(self, request: Request, authorization: Secret) -> Response:
+        """Send a request once and read the answer to its end.
+
+        Raises:
+            RequestTimeoutError: No answer in time.
+            TransportError: No answer, for any other reason.
+            ClientClosedError: There is no session to send it over.
+        """
+        session = self.pool.session()
+        query = f"?{request.query}" if request.query else ""
+        started = time.perf_counter()
+        failure: MarketplaceError
+        cause: BaseException | None = None
+        try:
+            async with session.request(
+                request.method,
+                URL(self.base_url + request.path + query, encoded=True),
+                data=request.body,
+                headers=_headers(request, authorization),
+                timeout=aiohttp.ClientTimeout(
+                    total=self.timeout.total,
+                    connect=self.timeout.connect,
+                    sock_read=self.timeout.read,
+                ),
+                allow_redirects=False,
+                raise_for_status=False,
+                proxy=self.proxy,
+                ssl=self.ssl,
+            ) as answer:
+                body = await answer.read()
+                return Response(answer.status, answer.headers, body, time.perf_counter() - started)
+        except TimeoutError as error:
+            failure = RequestTimeoutError(request, str(error) or self._allowed())
+        except (aiohttp.ClientError, OSError) as error:
+            failure = TransportError(request, f"{type(error).__name__}: {error}")
+            cause = getattr(error, "os_error", None)
+        # Raised out here, so that no aiohttp error is its context: those hold the headers that were
+        # sent, or the proxy's password, and print them.
+        raise failure from cause
+
+    def _allowed(self) -> str:
+        return f"no answer within {self.timeout.total:g} s"
+
+
+def _headers(request: Request, authorization: Secret) -> dict[str, str]:
+    headers = {
+        "Accept": "application/json",
+        "Authorization": authorization.reveal(),
+        "User-Agent": _USER_AGENT,
+    }
+    if request.content_type is not None:
+        headers["Content-Type"] = request.content_type
+    return headers
+
+
+_USER_AGENT = (
+    f"marketplace_async/{__version__} aiohttp/{aiohttp.__version__} "
+    f"Python/{sys.version_info.major}.{sys.version_info.minor}"
+)

@@ -1,0 +1,189 @@
+"""Values that travel: requests, responses, and the function type that turns one into the other."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlencode
+
+import attrs
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+FORM: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+
+_SID_KINDS: Final = {
+    "AC": "an account",
+    "SK": "an API key",
+    "XB": "an available add-on or listing",
+    "XE": "an installed add-on",
+    "XF": "an extension",
+    "BI": "a billing item",
+}
+
+_SID = re.compile(r"([A-Z]{2})[0-9a-fA-F]{32}")
+_METHOD = re.compile(r"[A-Z]+")
+# No dot segments, and nothing that starts a query or a fragment: what is sent cannot leave the
+# resource that it names.
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})*)+")
+_QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9a-fA-F]{2})*")
+_HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def check_sid(prefix: str, value: str, name: str) -> str:
+    """Return `value` if it is a SID that starts with `prefix`; `name` is the argument to blame."""
+    expected = f"{name}: expected the SID of {_SID_KINDS[prefix]} ({prefix} and 32 hex digits)"
+    if not isinstance(value, str):
+        raise TypeError(f"{expected}, got {type(value).__name__}")
+    match = _SID.fullmatch(value)
+    if match is None:
+        raise ValueError(f"{expected}, got {value!r}")
+    if match[1] != prefix:
+        kind = _SID_KINDS.get(match[1])
+        raise ValueError(f"{expected}, got {value!r}" + (f", the SID of {kind}" if kind else ""))
+    return value
+
+
+def check_text(value: str, name: str) -> str:
+    """Return `value` if it is text with more in it than white space."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected text, got {type(value).__name__}")
+    if not value.strip():
+        raise ValueError(f"{name}: expected text that is not empty, got {value!r}")
+    return value
+
+
+def check_flag(value: bool, name: str) -> bool:
+    """Return `value` if it is a bool: 0, "false" and None would be guesses."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return value
+
+
+def form(**fields: str | bool | None) -> bytes:
+    """Encode a form body; fields that are None are left out."""
+    return urlencode(
+        {
+            name: str(value).lower() if isinstance(value, bool) else value
+            for name, value in fields.items()
+            if value is not None
+        }
+    ).encode()
+
+
+def _to_query(query: Mapping[str, str | int] | str) -> str:
+    return query if isinstance(query, str) else urlencode(query)
+
+
+@attrs.frozen
+class Request:
+    """One request, without credentials, host or options: those are the client's.
+
+    Args:
+        method: The HTTP method, in capitals.
+        path: From the slash before `v1` on, without dot segments; percent-encoded where need be.
+        query: A mapping, or a query string that is already encoded.
+        body: The bytes to send, if any.
+        content_type: The media type of `body`.
+    """
+
+    method: str
+    path: str
+    query: str = attrs.field(default="", converter=_to_query)
+    body: bytes | None = attrs.field(default=None, repr=False)
+    content_type: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        for name, value, pattern, expected in (
+            ("method", self.method, _METHOD, "a word in capitals such as GET"),
+            ("path", self.path, _PATH, "a path such as /v1/InstalledAddOns"),
+            ("query", self.query, _QUERY, "a mapping, or a query string that is encoded"),
+        ):
+            if not pattern.fullmatch(value):
+                raise ValueError(f"{name}: expected {expected}, got {value!r}")
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def _to_headers(headers: Mapping[str, str]) -> CIMultiDictProxy[str]:
+    if isinstance(headers, CIMultiDictProxy):
+        return headers
+    return CIMultiDictProxy(CIMultiDict(headers))
+
+
+@attrs.frozen
+class Response:
+    """One answer, read to its end.
+
+    Args:
+        status: The HTTP status.
+        headers: The headers; their names do not mind case.
+        body: The body, decompressed.
+        elapsed: Seconds from sending to the last byte.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(repr=False, hash=False, converter=_to_headers)
+    body: bytes = attrs.field(repr=False)
+    elapsed: float = attrs.field(default=0.0, eq=False)
+
+    @property
+    def request_id(self) -> str | None:
+        """The `Twilio-Request-Id` header: what the vendor's support asks for."""
+        return self.headers.get("Twilio-Request-Id")
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the service wants to be asked again, from either form of `Retry-After`."""
+        value = self.headers.get("Retry-After", "").strip()
+        if re.fullmatch(r"[0-9]{1,9}", value):
+            return float(value)
+        try:
+            at = parsedate_to_datetime(value).timestamp()
+        except (ValueError, OverflowError):
+            return None
+        return max(0.0, at - time.time())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The read-only view that multidict gives of headers refuses to be pickled.
+        return Response, (self.status, CIMultiDict(self.headers), self.body, self.elapsed)
+
+
+@attrs.frozen
+class Exchange:
+    """One attempt: the request, and the response or the error that came of it."""
+
+    request: Request
+    response: Response | None
+    error: Exception | None = None
+
+
+Send: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+def check_base_url(value: str | URL) -> str:
+    """Return `value` without a trailing slash if requests can be sent below it."""
+    url = URL(value)
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(
+            f"base_url: expected a URL such as http://127.0.0.1:8080, got {str(value)!r}"
+        )
+    if url.user is not None or url.password is not None:
+        raise ValueError("base_url: expected a URL without a user name and password in it")
+    if url.raw_query_string or url.raw_fragment:
+        raise ValueError(f"base_url: expected a URL without query and fragment, got {str(value)!r}")
+    return str(url).rstrip("/")
+
+
+def vendor_url(service: str, *, region: str | None = None, edge: str | None = None) -> str:
+    """Return where the vendor serves `service`, such as marketplace, from this region and edge."""
+    for name, value in (("region", region), ("edge", edge)):
+        if value is not None and not _HOST_LABEL.fullmatch(value):
+            raise ValueError(f"{name}: expected a name such as au1 or sydney, got {value!r}")
+    if edge and not region:
+        region = "us1"
+    labels = (service, edge, region, "twilio", "com")
+    return "https://" + ".".join(label for label in labels if label)

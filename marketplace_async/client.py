@@ -1,0 +1,216 @@
+"""The client: what it is given, and how the stack is composed from it."""
+
+import asyncio
+import copy
+import ssl as tls
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+
+import attrs
+from yarl import URL
+
+from ._session import Pool, Session, Timeout
+from ._stack import authorized, checked, limited, recording, retrying
+from ._wire import Request, Response, check_base_url, vendor_url
+from .credentials import AccountToken, ApiKey, Credentials, Environment, from_env
+from .resources.available_add_ons import AvailableAddOns
+from .resources.installed_add_ons import InstalledAddOns
+from .resources.listings import Listings
+from .resources.referral_conversions import ReferralConversions
+from .retry import Retry
+
+if TYPE_CHECKING:
+    import aiohttp
+
+
+class ClientOptions(TypedDict, total=False):
+    """What `MarketplaceClient` takes beside credentials, for those who pass it on."""
+
+    session: "aiohttp.ClientSession | None"
+    concurrency: int
+    timeout: float | Timeout
+    retry: Retry
+    region: str | None
+    edge: str | None
+    base_url: str | URL | None
+    proxy: str | URL | None
+    ssl: "tls.SSLContext | bool | aiohttp.Fingerprint"
+    trust_env: bool
+
+
+class MarketplaceClient:
+    """A client of the Marketplace v1 API, for one account.
+
+    It can be built outside an event loop, and opens its connections on first use. Use it as
+    `async with`, or call `aclose()`. One client serves any number of tasks of one event loop.
+
+    Args:
+        credentials: Who asks: an `AccountToken` or an `ApiKey`.
+        session: An aiohttp session to borrow; it is never closed. Unless given, the client opens
+            one of its own, and closes it.
+        concurrency: Requests in flight at once, 1 or more, over this client and its siblings.
+        timeout: Seconds for one attempt, from connecting to the last byte; `Timeout` says more.
+        retry: How often, and for how long, to try again what the service refused;
+            `Retry(attempts=1)` turns it off.
+        region: The vendor's region, such as au1.
+        edge: The vendor's edge location, such as sydney; alone it implies region us1.
+        base_url: What stands for all of the vendor's hosts, such as an emulator. It is used as it
+            is given: region and edge do not change it.
+        proxy: The URL of an HTTP proxy, as in aiohttp.
+        ssl: TLS verification, as in aiohttp.
+        trust_env: Whether the proxy comes from the environment, as in aiohttp.
+
+    Attributes:
+        available_add_ons: The catalogue.
+        installed_add_ons: What is installed on the account.
+        listings: The pages that present add-ons, for their owners.
+        referral_conversions: Accounts that a referral brought.
+        environment: What `from_env()` read, and from which variables; else None.
+
+    Raises:
+        ValueError, TypeError: An argument cannot be right.
+
+    See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        *,
+        session: "aiohttp.ClientSession | None" = None,
+        concurrency: int = 64,
+        timeout: float | Timeout = 10.0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        region: str | None = None,
+        edge: str | None = None,
+        base_url: str | URL | None = None,
+        proxy: str | URL | None = None,
+        ssl: "tls.SSLContext | bool | aiohttp.Fingerprint" = True,
+        trust_env: bool = False,
+    ) -> None:
+        if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
+            raise ValueError(f"concurrency: expected a whole number from 1 on, got {concurrency!r}")
+        vendor = vendor_url("marketplace", region=region, edge=edge)
+        self.environment: Environment | None = None
+        self._slots = asyncio.Semaphore(concurrency)
+        self._session = Session(
+            Pool(session, trust_env=trust_env),
+            vendor if base_url is None else check_base_url(base_url),
+            timeout,
+            proxy,
+            ssl,
+        )
+        self._owns_pool = True
+        self._compose(credentials, retry)
+
+    def _compose(self, credentials: Credentials, retry: Retry) -> None:
+        if not isinstance(credentials, AccountToken | ApiKey):
+            raise TypeError(
+                f"credentials: expected AccountToken or ApiKey, got {type(credentials).__name__}"
+            )
+        self._credentials = credentials
+        self._retry = retry
+        session, slots = self._session, self._slots
+        self._send = checked(
+            retrying(recording(authorized(limited(session.send, slots), credentials)), retry)
+        )
+        self.available_add_ons = AvailableAddOns(self._send)
+        self.installed_add_ons = InstalledAddOns(self._send)
+        self.listings = Listings(self._send)
+        self.referral_conversions = ReferralConversions(self._send)
+
+    @classmethod
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, **options: Unpack[ClientOptions]
+    ) -> Self:
+        """Build a client from environment variables; `client.environment` tells which were read.
+
+        An API key (`TWILIO_API_KEY`, `TWILIO_API_SECRET`) goes before an auth token
+        (`TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN`). `TWILIO_REGION`, `TWILIO_EDGE` and
+        `MARKETPLACE_BASE_URL` are optional.
+
+        Args:
+            environ: Where to read instead of the process's environment.
+            options: As for `MarketplaceClient`; they go before the environment.
+
+        Raises:
+            CredentialsError: Variables are missing; the message names them.
+            ValueError, TypeError: A variable or an option cannot be right.
+        """
+        environment = from_env(environ)
+        settings: ClientOptions = {
+            "region": environment.region,
+            "edge": environment.edge,
+            "base_url": environment.base_url,
+        }
+        settings.update(options)
+        client = cls(environment.credentials, **settings)
+        client.environment = environment
+        return client
+
+    def with_credentials(self, credentials: Credentials) -> Self:
+        """Return a sibling for another account: the same connections, slots and options.
+
+        The client that opened the connections closes them; closing a sibling closes nothing.
+        """
+        return self._sibling(credentials=credentials)
+
+    def with_options(
+        self, *, timeout: float | Timeout | None = None, retry: Retry | None = None
+    ) -> Self:
+        """Return a sibling with other options, for the same account over the same connections.
+
+        Args:
+            timeout: Seconds for one attempt, or a `Timeout`; this client's unless given.
+            retry: How often to try again; this client's unless given.
+        """
+        return self._sibling(timeout=timeout, retry=retry)
+
+    async def send(self, request: Request) -> Response:
+        """Send a request that this package has no method for, with all that surrounds the others.
+
+        Args:
+            request: Such as `Request("GET", "/v1/AvailableAddOns", {"PageSize": 5})`.
+
+        Returns:
+            The answer, undecoded.
+
+        Raises:
+            APIError: The service answered with an error.
+            TransportError: No answer came.
+        """
+        return await self._send(request)
+
+    async def aclose(self) -> None:
+        """Close the connections that this client opened; its siblings cannot send after that."""
+        if self._owns_pool:
+            await self._session.pool.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"<MarketplaceClient of {self._credentials!r} at {self._session.base_url}>"
+
+    def _sibling(
+        self,
+        *,
+        credentials: Credentials | None = None,
+        timeout: float | Timeout | None = None,
+        retry: Retry | None = None,
+    ) -> Self:
+        sibling = copy.copy(self)
+        sibling._owns_pool = False
+        if timeout is not None:
+            sibling._session = attrs.evolve(self._session, timeout=timeout)
+        sibling._compose(credentials or self._credentials, retry or self._retry)
+        return sibling

@@ -1,0 +1,188 @@
+"""What can go wrong, as a tree.
+
+    MarketplaceError
+    |-- APIError                    the service answered with an error: status, code, message ...
+    |   |-- BadRequestError         400  something that was sent is wrong or missing
+    |   |-- AuthenticationError     401  the credentials are wrong
+    |   |-- PermissionDeniedError   403  the account may not do this
+    |   |-- NotFoundError           404  not there, or on another account
+    |   |-- ConflictError           409  the unique name is taken
+    |   |-- RateLimitedError        429  too many requests at once on this account: retry_after
+    |   `-- ServerError             5xx  the service failed
+    |-- ResponseError               the service answered, but not with what the API promises
+    |-- TransportError              no answer
+    |   `-- RequestTimeoutError     ... within the time allowed (also a TimeoutError)
+    |-- CredentialsError            credentials are missing or incomplete
+    |-- ClientClosedError           the client, or the session that it borrowed, is closed
+    `-- MissingExtraError           an optional dependency is not installed (also an ImportError)
+
+Bad arguments raise ValueError or TypeError before anything is sent. All errors can be pickled, and
+hold the request without its credentials.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ._wire import Request, Response
+
+
+class MarketplaceError(Exception):
+    """The root of all errors that this package raises, bad arguments aside."""
+
+
+class APIError(MarketplaceError):
+    """The service answered with an error.
+
+    Attributes:
+        request: What was asked.
+        response: What came back.
+        code: The vendor's error code, such as 20404, if the body had one.
+        message: The vendor's message, or the start of a body that is no error document.
+        more_info: The vendor's page on this code, if the body had one.
+        details: Whatever else the body says about the cause; free-form.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        response: Response,
+        code: int | None = None,
+        message: str = "",
+        more_info: str | None = None,
+        details: Any = None,
+    ) -> None:
+        super().__init__(request, response, code, message, more_info, details)
+        self.request = request
+        self.response = response
+        self.code = code
+        self.message = message
+        self.more_info = more_info
+        self.details = details
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    @property
+    def request_id(self) -> str | None:
+        """The `Twilio-Request-Id` of the answer."""
+        return self.response.request_id
+
+    def __str__(self) -> str:
+        code = f" {self.code}" if self.code is not None else ""
+        return f"{self.status}{code}: {self.message} {_where(self.request, self.response)}"
+
+
+class BadRequestError(APIError):
+    """400: something that was sent is wrong or missing; `message` says what."""
+
+
+class AuthenticationError(APIError):
+    """401: the credentials are wrong."""
+
+
+class PermissionDeniedError(APIError):
+    """403: the account lacks the permission, or is suspended or closed."""
+
+
+class NotFoundError(APIError):
+    """404: the resource does not exist, or belongs to another account."""
+
+
+class ConflictError(APIError):
+    """409: the unique name is taken on this account."""
+
+
+class RateLimitedError(APIError):
+    """429: too many requests at once on this account; the request was not processed."""
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the service wants to be asked again, if it said."""
+        return self.response.retry_after
+
+
+class ServerError(APIError):
+    """5xx: the service failed; a write may have happened all the same."""
+
+
+class ResponseError(MarketplaceError):
+    """The service answered, but not with what the API promises.
+
+    Attributes:
+        request: What was asked.
+        response: What came back.
+        reason: What is wrong with it, with the path into the document where there is one.
+    """
+
+    def __init__(self, request: Request, response: Response, reason: str) -> None:
+        super().__init__(request, response, reason)
+        self.request = request
+        self.response = response
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.response.status}: {self.reason} {_where(self.request, self.response)}"
+
+
+class TransportError(MarketplaceError):
+    """No answer came: the connection failed, or broke before the last byte.
+
+    Attributes:
+        request: What was asked; a write may have happened all the same.
+        reason: What failed.
+    """
+
+    def __init__(self, request: Request, reason: str) -> None:
+        super().__init__(request, reason)
+        self.request = request
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason} {_where(self.request)}"
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """No answer came within the time that one attempt has."""
+
+
+class CredentialsError(MarketplaceError):
+    """Credentials are missing or incomplete; the message names what."""
+
+
+class ClientClosedError(MarketplaceError):
+    """The client, or the session that it borrowed, is closed."""
+
+
+class MissingExtraError(MarketplaceError, ImportError):
+    """A part of the package lacks what it needs; the message names the extra to install."""
+
+    def __init__(self, part: str, extra: str) -> None:
+        super().__init__(part, extra)
+        self.part = part
+        self.extra = extra
+
+    def __str__(self) -> str:
+        command = f"pip install 'marketplace_async[{self.extra}]'"
+        return f"{self.part} needs the extra {self.extra}: {command}"
+
+
+_BY_STATUS: Mapping[int, type[APIError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    429: RateLimitedError,
+}
+
+
+def api_error_class(status: int) -> type[APIError]:
+    """Return the class of the error that an answer with this status is."""
+    return _BY_STATUS.get(status, ServerError if status >= 500 else APIError)
+
+
+def _where(request: Request, response: Response | None = None) -> str:
+    request_id = response.request_id if response is not None else None
+    return f"({request})" + (f", {request_id}" if request_id else "")

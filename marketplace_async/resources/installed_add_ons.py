@@ -1,0 +1,404 @@
+"""Add-ons that are installed on an account, with their extensions and their usage."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Unpack, cast
+
+import attrs
+
+from .._codec import decode, encode, json_object_or_none
+from .._paging import ListOptions, Meta, Paginator
+from .._wire import FORM, JSON, Request, Send, check_flag, check_sid, check_text, form
+
+
+@attrs.frozen(kw_only=True)
+class InstalledAddOn:
+    """An add-on that is installed on an account.
+
+    Attributes:
+        sid: `XE` and 32 hex digits.
+        account_sid: The account that it is installed on, `AC...`.
+        friendly_name: The add-on's name for people.
+        description: What the add-on does, in short.
+        configuration: How it is configured; meets the add-on's schema.
+        unique_name: Its name for programs, unique on the account.
+        date_created: When it was installed, in UTC.
+        date_updated: When it was last changed, in UTC.
+        url: The absolute URL of this record.
+        links: The URLs of what belongs to it: `extensions` and `available_add_on`.
+    """
+
+    sid: str
+    account_sid: str
+    friendly_name: str | None = None
+    description: str | None = None
+    configuration: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    unique_name: str | None = None
+    date_created: datetime | None = None
+    date_updated: datetime | None = None
+    url: str | None = None
+    links: dict[str, str] | None = attrs.field(default=None, hash=False)
+
+    def __attrs_post_init__(self) -> None:
+        # The service writes `Z`, which decodes to UTC itself: this is for what it may do one day.
+        for name in ("date_created", "date_updated"):
+            date: datetime | None = getattr(self, name)
+            if date is not None and date.tzinfo is not UTC:
+                aware = date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
+                object.__setattr__(self, name, aware)
+
+    @property
+    def available_add_on_sid(self) -> str | None:
+        """The SID of the add-on that this is an installation of, `XB...`, as its links tell it."""
+        link = (self.links or {}).get("available_add_on")
+        return link.rpartition("/")[2] if link else None
+
+
+@attrs.frozen(kw_only=True)
+class InstalledAddOnExtension:
+    """A place in the vendor's products where an installed add-on works, or could.
+
+    Attributes:
+        sid: `XF` and 32 hex digits.
+        installed_add_on_sid: The installed add-on that it is part of, `XE...`.
+        enabled: Whether the add-on is called there. Those of a new installation are not.
+        friendly_name: Its name for people, such as "Incoming Voice Call".
+        product_name: The product that it is part of, such as "Programmable Voice".
+        unique_name: Its name for programs, such as "voice-incoming".
+        url: The absolute URL of this record.
+    """
+
+    sid: str
+    installed_add_on_sid: str
+    enabled: bool | None = None
+    friendly_name: str | None = None
+    product_name: str | None = None
+    unique_name: str | None = None
+    url: str | None = None
+
+
+def _to_amount(value: Decimal | int) -> Decimal:
+    return Decimal(value) if type(value) is int else cast(Decimal, value)
+
+
+@attrs.frozen
+class BillableItem:
+    """An amount to bill.
+
+    Args:
+        sid: The billing item, `BI` and 32 hex digits.
+        quantity: More than 0, exactly as it is to be billed: a Decimal or an int. A float is
+            refused, because 12.355 is none.
+    """
+
+    sid: str
+    quantity: Decimal = attrs.field(converter=_to_amount)
+
+    def __attrs_post_init__(self) -> None:
+        check_sid("BI", self.sid, "sid")
+        if not isinstance(self.quantity, Decimal):
+            raise TypeError(f"quantity: expected a Decimal or an int, got {self.quantity!r}")
+        if not (self.quantity.is_finite() and self.quantity > 0):
+            raise ValueError(f"quantity: expected more than 0, got {self.quantity}")
+
+
+@attrs.frozen(kw_only=True)
+class ReportedItem:
+    """What became of one billable item.
+
+    Attributes:
+        sid: The billing item, `BI...`.
+        quantity: The amount that was reported.
+        submitted: Whether it was accepted for billing: each item can fail alone.
+    """
+
+    sid: str
+    quantity: Decimal
+    submitted: bool
+
+
+@attrs.frozen(kw_only=True)
+class UsageReport:
+    """What became of a report of usage.
+
+    Attributes:
+        billable_items: One for each item that was reported. Look at `submitted`.
+        total_submitted: The sum of those that were accepted.
+    """
+
+    billable_items: tuple[ReportedItem, ...]
+    total_submitted: Decimal
+
+
+@attrs.frozen
+class _InstalledAddOnsPage:
+    installed_add_ons: tuple[InstalledAddOn, ...]
+    meta: Meta
+
+
+@attrs.frozen
+class _ExtensionsPage:
+    extensions: tuple[InstalledAddOnExtension, ...]
+    meta: Meta
+
+
+@attrs.frozen
+class _Usage:
+    billable_items: tuple[BillableItem, ...]
+
+
+class InstalledAddOns:
+    """`client.installed_add_ons`: what is installed on the account of the client."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    # https://www.twilio.com/docs/marketplace/api/installed-add-ons
+    async def create(
+        self,
+        *,
+        available_add_on_sid: str,
+        accept_terms_of_service: bool,
+        configuration: Mapping[str, Any] | None = None,
+        unique_name: str | None = None,
+    ) -> InstalledAddOn:
+        """Install an add-on. Its extensions are disabled until they are updated.
+
+        Args:
+            available_add_on_sid: What to install, `XB...`.
+            accept_terms_of_service: Whether its terms of service are accepted.
+            configuration: Plain JSON that meets the add-on's `configuration_schema`.
+            unique_name: Its name for programs, unique on the account; the add-on's own unless
+                given.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be right; nothing was sent.
+            BadRequestError: The configuration does not meet the schema.
+            ConflictError: The unique name is taken.
+            NotFoundError: There is no such add-on.
+            MarketplaceError: Any other failure. After a TransportError or a ServerError it may be
+                installed all the same.
+
+        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+        """
+        body = form(
+            AvailableAddOnSid=check_sid("XB", available_add_on_sid, "available_add_on_sid"),
+            AcceptTermsOfService=check_flag(accept_terms_of_service, "accept_terms_of_service"),
+            Configuration=json_object_or_none(configuration, "configuration"),
+            UniqueName=None if unique_name is None else check_text(unique_name, "unique_name"),
+        )
+        request = Request("POST", "/v1/InstalledAddOns", body=body, content_type=FORM)
+        return decode(request, await self._send(request), InstalledAddOn)
+
+    # https://www.twilio.com/docs/marketplace/api/installed-add-ons
+    async def fetch(self, sid: str) -> InstalledAddOn:
+        """Fetch one installed add-on.
+
+        Args:
+            sid: Its SID, `XE...`.
+
+        Raises:
+            ValueError, TypeError: `sid` is no such SID; nothing was sent.
+            NotFoundError: It is not installed on this account.
+            MarketplaceError: Any other failure.
+
+        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+        """
+        request = Request("GET", _path(sid))
+        return decode(request, await self._send(request), InstalledAddOn)
+
+    # https://www.twilio.com/docs/marketplace/api/installed-add-ons
+    def list(self, **options: Unpack[ListOptions]) -> Paginator[InstalledAddOn]:
+        """List what is installed on the account.
+
+        Args:
+            options: `limit`, `page_size` and `start`, as in `ListOptions`.
+
+        Returns:
+            A list to iterate with `async for`, or to `collect()`; nothing is sent before that.
+
+        Raises:
+            ValueError, TypeError: An option is out of range.
+
+        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+        """
+        return Paginator(
+            self._send, "/v1/InstalledAddOns", _InstalledAddOnsPage, "installed_add_ons", **options
+        )
+
+    # https://www.twilio.com/docs/marketplace/api/installed-add-ons
+    async def update(
+        self,
+        sid: str,
+        *,
+        configuration: Mapping[str, Any] | None = None,
+        unique_name: str | None = None,
+    ) -> InstalledAddOn:
+        """Change the configuration of an installed add-on, its unique name, or both.
+
+        Args:
+            sid: Its SID, `XE...`.
+            configuration: The whole new configuration, plain JSON; {} is an empty one.
+            unique_name: The new name for programs, unique on the account.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be right, or there is nothing to change;
+                nothing was sent.
+            BadRequestError: The configuration does not meet the schema.
+            ConflictError: The unique name is taken.
+            NotFoundError: It is not installed on this account.
+            MarketplaceError: Any other failure.
+
+        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+        """
+        path = _path(sid)
+        if configuration is None and unique_name is None:
+            raise ValueError("nothing to change: give a configuration, a unique_name, or both")
+        body = form(
+            Configuration=json_object_or_none(configuration, "configuration"),
+            UniqueName=None if unique_name is None else check_text(unique_name, "unique_name"),
+        )
+        request = Request("POST", path, body=body, content_type=FORM)
+        return decode(request, await self._send(request), InstalledAddOn)
+
+    # https://www.twilio.com/docs/marketplace/api/installed-add-ons
+    async def delete(self, sid: str) -> None:
+        """Remove an installed add-on from the account.
+
+        Args:
+            sid: Its SID, `XE...`.
+
+        Raises:
+            ValueError, TypeError: `sid` is no such SID; nothing was sent.
+            NotFoundError: It is not installed on this account.
+            MarketplaceError: Any other failure.
+
+        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+        """
+        await self._send(Request("DELETE", _path(sid)))
+
+    def extensions(self, sid: str) -> "InstalledAddOnExtensions":
+        """Return the extensions of one installed add-on, to list, fetch or update; sends nothing.
+
+        Args:
+            sid: The SID of the installed add-on, `XE...`.
+
+        Raises:
+            ValueError, TypeError: `sid` is no such SID.
+        """
+        return InstalledAddOnExtensions(self._send, sid)
+
+    def usage(self, sid: str) -> "InstalledAddOnUsage":
+        """Return the usage of one installed add-on, to report more of it; sends nothing.
+
+        Args:
+            sid: The SID of the installed add-on, `XE...`.
+
+        Raises:
+            ValueError, TypeError: `sid` is no such SID.
+        """
+        return InstalledAddOnUsage(self._send, sid)
+
+
+class InstalledAddOnExtensions:
+    """`client.installed_add_ons.extensions(sid)`: where one installed add-on works."""
+
+    def __init__(self, send: Send, installed_add_on_sid: str) -> None:
+        self._send = send
+        self._path = f"{_path(installed_add_on_sid)}/Extensions"
+
+    # https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
+    async def fetch(self, sid: str) -> InstalledAddOnExtension:
+        """Fetch one extension.
+
+        Args:
+            sid: Its SID, `XF...`.
+
+        Raises:
+            ValueError, TypeError: `sid` is no such SID; nothing was sent.
+            NotFoundError: The installed add-on has no such extension.
+            MarketplaceError: Any other failure.
+
+        See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
+        """
+        request = Request("GET", f"{self._path}/{check_sid('XF', sid, 'sid')}")
+        return decode(request, await self._send(request), InstalledAddOnExtension)
+
+    # https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
+    def list(self, **options: Unpack[ListOptions]) -> Paginator[InstalledAddOnExtension]:
+        """List the extensions, with what is enabled.
+
+        Args:
+            options: `limit`, `page_size` and `start`, as in `ListOptions`.
+
+        Returns:
+            A list to iterate with `async for`, or to `collect()`; nothing is sent before that.
+
+        Raises:
+            ValueError, TypeError: An option is out of range.
+
+        See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
+        """
+        return Paginator(self._send, self._path, _ExtensionsPage, "extensions", **options)
+
+    # https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
+    async def update(self, sid: str, *, enabled: bool) -> InstalledAddOnExtension:
+        """Enable or disable an extension.
+
+        Args:
+            sid: Its SID, `XF...`.
+            enabled: Whether the add-on is called there.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be right; nothing was sent.
+            NotFoundError: The installed add-on has no such extension.
+            MarketplaceError: Any other failure.
+
+        See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
+        """
+        path = f"{self._path}/{check_sid('XF', sid, 'sid')}"
+        body = form(Enabled=check_flag(enabled, "enabled"))
+        request = Request("POST", path, body=body, content_type=FORM)
+        return decode(request, await self._send(request), InstalledAddOnExtension)
+
+
+class InstalledAddOnUsage:
+    """`client.installed_add_ons.usage(sid)`: what the partner of an add-on bills for its use."""
+
+    def __init__(self, send: Send, installed_add_on_sid: str) -> None:
+        self._send = send
+        self._path = f"{_path(installed_add_on_sid)}/Usage"
+
+    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
+    async def create(self, billable_items: Iterable[BillableItem]) -> UsageReport:
+        """Report usage. This bills money, and no report is ever sent twice on its own account.
+
+        Args:
+            billable_items: What to bill, at least one.
+
+        Returns:
+            What became of each item: one can fail alone.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be right; nothing was sent.
+            NotFoundError: It is not installed, or there is no such listing.
+            PermissionDeniedError: The account is not the add-on's partner, or the add-on is not set
+                up for usage that is reported by hand.
+            MarketplaceError: Any other failure. After a TransportError or a ServerError it may be
+                billed all the same.
+
+        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+        """
+        items = tuple(billable_items)
+        for item in items:
+            if not isinstance(item, BillableItem):
+                raise TypeError(f"billable_items: expected BillableItem, got {item!r}")
+        if not items:
+            raise ValueError("billable_items: expected at least one")
+        request = Request("POST", self._path, body=encode(_Usage(items)), content_type=JSON)
+        return decode(request, await self._send(request), UsageReport)
+
+
+def _path(sid: str) -> str:
+    return f"/v1/InstalledAddOns/{check_sid('XE', sid, 'sid')}"

@@ -1,0 +1,176 @@
+"""The pages of the Marketplace that present add-ons, for the partners who own them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from .._codec import decode, json_object, json_object_or_none
+from .._wire import FORM, Request, Send, check_sid, form
+
+_MAX_POLICIES = 5_000_000
+
+
+@attrs.frozen(kw_only=True)
+class Listing:
+    """What the Marketplace shows of one add-on. All but `sid` and `url` is free-form JSON.
+
+    Attributes:
+        sid: `XB` and 32 hex digits.
+        module_info: Name, tagline, logo and the like.
+        description: The text, highlights and code samples of the description tab.
+        documentation: How to use it.
+        policies: Privacy and legal.
+        support: Where to get help.
+        configuration: Buttons and notification URLs.
+        pricing: What it costs, in words.
+        url: The absolute URL of this record.
+    """
+
+    sid: str
+    module_info: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    description: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    documentation: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    policies: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    support: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    configuration: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    pricing: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    url: str | None = None
+
+
+@attrs.frozen
+class _OwnListings:
+    listings: tuple[dict[str, Any], ...]
+
+
+class Listings:
+    """`client.listings`: the listings of the Marketplace."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
+    async def create(
+        self, *, module_info: Mapping[str, Any], configuration: Mapping[str, Any] | None = None
+    ) -> Listing:
+        """Create a listing that this account owns.
+
+        Args:
+            module_info: Name, tagline, logo and the like; plain JSON.
+            configuration: Buttons and notification URLs; plain JSON.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be right; nothing was sent.
+            BadRequestError: The service refuses what was given.
+            MarketplaceError: Any other failure. After a TransportError or a ServerError it may be
+                created all the same.
+
+        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+        """
+        body = form(
+            ModuleInfo=json_object(module_info, "module_info"),
+            Configuration=json_object_or_none(configuration, "configuration"),
+        )
+        request = Request("POST", "/v1/Listings", body=body, content_type=FORM)
+        return decode(request, await self._send(request), Listing)
+
+    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
+    async def list_own(self) -> tuple[dict[str, Any], ...]:
+        """List what this account owns, in one answer without pages.
+
+        Returns:
+            Free-form JSON for each listing: the API promises no more than objects.
+
+        Raises:
+            MarketplaceError: Any failure.
+
+        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+        """
+        request = Request("GET", "/v1/Listings")
+        return decode(request, await self._send(request), _OwnListings).listings
+
+    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
+    async def fetch(self, sid: str) -> Listing:
+        """Fetch one listing.
+
+        Args:
+            sid: Its SID, `XB...`.
+
+        Raises:
+            ValueError, TypeError: `sid` is no such SID; nothing was sent.
+            NotFoundError: There is no such listing.
+            MarketplaceError: Any other failure.
+
+        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+        """
+        request = Request("GET", _path(sid))
+        return decode(request, await self._send(request), Listing)
+
+    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
+    async def update(
+        self,
+        sid: str,
+        *,
+        module_info: Mapping[str, Any] | None = None,
+        description: Mapping[str, Any] | None = None,
+        documentation: Mapping[str, Any] | None = None,
+        policies: Mapping[str, Any] | None = None,
+        support: Mapping[str, Any] | None = None,
+        configuration: Mapping[str, Any] | None = None,
+        pricing: Mapping[str, Any] | None = None,
+    ) -> Listing:
+        """Change parts of a listing that this account owns.
+
+        Args:
+            sid: Its SID, `XB...`.
+            module_info: Name, tagline, logo and the like. Each part is plain JSON, replaces the
+                whole part, and stays as it is unless given.
+            description: The text, highlights and code samples of the description tab.
+            documentation: How to use it.
+            policies: Privacy and legal; at most 5 MB of JSON.
+            support: Where to get help.
+            configuration: Buttons and notification URLs.
+            pricing: What it costs, in words.
+
+        Returns:
+            The listing as it stands now. Where the service answers 304, because nothing was
+            changed, it is fetched, so that there is always a listing to go on with.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be right, or there is nothing to change;
+                nothing was sent.
+            PermissionDeniedError: The account does not own the listing.
+            NotFoundError: There is no such listing.
+            MarketplaceError: Any other failure.
+
+        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+        """
+        path = _path(sid)
+        body = form(
+            ModuleInfo=json_object_or_none(module_info, "module_info"),
+            Description=json_object_or_none(description, "description"),
+            Documentation=json_object_or_none(documentation, "documentation"),
+            Policies=_check_policies(json_object_or_none(policies, "policies")),
+            Support=json_object_or_none(support, "support"),
+            Configuration=json_object_or_none(configuration, "configuration"),
+            Pricing=json_object_or_none(pricing, "pricing"),
+        )
+        if not body:
+            raise ValueError("nothing to change: give at least one part of the listing")
+        request = Request("POST", path, body=body, content_type=FORM)
+        response = await self._send(request)
+        if response.status == 304:
+            return await self.fetch(sid)
+        return decode(request, response, Listing)
+
+
+def _path(sid: str) -> str:
+    # Singular, unlike the path of the list.
+    return f"/v1/Listing/{check_sid('XB', sid, 'sid')}"
+
+
+def _check_policies(text: str | None) -> str | None:
+    size = len(text.encode()) if text is not None else 0
+    if size > _MAX_POLICIES:
+        raise ValueError(f"policies: expected at most {_MAX_POLICIES} bytes of JSON, got {size}")
+    return text

@@ -1,0 +1,50 @@
+"""Accounts that signed up by a partner's referral."""
+
+import attrs
+
+from .._codec import decode, encode
+from .._wire import JSON, Request, Send, check_sid
+
+
+@attrs.frozen(kw_only=True)
+class ReferralConversion:
+    """A referral that was converted.
+
+    Attributes:
+        converted_account_sid: The account that was converted, `AC...`.
+    """
+
+    converted_account_sid: str
+
+
+@attrs.frozen
+class _Referral:
+    referral_account_sid: str
+
+
+class ReferralConversions:
+    """`client.referral_conversions`: tells the vendor of accounts that a referral brought."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+
+    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
+    async def create(self, *, referral_account_sid: str) -> ReferralConversion:
+        """Report an account that was referred.
+
+        Args:
+            referral_account_sid: The account, `AC...`.
+
+        Raises:
+            ValueError, TypeError: `referral_account_sid` is no such SID; nothing was sent.
+            BadRequestError: The service refuses the account.
+            MarketplaceError: Any other failure. After a TransportError or a ServerError it may be
+                converted all the same.
+
+        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+        """
+        referral = _Referral(check_sid("AC", referral_account_sid, "referral_account_sid"))
+        request = Request(
+            "POST", "/v1/ReferralConversion", body=encode(referral), content_type=JSON
+        )
+        return decode(request, await self._send(request), ReferralConversion)
