@@ -1,0 +1,342 @@
+"""The emulator as a server: lets accounts in, limits, delays, fails on demand, and answers."""
+
+import asyncio
+import base64
+import binascii
+import logging
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias
+
+import msgspec
+from aiohttp import web
+
+from .answers import Refused, error_body
+from .catalogue import Catalogue
+from .faults import Fault, Faults, LogEntry, RequestLog
+from .routes import Answer, Call, Operation, Routes
+from .store import Store, UsageItem
+
+_log = logging.getLogger("marketplace_async.emulator")
+
+_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_USER = re.compile(r"(?:AC|SK)[0-9a-fA-F]{32}")
+_MAX_BODY: Final = 32 * 1024 * 1024
+_HEADERS: Final = {
+    "Access-Control-Allow-Credentials": "true",
+    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-Match",
+    "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "ETag, Twilio-Request-Id",
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Api-Domain": "marketplace.twilio.com",
+    "X-Home-Region": "us1",
+    "X-Powered-By": "marketplace_async emulator",
+    "X-Shenanigans": "none",
+}
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class Emulator:
+    """The Marketplace v1 API on a local port, with state, faults and a log.
+
+    Use it as `async with Emulator() as emulator`, or call `start()` and `stop()`.
+
+    Args:
+        host: The address to listen on.
+        port: The port; 0 takes a free one.
+        db: A file for the state, which survives a restart; in memory unless given.
+        accounts: The account SIDs or API key SIDs that are let in, with their secrets. Unless
+            given, any well-formed SID with any secret is let in. The API key `SK...` belongs to the
+            account `AC...` with the same digits.
+        catalogue: The add-ons on offer; the built-in ones unless given.
+        concurrency: Requests at once per account, 1 or more; those beyond it are answered 429. No
+            limit unless given.
+        latency: Seconds that each answer takes at least.
+
+    Attributes:
+        faults: Failures on demand.
+        log: The latest requests.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        db: Path | None = None,
+        accounts: Mapping[str, str] | None = None,
+        catalogue: Catalogue | None = None,
+        concurrency: int | None = None,
+        latency: float = 0.0,
+    ) -> None:
+        for user in accounts or ():
+            if not _USER.fullmatch(user):
+                raise ValueError(f"accounts: expected AC or SK and 32 hex digits, got {user!r}")
+        if concurrency is not None and concurrency < 1:
+            raise ValueError(f"concurrency: expected 1 or more, got {concurrency}")
+        if latency < 0:
+            raise ValueError(f"latency: expected 0 seconds or more, got {latency}")
+        self.faults = Faults()
+        self.log = RequestLog()
+        self._host = host
+        self._port = port
+        self._db = db
+        self._accounts = accounts
+        self._catalogue = catalogue or Catalogue.built_in()
+        self._concurrency = concurrency
+        self._latency = latency
+        self._in_flight: Counter[str] = Counter()
+        self._store: Store | None = None
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it listens: what a client takes as its base URL."""
+        if self._runner is None or not self._runner.addresses:
+            raise RuntimeError("the emulator is not running")
+        host, port = self._runner.addresses[0][:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    async def start(self) -> None:
+        """Open the state and listen."""
+        if self._runner is not None:
+            raise RuntimeError("the emulator is running already")
+        store = Store(self._db)
+        app = web.Application(client_max_size=_MAX_BODY, middlewares=[self._outside_the_api])
+        for method, path, operation in Routes(store, self._catalogue).table():
+            app.router.add_route(method, path, self._handler(operation))
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        try:
+            await runner.setup()
+            await web.TCPSite(runner, self._host, self._port).start()
+        except BaseException:
+            await runner.cleanup()
+            store.close()
+            raise
+        self._runner, self._store = runner, store
+
+    async def stop(self) -> None:
+        """Answer what is in flight, stop listening, and close the state; in memory it is gone."""
+        runner, store = self._runner, self._store
+        self._runner = self._store = None
+        if runner is not None:
+            await runner.cleanup()
+        if store is not None:
+            store.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def usage(self) -> list[UsageItem]:
+        """Return all usage that was accepted for billing, oldest first."""
+        return self._running_store().usage()
+
+    def install(
+        self,
+        account_sid: str,
+        available_add_on_sid: str,
+        configuration: Mapping[str, Any] | None = None,
+        *,
+        times: int = 1,
+    ) -> list[str]:
+        """Install an add-on without a request, for what begins with a full account.
+
+        Args:
+            account_sid: The account, `AC...`.
+            available_add_on_sid: The add-on, `XB...`.
+            configuration: What it is configured with.
+            times: How often.
+
+        Returns:
+            The SIDs, `XE...`.
+        """
+        add_on = self._catalogue.get(available_add_on_sid)
+        if add_on is None:
+            raise ValueError(f"available_add_on_sid: {available_add_on_sid} is not on offer")
+        routes = Routes(self._running_store(), self._catalogue)
+        return [
+            routes.install(account_sid, add_on, None, dict(configuration or {})).sid
+            for _ in range(times)
+        ]
+
+    def _running_store(self) -> Store:
+        if self._store is None:
+            raise RuntimeError("the emulator is not running")
+        return self._store
+
+    def _handler(self, operation: Operation) -> _Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await self._serve(request, operation)
+
+        return handle
+
+    @property
+    def _outside_the_api(self) -> Any:
+        def no_such_path(call: Call) -> Answer:
+            raise Refused("not_found", path=call.path)
+
+        def no_such_method(call: Call) -> Answer:
+            raise Refused("method", path=call.path, method=call.method)
+
+        @web.middleware
+        async def handle(request: web.Request, handler: _Handler) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except web.HTTPNotFound:
+                return await self._serve(request, no_such_path)
+            except web.HTTPMethodNotAllowed:
+                return await self._serve(request, no_such_method)
+
+        return handle
+
+    async def _serve(self, request: web.Request, operation: Operation) -> web.StreamResponse:
+        """Answer one request, whatever becomes of it, and log it."""
+        started = time.perf_counter()
+        request_id = f"RQ{uuid.uuid4().hex}"
+        headers = {**_HEADERS, "Twilio-Request-Id": request_id}
+        account_sid: str | None = None
+        body = b""
+        drop = False
+        answer: Answer
+        try:
+            body = await _read(request)
+            account_sid = self._authenticate(request.headers.get("Authorization", ""))
+            with self._counted(account_sid) as at_once:
+                headers["Twilio-Concurrent-Requests"] = str(at_once)
+                fault = self.faults.take(request.method, request.path)
+                answer = await self._process(_call(request, account_sid, body), operation, fault)
+                if fault is not None:
+                    drop = fault.drop
+                    if fault.retry_after is not None:
+                        headers["Retry-After"] = str(fault.retry_after)
+        except Refused as refusal:
+            answer = refusal.status, refusal.body
+        except Exception:  # noqa: BLE001 - a server answers, whatever happens
+            _log.exception("%s %s failed", request.method, request.path)
+            failure = Refused("failed")
+            answer = failure.status, failure.body
+        status, document = answer
+        self.log.append(
+            LogEntry(
+                method=request.method,
+                path=request.path,
+                query=request.query_string,
+                body=body,
+                account_sid=account_sid,
+                status=None if drop else status,
+                request_id=request_id,
+            )
+        )
+        if drop and request.transport is not None:
+            request.transport.abort()
+        if status == 401:
+            headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
+        headers["Twilio-Request-Duration"] = f"{time.perf_counter() - started:.3f}"
+        if document is None:
+            return web.Response(status=status, headers=headers)
+        return web.Response(
+            status=status,
+            headers=headers,
+            body=_encode(document),
+            content_type="application/json",
+            charset="utf-8",
+        )
+
+    async def _process(self, call: Call, operation: Operation, fault: Fault | None) -> Answer:
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        if fault is None:
+            return operation(call)
+        if fault.when == "before":
+            await asyncio.sleep(fault.delay)
+            return _fault_answer(fault) or operation(call)
+        answer = operation(call)
+        await asyncio.sleep(fault.delay)
+        return _fault_answer(fault) or answer
+
+    def _authenticate(self, authorization: str) -> str:
+        """Return the account that asks."""
+        scheme, _, encoded = authorization.partition(" ")
+        if scheme.lower() != "basic":
+            raise Refused("wrong_secret")
+        try:
+            user, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            raise Refused("wrong_user") from None
+        if not _USER.fullmatch(user):
+            raise Refused("wrong_user")
+        if self._accounts is not None:
+            if user not in self._accounts:
+                raise Refused("wrong_user")
+            if secret != self._accounts[user]:
+                raise Refused("wrong_secret")
+        return "AC" + user[2:]
+
+    @contextmanager
+    def _counted(self, account_sid: str) -> Iterator[int]:
+        """Count a request of this account while it is in flight."""
+        at_once = self._in_flight[account_sid] + 1
+        if self._concurrency is not None and at_once > self._concurrency:
+            raise Refused("too_many_requests")
+        self._in_flight[account_sid] = at_once
+        try:
+            yield at_once
+        finally:
+            self._in_flight[account_sid] -= 1
+            if not self._in_flight[account_sid]:
+                del self._in_flight[account_sid]
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise Refused("body_too_large") from None
+
+
+def _call(request: web.Request, account_sid: str, body: bytes) -> Call:
+    return Call(
+        account_sid=account_sid,
+        base_url=f"{request.scheme}://{request.host}",
+        method=request.method,
+        path=request.path,
+        segments=request.match_info,
+        query=request.query,
+        content_type=request.content_type,
+        body=body,
+    )
+
+
+_USUAL_CODES: Final = {400: 20001, 401: 20003, 405: 20004}
+
+
+def _fault_answer(fault: Fault) -> Answer | None:
+    if fault.drop:
+        return 500, None
+    if fault.status is None:
+        return None
+    code = fault.code or _USUAL_CODES.get(fault.status, 20000 + fault.status)
+    try:
+        message = HTTPStatus(fault.status).phrase
+    except ValueError:
+        message = "A fault of the emulator"
+    return fault.status, error_body(fault.status, code, message)

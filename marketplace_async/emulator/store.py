@@ -1,0 +1,284 @@
+"""What the emulator remembers, in SQLite. The one place that may block the event loop.
+
+A query takes microseconds, less than handing it to a thread would. What a method has returned from
+is committed: in a file it survives the death of the process.
+"""
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS installed_add_ons (
+    seq INTEGER PRIMARY KEY,
+    sid TEXT NOT NULL UNIQUE,
+    account_sid TEXT NOT NULL,
+    available_add_on_sid TEXT NOT NULL,
+    friendly_name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    unique_name TEXT NOT NULL,
+    configuration TEXT NOT NULL,
+    date_created TEXT NOT NULL,
+    date_updated TEXT NOT NULL,
+    -- A page token names a record, which may be deleted while somebody pages: the row stays.
+    deleted INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS unique_names
+    ON installed_add_ons (account_sid, unique_name) WHERE NOT deleted;
+CREATE INDEX IF NOT EXISTS by_account
+    ON installed_add_ons (account_sid, seq) WHERE NOT deleted;
+CREATE TABLE IF NOT EXISTS enabled_extensions (
+    installed_add_on_sid TEXT NOT NULL,
+    extension_sid TEXT NOT NULL,
+    PRIMARY KEY (installed_add_on_sid, extension_sid)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS listings (
+    seq INTEGER PRIMARY KEY,
+    sid TEXT NOT NULL UNIQUE,
+    account_sid TEXT NOT NULL,
+    document TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS usage (
+    seq INTEGER PRIMARY KEY,
+    account_sid TEXT NOT NULL,
+    installed_add_on_sid TEXT NOT NULL,
+    sid TEXT NOT NULL,
+    quantity TEXT NOT NULL
+) STRICT;
+"""
+
+_COLUMNS = (
+    "seq, sid, account_sid, available_add_on_sid, friendly_name, description, unique_name, "
+    "configuration, date_created, date_updated"
+)
+
+
+class NameTaken(Exception):
+    """The unique name is in use on the account."""
+
+
+@attrs.frozen
+class Installation:
+    """A row: an add-on that is installed on an account."""
+
+    seq: int
+    sid: str
+    account_sid: str
+    available_add_on_sid: str
+    friendly_name: str
+    description: str
+    unique_name: str
+    configuration: dict[str, Any] = attrs.field(converter=json.loads, hash=False)
+    date_created: str
+    date_updated: str
+
+
+@attrs.frozen
+class UsageItem:
+    """Usage that was accepted for billing: who reported it, on what, which item, and how much."""
+
+    account_sid: str
+    installed_add_on_sid: str
+    sid: str
+    quantity: Decimal = attrs.field(converter=Decimal)
+
+
+@attrs.frozen
+class Slice:
+    """A part of a list, and whether there is more before it and after it."""
+
+    items: Sequence[Any]
+    before: bool
+    after: bool
+
+
+class Store:
+    """The state of an emulator, in memory or in a file."""
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._db = sqlite3.connect(file or ":memory:", isolation_level=None)
+        # NORMAL with a write-ahead log outlives the process, which is what is promised; it does not
+        # outlive a power cut, and costs no fsync per write.
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def install(
+        self,
+        *,
+        account_sid: str,
+        available_add_on_sid: str,
+        friendly_name: str,
+        description: str,
+        unique_name: str,
+        configuration: dict[str, Any],
+    ) -> Installation:
+        """Add an installation. Raises NameTaken."""
+        now = _now()
+        sid = new_sid("XE")
+        try:
+            self._db.execute(
+                f"INSERT INTO installed_add_ons ({_COLUMNS}) "
+                "VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    sid,
+                    account_sid,
+                    available_add_on_sid,
+                    friendly_name,
+                    description,
+                    unique_name,
+                    json.dumps(configuration),
+                    now,
+                    now,
+                ),
+            )
+        except sqlite3.IntegrityError:
+            raise NameTaken(unique_name) from None
+        installation = self.installation(sid)
+        assert installation is not None
+        return installation
+
+    def installation(self, sid: str, account_sid: str | None = None) -> Installation | None:
+        """Return an installation, of this account if one is given."""
+        row = self._db.execute(
+            f"SELECT {_COLUMNS} FROM installed_add_ons "
+            "WHERE sid = ? AND NOT deleted AND account_sid = ifnull(?, account_sid)",
+            (sid, account_sid),
+        ).fetchone()
+        return None if row is None else Installation(*row)
+
+    def count_installations(self, account_sid: str, available_add_on_sid: str) -> int:
+        """Return how often an account ever installed an add-on, deleted ones included."""
+        (count,) = self._db.execute(
+            "SELECT count(*) FROM installed_add_ons "
+            "WHERE account_sid = ? AND available_add_on_sid = ?",
+            (account_sid, available_add_on_sid),
+        ).fetchone()
+        return int(count)
+
+    def update_installation(
+        self, sid: str, unique_name: str | None, configuration: dict[str, Any] | None
+    ) -> None:
+        """Change what is not None. Raises NameTaken."""
+        try:
+            self._db.execute(
+                "UPDATE installed_add_ons SET unique_name = ifnull(?, unique_name), "
+                "configuration = ifnull(?, configuration), date_updated = ? WHERE sid = ?",
+                (
+                    unique_name,
+                    None if configuration is None else json.dumps(configuration),
+                    _now(),
+                    sid,
+                ),
+            )
+        except sqlite3.IntegrityError:
+            raise NameTaken(unique_name) from None
+
+    def delete_installation(self, sid: str) -> None:
+        self._db.execute("UPDATE installed_add_ons SET deleted = 1 WHERE sid = ?", (sid,))
+
+    def installations(
+        self, account_sid: str, size: int, *, after: str | None, before: str | None
+    ) -> Slice | None:
+        """Return `size` installations next to a SID, or the first; None if the SID is unknown."""
+        anchor = 0
+        if sid := after or before:
+            row = self._db.execute(
+                "SELECT seq FROM installed_add_ons WHERE sid = ? AND account_sid = ?",
+                (sid, account_sid),
+            ).fetchone()
+            if row is None:
+                return None
+            anchor = row[0]
+        compare, order = ("<", "DESC") if before else (">", "ASC")
+        # One more than asked for tells whether there is more in this direction.
+        rows = self._db.execute(
+            f"SELECT {_COLUMNS} FROM installed_add_ons "
+            f"WHERE account_sid = ? AND NOT deleted AND seq {compare} ? "
+            f"ORDER BY seq {order} LIMIT ?",
+            (account_sid, anchor, size + 1),
+        ).fetchall()
+        more, rows = len(rows) > size, rows[:size]
+        items = [Installation(*row) for row in (reversed(rows) if before else rows)]
+        if before:
+            return Slice(items, before=more, after=True)
+        return Slice(items, before=bool(after), after=more)
+
+    def enabled_extensions(self, installed_add_on_sid: str) -> set[str]:
+        """Return the SIDs of the extensions that are enabled."""
+        rows = self._db.execute(
+            "SELECT extension_sid FROM enabled_extensions WHERE installed_add_on_sid = ?",
+            (installed_add_on_sid,),
+        )
+        return {sid for (sid,) in rows}
+
+    def enable_extension(
+        self, installed_add_on_sid: str, extension_sid: str, enabled: bool
+    ) -> None:
+        statement = (
+            "INSERT OR IGNORE INTO enabled_extensions VALUES (?, ?)"
+            if enabled
+            else "DELETE FROM enabled_extensions "
+            "WHERE installed_add_on_sid = ? AND extension_sid = ?"
+        )
+        self._db.execute(statement, (installed_add_on_sid, extension_sid))
+
+    def save_listing(self, sid: str, account_sid: str, document: dict[str, Any]) -> None:
+        """Add a listing, or replace its document."""
+        self._db.execute(
+            "INSERT INTO listings VALUES (NULL, ?, ?, ?) "
+            "ON CONFLICT (sid) DO UPDATE SET document = excluded.document",
+            (sid, account_sid, json.dumps(document)),
+        )
+
+    def listing(self, sid: str, account_sid: str) -> dict[str, Any] | None:
+        """Return the document of a listing that the account owns."""
+        row = self._db.execute(
+            "SELECT document FROM listings WHERE sid = ? AND account_sid = ?", (sid, account_sid)
+        ).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def listings(self, account_sid: str) -> list[dict[str, Any]]:
+        """Return the documents of all listings that the account owns."""
+        rows = self._db.execute(
+            "SELECT document FROM listings WHERE account_sid = ? ORDER BY seq", (account_sid,)
+        )
+        return [json.loads(document) for (document,) in rows]
+
+    def bill(self, items: Iterable[UsageItem]) -> None:
+        """Add usage: all of it or, if the process dies, nothing."""
+        self._db.execute("BEGIN")
+        self._db.executemany(
+            "INSERT INTO usage VALUES (NULL, ?, ?, ?, ?)",
+            [
+                (item.account_sid, item.installed_add_on_sid, item.sid, str(item.quantity))
+                for item in items
+            ],
+        )
+        self._db.execute("COMMIT")
+
+    def usage(self) -> list[UsageItem]:
+        """Return all usage that was accepted, oldest first."""
+        rows = self._db.execute(
+            "SELECT account_sid, installed_add_on_sid, sid, quantity FROM usage ORDER BY seq"
+        )
+        return [UsageItem(*row) for row in rows]
+
+
+def new_sid(prefix: str) -> str:
+    """Return a SID that nothing has yet."""
+    return prefix + uuid.uuid4().hex
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
