@@ -31,7 +31,10 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, with coverage, in Python's development mode, warnings being errors."""
     session.install("-e", ".[cli,emulator]", *TESTS)
-    environment = {"PYTHONDEVMODE": "1", "COVERAGE_PROCESS_START": os.path.abspath("pyproject.toml")}
+    environment = {
+        "PYTHONDEVMODE": "1",
+        "COVERAGE_PROCESS_START": os.path.abspath("pyproject.toml"),
+    }
     session.run("coverage", "erase")
     session.run(
         *("python", "-W", "error", "-m", "coverage", "run", "-m", "pytest"),

@@ -123,7 +123,7 @@ def api_error(request: Request, response: Response) -> APIError:
     def first(kind: type[T], *names: str) -> T | None:
         for name in names:
             value = document.get(name)
-            if isinstance(value, kind) and not isinstance(value, bool):
+            if isinstance(value, kind) and not isinstance(value, bool | None):
                 return value
         return None
 

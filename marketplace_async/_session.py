@@ -1,6 +1,7 @@
 """The async session wrapper: one HTTP exchange over aiohttp. No other client module imports it."""
 
 import asyncio
+import io
 import ssl as tls
 import sys
 import time
@@ -109,7 +110,7 @@ class Session:
             async with session.request(
                 request.method,
                 URL(self.base_url + request.path + query, encoded=True),
-                data=request.body,
+                data=_payload(request.body),
                 headers=_headers(request, authorization),
                 timeout=aiohttp.ClientTimeout(
                     total=self.timeout.total,
@@ -134,6 +135,11 @@ class Session:
 
     def _allowed(self) -> str:
         return f"no answer within {self.timeout.total:g} s"
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    # aiohttp writes a file piece by piece, and warns of large bytes that it writes in one go.
+    return io.BytesIO(body) if body is not None and len(body) > 2**20 else body
 
 
 def _headers(request: Request, authorization: Secret) -> dict[str, str]:

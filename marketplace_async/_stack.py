@@ -1,7 +1,6 @@
 """Wrappers around one function, `Send`: each adds one behaviour, and `client.py` composes them."""
 
 import asyncio
-import itertools
 import logging
 import random
 import time
@@ -97,8 +96,10 @@ def retrying(send: Send, policy: Retry) -> Send:
 
     async def send_again(request: Request) -> Response:
         started = time.monotonic()
-        for attempt in itertools.count(1):
+        attempt = 0
+        while True:
             response = await send(request)
+            attempt += 1
             if response.status < 400 or not was_refused(response):
                 return response
             delay = policy.delay(
@@ -110,7 +111,6 @@ def retrying(send: Send, policy: Retry) -> Send:
             if delay is None:
                 return response
             await asyncio.sleep(delay)
-        raise AssertionError("unreachable")
 
     return send_again
 

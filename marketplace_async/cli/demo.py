@@ -23,14 +23,14 @@ from ..testing import emulated
 
 TRANSCRIPTION = "XB85b56ed9ce713e0ac62342b901233193"
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
-CONFIGURATION = {"callback_url": "https://example.com/transcripts", "callback_method": "POST"}
+CONFIGURATION = {"callback_url": "https://example.com/done", "callback_method": "POST"}
 
 NEXT_STEPS = """\
 What next
 
-  marketplace-async emulator            an emulator that stays, to develop against
-  python -m asyncio                     a prompt where `await` works, to try the client
-  marketplace-async --help              all commands
+  marketplace-async emulator   an emulator that stays, to develop against
+  marketplace-async --help     all commands
+  python -m asyncio            a prompt where `await` works, to try the client
 
 In Python:
 
@@ -65,7 +65,10 @@ async def run(base_url: str | None, console: Console | None = None) -> int:
                     MarketplaceClient(accounts[0], base_url=base_url)
                 )
                 where = base_url
-            console.print(f"[bold]marketplace_async[/]: three made-up accounts on {escape(where)}.")
+            console.print(
+                f"[bold]marketplace_async[/]: three made-up accounts on {escape(where)}.",
+                soft_wrap=True,
+            )
             demo = Demo(console, [client.with_credentials(account) for account in accounts])
             await demo.run()
     except (Unexpected, MarketplaceError, ValueError) as error:
@@ -99,16 +102,21 @@ class Demo:
         self._steps += 1
         self._console.print(f"\n[bold cyan]{self._steps}. {title}[/]")
         syntax = Syntax(code, "python", theme="ansi_dark", background_color="default")
-        self._console.print(Padding(syntax, (0, 3)))
+        self._console.print(Padding(syntax, (0, 3), expand=False))
 
     def _done(self, text: str) -> None:
-        self._console.print(Padding(f"[bold green]✓[/] {text}", (0, 3)))
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row("[bold green]✓[/]", text)
+        self._console.print(Padding(grid, (0, 3), expand=False))
 
     def _table(self, *columns: str, rows: list[tuple[str, ...]]) -> None:
-        table = Table(*columns, box=None, header_style="dim", pad_edge=False)
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for column in columns:
+            # A SID is copied whole: on a narrow terminal, names give way.
+            table.add_column(column, no_wrap=True, min_width=34 if "SID" in column else None)
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
-        self._console.print(Padding(table, (0, 5)))
+        self._console.print(Padding(table, (0, 5), expand=False))
 
     async def _browse(self) -> None:
         self._step("Browse the catalogue", "await client.available_add_ons.list().collect()")
@@ -117,25 +125,25 @@ class Demo:
         expect({TRANSCRIPTION, SPAM_SCORE} <= by_sid.keys(), "the catalogue lacks known add-ons")
         self._done(f"{len(add_ons)} add-ons can be installed, such as")
         self._table(
-            "add-on",
-            "charged",
             "SID",
-            rows=[
-                (add_on.friendly_name or "", add_on.pricing_type or "", add_on.sid)
-                for add_on in add_ons[:4]
-            ],
+            "add-on",
+            rows=[(add_on.sid, add_on.friendly_name or "") for add_on in add_ons[:4]],
         )
 
     async def _install(self) -> InstalledAddOn:
         self._step(
             "Install and configure",
             f"""\
-await client.installed_add_ons.create(
-    available_add_on_sid="{TRANSCRIPTION}",
-    accept_terms_of_service=True,
-    configuration={CONFIGURATION},
-    unique_name="transcription",
-)""".replace("'", '"'),
+for client in clients:
+    await client.installed_add_ons.create(
+        available_add_on_sid="{TRANSCRIPTION}",
+        accept_terms_of_service=True,
+        configuration={{
+            "callback_url": "{CONFIGURATION["callback_url"]}",
+            "callback_method": "{CONFIGURATION["callback_method"]}",
+        }},
+        unique_name="transcription",
+    )""",
         )
         first, *_ = installed = [
             await client.installed_add_ons.create(
@@ -151,8 +159,11 @@ await client.installed_add_ons.create(
         )
         expect(first.configuration == CONFIGURATION, "the configuration was not kept")
         expect(spam_score.unique_name == "nomorobo_spamscore", "no unique name was given")
-        self._done(
-            f"{first.friendly_name} is on {len(installed)} accounts: {first.sid} is the first"
+        self._done(f"{first.friendly_name} is on {len(installed)} accounts:")
+        self._table(
+            "installed SID",
+            "account SID",
+            rows=[(one.sid, one.account_sid) for one in installed],
         )
         self._done(f"{spam_score.friendly_name} is on one, as {spam_score.unique_name}")
         return first
@@ -162,7 +173,8 @@ await client.installed_add_ons.create(
             "A configuration that does not fit the schema",
             """\
 try:
-    await client.installed_add_ons.create(..., configuration={"callback_url": 42})
+    await client.installed_add_ons.create(
+        ..., configuration={"callback_url": 42})
 except BadRequestError as error: ...""",
         )
         try:
@@ -181,7 +193,8 @@ except BadRequestError as error: ...""",
             "A unique name that is taken",
             """\
 try:
-    await client.installed_add_ons.create(..., unique_name="transcription")
+    await client.installed_add_ons.create(
+        ..., unique_name="transcription")
 except ConflictError as error: ...""",
         )
         try:
@@ -217,7 +230,8 @@ await extensions.update(extension.sid, enabled=True)""",
             "List all accounts at once",
             """\
 clients = [client.with_credentials(account) for account in accounts]
-await asyncio.gather(*(client.installed_add_ons.list().collect() for client in clients))""",
+lists = [client.installed_add_ons.list() for client in clients]
+await asyncio.gather(*(installed.collect() for installed in lists))""",
         )
         lists = await asyncio.gather(
             *(client.installed_add_ons.list().collect() for client in self._clients)
@@ -225,20 +239,17 @@ await asyncio.gather(*(client.installed_add_ons.list().collect() for client in c
         expect([len(items) for items in lists] == [2, 1, 1], "the lists are not what was installed")
         self._done("each account sees its own:")
         self._table(
-            "account",
+            "account SID",
             "unique name",
-            "installed",
-            rows=[
-                (item.account_sid, item.unique_name or "", f"{item.date_created:%Y-%m-%d %H:%M:%S}")
-                for items in lists
-                for item in items
-            ],
+            rows=[(item.account_sid, item.unique_name or "") for items in lists for item in items],
         )
 
     async def _update(self, installed: InstalledAddOn) -> None:
         self._step(
             "Update",
-            'await client.installed_add_ons.update(installed.sid, unique_name="transcription-eu")',
+            """\
+await client.installed_add_ons.update(
+    installed.sid, unique_name="transcription-eu")""",
         )
         updated = await self._clients[0].installed_add_ons.update(
             installed.sid, unique_name="transcription-eu"
@@ -249,11 +260,15 @@ await asyncio.gather(*(client.installed_add_ons.list().collect() for client in c
 
     async def _delete(self) -> None:
         self._step(
-            "Delete, on all accounts", "await client.installed_add_ons.delete(installed.sid)"
+            "Remove, from all accounts",
+            """\
+for client in clients:
+    async for installed in client.installed_add_ons.list():
+        await client.installed_add_ons.delete(installed.sid)""",
         )
         deleted = 0
         for client in self._clients:
-            for installed in await client.installed_add_ons.list().collect():
+            async for installed in client.installed_add_ons.list():
                 await client.installed_add_ons.delete(installed.sid)
                 deleted += 1
             expect(await client.installed_add_ons.list().first() is None, "something is left")

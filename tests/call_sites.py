@@ -1,0 +1,126 @@
+"""Call sites as users write them: nothing here runs, type checkers read it."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, assert_type
+
+import aiohttp
+
+from marketplace_async import (
+    AccountToken,
+    APIError,
+    ApiKey,
+    AvailableAddOn,
+    AvailableAddOnExtension,
+    BillableItem,
+    ClientOptions,
+    Exchange,
+    InstalledAddOn,
+    InstalledAddOnExtension,
+    Listing,
+    MarketplaceClient,
+    Page,
+    Paginator,
+    RateLimitedError,
+    ReferralConversion,
+    Request,
+    Response,
+    Retry,
+    Timeout,
+    UsageReport,
+    capture,
+)
+from marketplace_async.emulator import Emulator
+from marketplace_async.testing import emulated
+
+
+async def construct(session: aiohttp.ClientSession) -> None:
+    async with MarketplaceClient.from_env() as client:
+        assert_type(client, MarketplaceClient)
+    async with MarketplaceClient(
+        AccountToken("AC...", "token"),
+        session=session,
+        concurrency=64,
+        timeout=10.0,
+        retry=Retry(attempts=4, budget=30.0),
+    ) as client:
+        assert_type(client.with_credentials(ApiKey("SK...", "secret")), MarketplaceClient)
+        assert_type(client.with_options(timeout=Timeout(connect=1)), MarketplaceClient)
+    options: ClientOptions = {"region": "au1", "edge": "sydney"}
+    MarketplaceClient.from_env(**options)
+    MarketplaceClient(AccountToken("AC...", "token"), color="red")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    MarketplaceClient("AC...", "token")  # type: ignore[call-arg, arg-type]  # pyright: ignore
+
+
+async def operations(client: MarketplaceClient) -> None:
+    add_on = await client.available_add_ons.fetch("XB...")
+    assert_type(add_on, AvailableAddOn)
+    assert_type(add_on.sid, str)
+    assert_type(add_on.description, str | None)
+    assert_type(client.available_add_ons.list(), Paginator[AvailableAddOn])
+    extensions = client.available_add_ons.extensions("XB...")
+    assert_type(await extensions.fetch("XF..."), AvailableAddOnExtension)
+    installed = await client.installed_add_ons.create(
+        available_add_on_sid=add_on.sid,
+        accept_terms_of_service=True,
+        configuration={"bad_words": True},
+        unique_name="transcription",
+    )
+    assert_type(installed, InstalledAddOn)
+    assert_type(
+        await client.installed_add_ons.update(installed.sid, configuration={}), InstalledAddOn
+    )
+    switched = await client.installed_add_ons.extensions(installed.sid).update(
+        "XF...", enabled=True
+    )
+    assert_type(switched, InstalledAddOnExtension)
+    report = await client.installed_add_ons.usage(installed.sid).create(
+        [BillableItem("BI...", Decimal("12.355"))]
+    )
+    assert_type(report, UsageReport)
+    assert_type(report.total_submitted, Decimal)
+    await client.installed_add_ons.delete(installed.sid)
+    listing = await client.listings.update("XB...", pricing={"body": "free"})
+    assert_type(listing, Listing)
+    assert_type(await client.listings.list_own(), tuple[dict[str, Any], ...])
+    conversion = await client.referral_conversions.create(referral_account_sid="AC...")
+    assert_type(conversion, ReferralConversion)
+    await client.installed_add_ons.create(available_add_on_sid="XB...")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.installed_add_ons.fetch(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    installed.sid = "XE..."  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    BillableItem("BI...", 12.355)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def lists(client: MarketplaceClient) -> None:
+    async for installed in client.installed_add_ons.list(limit=500):
+        assert_type(installed, InstalledAddOn)
+    assert_type(await client.installed_add_ons.list().collect(), list[InstalledAddOn])
+    assert_type(await client.installed_add_ons.list().first(), InstalledAddOn | None)
+    async for page in client.installed_add_ons.list(page_size=100).pages():
+        assert_type(page, Page[InstalledAddOn])
+        assert_type(page.items, tuple[InstalledAddOn, ...])
+        client.installed_add_ons.list(start=page.next_url)
+    client.installed_add_ons.list(size=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def failures_and_exchanges(client: MarketplaceClient) -> None:
+    with capture() as exchanges:
+        response = await client.send(Request("GET", "/v1/AvailableAddOns", {"PageSize": 5}))
+    assert_type(response, Response)
+    assert_type(exchanges, list[Exchange])
+    try:
+        await client.installed_add_ons.delete("XE...")
+    except RateLimitedError as error:
+        assert_type(error.retry_after, float | None)
+    except APIError as error:
+        assert_type(error.code, int | None)
+        assert_type(error.request_id, str | None)
+
+
+async def tests() -> None:
+    async with emulated() as (client, emulator):
+        assert_type(client, MarketplaceClient)
+        assert_type(emulator, Emulator)
+        emulator.faults.add("POST", "/v1/InstalledAddOns", status=429, times=2)
+        statuses: Sequence[int | None] = [entry.status for entry in emulator.log]
+        del statuses

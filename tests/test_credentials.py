@@ -1,0 +1,138 @@
+"""Credentials: what they say on the wire, where they come from, and that nothing shows them."""
+
+import pickle
+import traceback
+from base64 import b64decode, b64encode
+
+import attrs
+import pytest
+
+from marketplace_async import AccountToken, ApiKey, CredentialsError, MarketplaceClient, Secret
+from marketplace_async.credentials import from_env
+
+AC = "AC" + "a" * 32
+SK = "SK" + "b" * 32
+SECRET = "geheim-42"
+SHOWN = (SECRET, b64encode(SECRET.encode()).decode(), b64encode(f"{AC}:{SECRET}".encode()).decode())
+
+
+def test_an_account_token_is_basic_authentication() -> None:
+    scheme, _, encoded = AccountToken(AC, SECRET).authorization.reveal().partition(" ")
+    assert (scheme, b64decode(encoded).decode()) == ("Basic", f"{AC}:{SECRET}")
+
+
+def test_an_api_key_leaves_the_account_off_the_wire() -> None:
+    scheme, _, encoded = ApiKey(SK, SECRET, AC).authorization.reveal().partition(" ")
+    assert (scheme, b64decode(encoded).decode()) == ("Basic", f"{SK}:{SECRET}")
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        AccountToken(AC, SECRET),
+        ApiKey(SK, SECRET, AC),
+        Secret(SECRET),
+        attrs.asdict(AccountToken(AC, SECRET)),
+        MarketplaceClient(AccountToken(AC, SECRET)),
+        from_env({"TWILIO_ACCOUNT_SID": AC, "TWILIO_AUTH_TOKEN": SECRET}),
+    ],
+    ids=lambda shown: type(shown).__name__,
+)
+def test_nothing_prints_a_secret(shown: object) -> None:
+    for text in (repr(shown), str(shown), f"{shown}"):
+        assert not any(secret in text for secret in SHOWN)
+
+
+@pytest.mark.parametrize("held", [Secret(SECRET), AccountToken(AC, SECRET), ApiKey(SK, SECRET)])
+def test_secrets_are_never_pickled(held: object) -> None:
+    with pytest.raises(TypeError, match="never pickled") as error:
+        pickle.dumps(held)
+    assert SECRET not in "".join(traceback.format_exception(error.value))
+
+
+def test_secrets_compare_by_value_and_are_hashable() -> None:
+    assert Secret("a") == Secret("a")
+    assert Secret("a") != Secret("b")
+    assert Secret("a") != "a"
+    assert hash(AccountToken(AC, SECRET)) == hash(AccountToken(AC, Secret(SECRET)))
+
+
+@pytest.mark.parametrize(("text", "error"), [("", ValueError), ("  ", ValueError), (5, TypeError)])
+def test_a_secret_is_text(text: str, error: type[Exception]) -> None:
+    with pytest.raises(error, match="a secret: expected text"):
+        AccountToken(AC, text)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: AccountToken(SK, SECRET), "account_sid: expected the SID of an account"),
+        (lambda: ApiKey(AC, SECRET), "key_sid: expected the SID of an API key"),
+        (lambda: ApiKey(SK, SECRET, "AC1"), "account_sid: expected the SID of an account"),
+    ],
+)
+def test_credentials_check_their_sids_and_do_not_show_the_secret(build, message) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ValueError, match=message) as error:
+        build()
+    assert SECRET not in str(error.value)
+
+
+def test_the_environment_gives_an_account_token() -> None:
+    environment = from_env({"TWILIO_ACCOUNT_SID": AC, "TWILIO_AUTH_TOKEN": SECRET})
+    assert environment.credentials == AccountToken(AC, SECRET)
+    assert environment.variables == {
+        "account_sid": "TWILIO_ACCOUNT_SID",
+        "auth_token": "TWILIO_AUTH_TOKEN",
+    }
+
+
+def test_an_api_key_goes_before_an_auth_token() -> None:
+    environment = from_env(
+        {
+            "TWILIO_ACCOUNT_SID": AC,
+            "TWILIO_AUTH_TOKEN": "unused",
+            "TWILIO_API_KEY": SK,
+            "TWILIO_API_SECRET": SECRET,
+            "TWILIO_REGION": "au1",
+            "TWILIO_EDGE": "sydney",
+            "MARKETPLACE_BASE_URL": "http://127.0.0.1:1",
+        }
+    )
+    assert environment.credentials == ApiKey(SK, SECRET, AC)
+    assert (environment.region, environment.edge) == ("au1", "sydney")
+    assert environment.base_url == "http://127.0.0.1:1"
+    assert environment.variables == {
+        "account_sid": "TWILIO_ACCOUNT_SID",
+        "key_sid": "TWILIO_API_KEY",
+        "key_secret": "TWILIO_API_SECRET",
+        "region": "TWILIO_REGION",
+        "edge": "TWILIO_EDGE",
+        "base_url": "MARKETPLACE_BASE_URL",
+    }
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({}, "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN missing"),
+        ({"TWILIO_ACCOUNT_SID": AC}, "^TWILIO_AUTH_TOKEN missing"),
+        ({"TWILIO_ACCOUNT_SID": AC, "TWILIO_AUTH_TOKEN": " "}, "^TWILIO_AUTH_TOKEN missing"),
+        ({"TWILIO_AUTH_TOKEN": SECRET}, "^TWILIO_ACCOUNT_SID missing"),
+        ({"TWILIO_API_KEY": SK}, "TWILIO_API_KEY is set, but TWILIO_API_SECRET is missing"),
+        ({"TWILIO_API_SECRET": SECRET}, "TWILIO_API_SECRET is set, but TWILIO_API_KEY is missing"),
+    ],
+)
+def test_what_is_missing_from_the_environment_is_named(
+    environ: dict[str, str], message: str
+) -> None:
+    with pytest.raises(CredentialsError, match=message) as error:
+        from_env(environ)
+    assert SECRET not in str(error.value)
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TWILIO_ACCOUNT_SID", AC)
+    monkeypatch.setenv("TWILIO_AUTH_TOKEN", SECRET)
+    monkeypatch.delenv("TWILIO_API_KEY", raising=False)
+    monkeypatch.delenv("TWILIO_API_SECRET", raising=False)
+    assert from_env().credentials == AccountToken(AC, SECRET)

@@ -1,0 +1,165 @@
+"""Errors: what they say, what they hold, and that they travel."""
+
+import pickle
+import re
+from typing import Any
+
+import pytest
+
+from marketplace_async import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ClientClosedError,
+    ConflictError,
+    CredentialsError,
+    MarketplaceError,
+    MissingExtraError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitedError,
+    Request,
+    RequestTimeoutError,
+    Response,
+    ResponseError,
+    ServerError,
+    TransportError,
+    errors,
+)
+from marketplace_async._codec import api_error, was_refused
+
+REQUEST = Request("POST", "/v1/InstalledAddOns", body=b"a=b")
+
+
+def answer(status: int, body: bytes, **headers: str) -> Response:
+    return Response(status, {"Twilio-Request-Id": "RQ1", **headers}, body)
+
+
+@pytest.mark.parametrize(
+    ("status", "cls"),
+    [
+        (400, BadRequestError),
+        (401, AuthenticationError),
+        (403, PermissionDeniedError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (429, RateLimitedError),
+        (500, ServerError),
+        (502, ServerError),
+        (503, ServerError),
+        (599, ServerError),
+        (302, APIError),
+        (418, APIError),
+    ],
+)
+def test_the_status_decides_the_class(status: int, cls: type[APIError]) -> None:
+    assert type(api_error(REQUEST, answer(status, b""))) is cls
+
+
+def test_an_error_says_status_code_message_request_and_id() -> None:
+    error = api_error(REQUEST, answer(403, b'{"code": 20003, "message": "Permission denied"}'))
+    assert str(error) == "403 20003: Permission denied (POST /v1/InstalledAddOns), RQ1"
+    assert (error.status, error.code, error.request_id) == (403, 20003, "RQ1")
+    assert error.request is REQUEST
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            b'{"code":20404,"message":"gone","more_info":"https://x/20404","status":404}',
+            (20404, "gone", "https://x/20404", None),
+        ),
+        (b'{"code":1,"message":"m","details":{"a":[1]}}', (1, "m", None, {"a": [1]})),
+        (b'{"code":1,"message":"m","params":{"a":1}}', (1, "m", None, {"a": 1})),
+        (
+            b'{"type":"https://x/p","title":"T","status":400,"code":7,"detail":"D","errors":[1]}',
+            (7, "D", "https://x/p", [1]),
+        ),
+        (b'{"title":"T"}', (None, "T", None, None)),
+        (
+            b'{"code":"7","message":5}',
+            (None, 'no error document: \'{"code":"7","message":5}\'', None, None),
+        ),
+        (b'{"code":true}', (None, "no error document: '{\"code\":true}'", None, None)),
+        (b"[1]", (None, "no error document: '[1]'", None, None)),
+        (b"", (None, "an answer without a body", None, None)),
+        (
+            b"<html>" + b"x" * 200,
+            (None, "no error document: '<html>" + "x" * 74 + "'...", None, None),
+        ),
+        (b"\xff\xfe", (None, "no error document: '\ufffd\ufffd'", None, None)),
+    ],
+)
+def test_every_form_of_error_document_is_read(body: bytes, expected: tuple[Any, ...]) -> None:
+    error = api_error(REQUEST, answer(400, body))
+    assert (error.code, error.message, error.more_info, error.details) == expected
+
+
+def test_an_error_document_nested_too_deeply_is_no_error_document() -> None:
+    body = b'{"details":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
+    assert api_error(REQUEST, answer(500, body)).code is None
+
+
+def test_a_rate_limit_tells_when_to_come_back() -> None:
+    error = api_error(REQUEST, answer(429, b"", **{"Retry-After": "7"}))
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "refused"),
+    [
+        (429, b"", True),
+        (429, b'{"code":20429}', True),
+        (503, b'{"code":20503}', True),
+        (503, b"<html>", False),
+        (503, b'{"code":20500}', False),
+        (500, b'{"code":20503}', False),
+        (409, b'{"code":20409}', False),
+    ],
+)
+def test_only_what_the_service_never_processed_counts_as_refused(
+    status: int, body: bytes, refused: bool
+) -> None:
+    assert was_refused(answer(status, body)) is refused
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        api_error(REQUEST, answer(404, b'{"code":20404,"message":"gone","details":{"a":1}}')),
+        api_error(REQUEST, answer(429, b"", **{"Retry-After": "7"})),
+        ResponseError(REQUEST, answer(200, b"<html>"), "not JSON"),
+        TransportError(REQUEST, "reset"),
+        RequestTimeoutError(REQUEST, "no answer within 10 s"),
+        CredentialsError("TWILIO_ACCOUNT_SID is missing"),
+        ClientClosedError("closed"),
+        MissingExtraError("the emulator", "emulator"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_survive_pickling(error: MarketplaceError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+
+
+def test_a_time_out_is_a_timeout_error_and_a_missing_extra_an_import_error() -> None:
+    assert isinstance(RequestTimeoutError(REQUEST, "late"), TimeoutError)
+    assert isinstance(MissingExtraError("the emulator", "emulator"), ImportError)
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    tree = errors.__doc__ or ""
+    drawn = {
+        name: len(indent) // 4 - 1
+        for indent, name in re.findall(r"^([ |`-]+)(\w+Error)\b", tree, re.MULTILINE)
+    }
+    actual = {
+        name: sum(issubclass(base, MarketplaceError) for base in cls.__mro__) - 1
+        for name, cls in vars(errors).items()
+        if isinstance(cls, type) and issubclass(cls, MarketplaceError)
+    }
+    assert drawn == actual

@@ -1,0 +1,136 @@
+"""The vendor's own Python client against the emulator: a witness that knows neither side.
+
+It cannot report usage or referrals: it sends those two JSON bodies as forms.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from marketplace_async.emulator import Emulator
+
+twilio_rest = pytest.importorskip("twilio.rest")
+twilio_exceptions = pytest.importorskip("twilio.base.exceptions")
+twilio_http = pytest.importorskip("twilio.http.async_http_client")
+
+AsyncTwilioHttpClient: Any = twilio_http.AsyncTwilioHttpClient
+TwilioRestException: Any = twilio_exceptions.TwilioRestException
+
+AC = "AC" + "1" * 32
+SPEECH_TO_TEXT = "XB85b56ed9ce713e0ac62342b901233193"
+CONFIGURATION = {
+    "callback_method": "POST",
+    "callback_url": "https://example.com/your-callback-url",
+    "include-keywords": True,
+    "include-topics": True,
+}
+
+
+def client(served: Emulator, **options: Any) -> Any:
+    client = twilio_rest.Client(AC, "x", **options)
+    client.marketplace.base_url = served.url
+    return client
+
+
+@pytest.fixture
+def marketplace(served: Emulator) -> Any:
+    return client(served).marketplace.v1
+
+
+def test_the_sample_calls_of_the_documentation_work(marketplace: Any) -> None:
+    installed = marketplace.installed_add_ons.create(
+        available_add_on_sid=SPEECH_TO_TEXT,
+        accept_terms_of_service=True,
+        configuration=CONFIGURATION,
+        unique_name="transcription",
+    )
+    assert installed.configuration == CONFIGURATION
+    assert marketplace.installed_add_ons(installed.sid).fetch().unique_name == "transcription"
+    assert [one.sid for one in marketplace.installed_add_ons.list(limit=20)] == [installed.sid]
+    updated = marketplace.installed_add_ons(installed.sid).update(
+        configuration={}, unique_name="other"
+    )
+    assert (updated.configuration, updated.unique_name) == ({}, "other")
+    assert marketplace.installed_add_ons(installed.sid).update().unique_name == "other"
+    assert marketplace.installed_add_ons(installed.sid).delete() is True
+    assert marketplace.installed_add_ons.list() == []
+
+
+def test_add_ons_and_extensions_are_browsed_and_switched(marketplace: Any) -> None:
+    add_ons = marketplace.available_add_ons.list()
+    assert len(add_ons) >= 12
+    assert marketplace.available_add_ons(add_ons[0].sid).fetch().friendly_name
+    (extension,) = marketplace.available_add_ons(SPEECH_TO_TEXT).extensions.list()
+    fetched = marketplace.available_add_ons(SPEECH_TO_TEXT).extensions(extension.sid).fetch()
+    assert fetched.unique_name == "recording-dial"
+    installed = marketplace.installed_add_ons.create(
+        available_add_on_sid=SPEECH_TO_TEXT, accept_terms_of_service=True
+    )
+    extensions = marketplace.installed_add_ons(installed.sid).extensions
+    assert [one.enabled for one in extensions.list()] == [False]
+    assert extensions(extension.sid).update(enabled=True).enabled is True
+    assert extensions(extension.sid).fetch().enabled is True
+
+
+def test_lists_are_paged(marketplace: Any) -> None:
+    sids = [
+        marketplace.installed_add_ons.create(
+            available_add_on_sid=SPEECH_TO_TEXT, accept_terms_of_service=True
+        ).sid
+        for _ in range(120)
+    ]
+    assert [one.sid for one in marketplace.installed_add_ons.list()] == sids
+    assert [one.sid for one in marketplace.installed_add_ons.list(page_size=7)] == sids
+    page = marketplace.installed_add_ons.page(page_size=50)
+    following = page.next_page()
+    assert [one.sid for one in following] == sids[50:100]
+    assert [one.sid for one in following.previous_page()] == sids[:50]
+
+
+def test_errors_are_read(marketplace: Any, served: Emulator) -> None:
+    with pytest.raises(TwilioRestException) as error:
+        marketplace.installed_add_ons("XE" + "0" * 32).fetch()
+    assert (error.value.status, error.value.code) == (404, 20404)
+    with pytest.raises(TwilioRestException) as error:
+        marketplace.installed_add_ons.create(
+            available_add_on_sid=SPEECH_TO_TEXT,
+            accept_terms_of_service=True,
+            configuration={"callback_url": 5},
+        )
+    assert (error.value.status, error.value.code) == (400, 20001)
+    assert error.value.details["errors"][0]["path"] == "callback_url"
+    nobody = twilio_rest.Client("me", "x")
+    nobody.marketplace.base_url = served.url
+    with pytest.raises(TwilioRestException) as error:
+        nobody.marketplace.v1.installed_add_ons("XE" + "0" * 32).fetch()
+    assert (error.value.status, error.value.code) == (401, 20003)
+
+
+def test_listings_are_created_read_and_changed(marketplace: Any) -> None:
+    created = marketplace.module_data.create(module_info=json.dumps({"name": "x"}))
+    assert marketplace.module_data.fetch() is not None
+    listing = marketplace.module_data_management(created.sid)
+    assert listing.fetch().module_info == {"name": "x"}
+    assert listing.update(pricing=json.dumps({"body": "free"})).pricing == {"body": "free"}
+
+
+@pytest.mark.filterwarnings("ignore:BasicAuth is deprecated", "ignore:The 'auth' parameter")
+def test_its_async_client_works_too(served: Emulator) -> None:
+    async def run() -> list[str]:
+        http = AsyncTwilioHttpClient()
+        marketplace = client(served, http_client=http).marketplace.v1
+        try:
+            installed = await marketplace.installed_add_ons.create_async(
+                available_add_on_sid=SPEECH_TO_TEXT,
+                accept_terms_of_service=True,
+                configuration=CONFIGURATION,
+            )
+            found = await marketplace.installed_add_ons.list_async(limit=20)
+            assert await marketplace.installed_add_ons(installed.sid).delete_async() is True
+            return [one.unique_name for one in found]
+        finally:
+            await http.session.close()
+
+    assert asyncio.run(run()) == ["ibm_watson_speechtotext"]
