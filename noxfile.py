@@ -1,7 +1,5 @@
 """Sessions: `nox -s demo`, `nox -s tests`, `nox -s lint`, `nox -s typing`."""
 
-import os
-
 import nox
 
 nox.options.sessions = ["lint", "typing", "tests"]
@@ -31,15 +29,11 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, with coverage, in Python's development mode, warnings being errors."""
     session.install("-e", ".[cli,emulator]", *TESTS)
-    environment = {
-        "PYTHONDEVMODE": "1",
-        "COVERAGE_PROCESS_START": os.path.abspath("pyproject.toml"),
-    }
     session.run("coverage", "erase")
     session.run(
         *("python", "-W", "error", "-m", "coverage", "run", "-m", "pytest"),
         *session.posargs,
-        env=environment,
+        env={"PYTHONDEVMODE": "1"},
     )
     session.run("coverage", "combine", silent=True, success_codes=[0, 1])
     if not session.posargs:
