@@ -11,11 +11,13 @@ from ._wire import Exchange, Request, Response
 from .client import ClientOptions, MarketplaceClient
 from .credentials import AccountToken, ApiKey, Credentials, Environment, Secret
 from .errors import (
+    AmbiguousOutcomeError,
     APIError,
     AuthenticationError,
     BadRequestError,
     ClientClosedError,
     ConflictError,
+    ConnectError,
     CredentialsError,
     MarketplaceError,
     MissingExtraError,
@@ -30,6 +32,7 @@ from .errors import (
 from .resources.available_add_ons import AvailableAddOn, AvailableAddOnExtension
 from .resources.installed_add_ons import (
     BillableItem,
+    Ensured,
     InstalledAddOn,
     InstalledAddOnExtension,
     ReportedItem,
@@ -42,6 +45,7 @@ from .retry import Retry
 __all__ = [
     "APIError",
     "AccountToken",
+    "AmbiguousOutcomeError",
     "ApiKey",
     "AuthenticationError",
     "AvailableAddOn",
@@ -51,8 +55,10 @@ __all__ = [
     "ClientClosedError",
     "ClientOptions",
     "ConflictError",
+    "ConnectError",
     "Credentials",
     "CredentialsError",
+    "Ensured",
     "Environment",
     "Exchange",
     "InstalledAddOn",

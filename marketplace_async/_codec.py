@@ -10,10 +10,13 @@ from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
 from msgspec import ValidationError
 from msgspec.json import Decoder, Encoder
 
-from ._wire import Request, Response
+from ._wire import Request, Response, check_unicode
 from .errors import APIError, ResponseError, api_error_class
 
 T = TypeVar("T")
+
+
+_canonical = Encoder(order="deterministic").encode
 
 
 class _Converter(MsgspecJsonConverter):
@@ -40,7 +43,7 @@ def _loads(cls: Any) -> Callable[[bytes], Any]:
     return _converter().get_loads_hook(cls)
 
 
-def decode(request: Request, response: Response, cls: type[T]) -> T:
+def decode(request: Request, response: Response, *, cls: type[T]) -> T:
     """Turn the body of a response into a `cls`, or raise the ResponseError that says why not."""
     try:
         value: T = _loads(cls)(response.body)  # type: ignore[arg-type]  # a type is hashable
@@ -49,9 +52,16 @@ def decode(request: Request, response: Response, cls: type[T]) -> T:
         reason = "the body is nested too deeply"
     except ValidationError as error:
         reason = f"the body is not what the API promises: {error}"
+    except OverflowError as error:
+        reason = f"the body is not what the API promises: {error}"
     except ValueError as error:
         reason = f"the body is not JSON: {error}"
     raise ResponseError(request, response, reason)
+
+
+def to(cls: type[T]) -> Callable[[Request, Response], T]:
+    """Return what makes a `cls` of an answer."""
+    return functools.partial(decode, cls=cls)
 
 
 def encode(value: object) -> bytes:
@@ -69,6 +79,11 @@ def json_object(value: Mapping[str, Any], name: str) -> str:
         raise ValueError(f"{name}: nested too deeply, or within itself") from None
 
 
+def same_json(one: object, other: object) -> bool:
+    """Tell whether two values are the same JSON; to Python, True is 1 is 1.0."""
+    return _canonical(one) == _canonical(other)
+
+
 def json_object_or_none(value: Mapping[str, Any] | None, name: str) -> str | None:
     """Like `json_object`, for an argument that can be left out."""
     return None if value is None else json_object(value, name)
@@ -77,19 +92,16 @@ def json_object_or_none(value: Mapping[str, Any] | None, name: str) -> str | Non
 def _plain(value: object, path: str) -> object:
     """Copy `value` if it is plain JSON; whatever an encoder would bend into JSON is refused."""
     match value:
-        case None | bool() | int():
+        case None | bool():
             return value
+        case int():
+            return int(value)
         case str():
-            if not value.isascii():
-                try:
-                    value.encode()
-                except UnicodeEncodeError:
-                    raise ValueError(f"{path}: {value!r} is not valid Unicode") from None
-            return value
+            return check_unicode(str(value), path)
         case float():
             if not math.isfinite(value):
                 raise ValueError(f"{path}: JSON cannot hold {value!r}")
-            return value
+            return float(value)
         case list() | tuple():
             return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
         case Mapping():
@@ -109,13 +121,6 @@ def _error_document(response: Response) -> dict[str, Any]:
     return document
 
 
-def was_refused(response: Response) -> bool:
-    """Tell whether the service said that it never processed the request."""
-    if response.status == 429:
-        return True
-    return response.status == 503 and _error_document(response).get("code") == 20503
-
-
 def api_error(request: Request, response: Response) -> APIError:
     """Read an error answer: the vendor's own form, RFC 9457, or whatever it is."""
     document = _error_document(response)
@@ -127,7 +132,7 @@ def api_error(request: Request, response: Response) -> APIError:
                 return value
         return None
 
-    return api_error_class(response.status)(
+    error = api_error_class(response.status)(
         request,
         response,
         code=first(int, "code"),
@@ -135,6 +140,8 @@ def api_error(request: Request, response: Response) -> APIError:
         more_info=first(str, "more_info", "type"),
         details=first(object, "details", "params", "errors"),
     )
+    error.after_unknown = response.resent
+    return error
 
 
 def _excerpt(response: Response, length: int = 80) -> str:

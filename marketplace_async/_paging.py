@@ -7,7 +7,8 @@ import attrs
 from yarl import URL
 
 from ._codec import decode
-from ._wire import Request, Response, Send
+from ._read import Read
+from ._wire import Request, Response
 from .errors import ResponseError
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Paginator(Generic[T]):
 
     def __init__(
         self,
-        send: Send,
+        read: Read,
         path: str,
         envelope: type[Any],
         key: str,
@@ -78,13 +79,13 @@ class Paginator(Generic[T]):
             raise ValueError(
                 "page_size: not with start=, which is a link with a page size of its own"
             )
-        self._send = send
+        self._read = read
         self._path = path
         self._envelope = envelope
         self._key = key
         self._limit = limit
         self._page_size = page_size
-        self._start = None if start is None else _query_of_link(start, path)
+        self._start = None if start is None else _query_of_start(start, path)
 
     def __repr__(self) -> str:
         return f"<Paginator of {self._path}, limit={self._limit}>"
@@ -106,7 +107,7 @@ class Paginator(Generic[T]):
         return [item async for item in self]
 
     async def first(self) -> T | None:
-        """Return the first item, or None if there is none; asks for no more than that one."""
+        """Return the first item, or None; it asks for one, unless `page_size` was given."""
         cursor = self._cursor(1 if self._limit is None else min(1, self._limit))
         while page := await cursor.next_page():
             if page.items:
@@ -119,56 +120,72 @@ class Paginator(Generic[T]):
             page_size = self._page_size or min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE)
             query = f"PageSize={page_size}"
         request = Request("GET", self._path, query)
-        return _Cursor(self._send, request, self._envelope, self._key, limit)
+        return _Cursor(self._read, request, self._envelope, self._key, limit)
 
 
 class _Cursor(Generic[T]):
-    """One walk through a list; no generator, so that a loop that is left has none to finalize."""
+    """One walk through a list: what the ways to iterate share."""
 
     def __init__(
-        self, send: Send, request: Request, envelope: type[Any], key: str, limit: int | None
+        self, read: Read, request: Request, envelope: type[Any], key: str, limit: int | None
     ) -> None:
-        self._send = send
-        self._request: Request | None = request
+        self._read = read
+        self._request = request
         self._envelope = envelope
         self._key = key
         self._left = limit
         self._seen = {request.query}
+        self._response: Response | None = None
+        self._link: str | None = None
 
     async def next_page(self) -> Page[T] | None:
-        request = self._request
-        if request is None or self._left == 0:
+        if self._left == 0:
             return None
-        response = await self._send(request)
-        envelope = decode(request, response, self._envelope)
-        items: tuple[T, ...] = getattr(envelope, self._key)
+        if self._response is not None:
+            if self._link is None:
+                return None
+            # A link is judged when it is needed: a bad one takes nothing from the page before.
+            self._request = self._following(self._response, self._link)
+        page = await self._read(self._request, self._parse)
+        self._link = page.next_url
+        if self._left is not None:
+            if len(page.items) > self._left:
+                here = f"{self._request.path}?{self._request.query}"
+                page = Page(page.items[: self._left], here)
+            self._left -= len(page.items)
+        return page
+
+    def _parse(self, request: Request, response: Response) -> Page[T]:
+        envelope = decode(request, response, cls=self._envelope)
         meta: Meta = envelope.meta
         if meta.key != self._key:
             raise ResponseError(
                 request, response, f"expected a page of {self._key}, got {meta.key}"
             )
-        self._request = self._following(request, response, meta.next_page_url)
-        if self._left is None:
-            return Page(items, meta.next_page_url)
-        if len(items) > self._left:
-            items, self._left = items[: self._left], 0
-            return Page(items, f"{request.path}?{request.query}")
-        self._left -= len(items)
-        return Page(items, meta.next_page_url)
+        self._response = response
+        return Page(getattr(envelope, self._key), meta.next_page_url)
 
-    def _following(self, request: Request, response: Response, link: str | None) -> Request | None:
-        if link is None:
-            return None
+    def _following(self, response: Response, link: str) -> Request:
+        path = self._request.path
         try:
-            query = _query_of_link(link, request.path)
+            query = _query_of_link(link, path)
+            if query in self._seen:
+                raise ValueError(f"it leads back to a page already read, {link!r}")
+            following = Request("GET", path, query)
         except ValueError as error:
-            raise ResponseError(request, response, f"the link to the next page: {error}") from None
-        if query in self._seen:
-            raise ResponseError(
-                request, response, "the link to the next page leads back to a page read"
-            )
+            reason = f"the link to the next page: {error}"
+            raise ResponseError(self._request, response, reason) from None
         self._seen.add(query)
-        return Request("GET", request.path, query)
+        return following
+
+
+def _query_of_start(start: str, path: str) -> str:
+    if not isinstance(start, str):
+        raise TypeError(f"start: expected a link, got {type(start).__name__}")
+    try:
+        return _query_of_link(start, path)
+    except ValueError as error:
+        raise ValueError(f"start: {error}") from None
 
 
 def _query_of_link(link: str, path: str) -> str:
@@ -179,7 +196,7 @@ def _query_of_link(link: str, path: str) -> str:
     """
     url = URL(link)
     if not url.raw_path.endswith(path) or not url.raw_query_string:
-        raise ValueError(f"expected a link to a page of {path}, got {link!r}")
+        raise ValueError(f"expected a link to a page of {path}, with a query, got {link!r}")
     return url.raw_query_string
 
 

@@ -13,7 +13,13 @@ from yarl import URL
 from ._version import __version__
 from ._wire import Request, Response
 from .credentials import Secret
-from .errors import ClientClosedError, MarketplaceError, RequestTimeoutError, TransportError
+from .errors import (
+    ClientClosedError,
+    ConnectError,
+    MarketplaceError,
+    RequestTimeoutError,
+    TransportError,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -32,13 +38,23 @@ class Timeout:
 
     def __attrs_post_init__(self) -> None:
         for name, value in attrs.asdict(self).items():
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: expected more than 0 seconds, or None, got {value!r}")
+            if value is not None:
+                _check_seconds(value, name)
+
+
+def _check_seconds(value: float, name: str) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected seconds, got {value!r}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}: expected more than 0 seconds, got {value!r}")
 
 
 def to_timeout(value: float | Timeout) -> Timeout:
     """Turn plain seconds into a Timeout."""
-    return value if isinstance(value, Timeout) else Timeout(total=value)
+    if isinstance(value, Timeout):
+        return value
+    _check_seconds(value, "timeout")
+    return Timeout(total=value)
 
 
 class Pool:
@@ -48,6 +64,8 @@ class Pool:
     """
 
     def __init__(self, borrowed: aiohttp.ClientSession | None = None, *, trust_env: bool = False):
+        if borrowed is not None and not isinstance(borrowed, aiohttp.ClientSession):
+            raise TypeError(f"session: expected an aiohttp.ClientSession, got {borrowed!r}")
         if borrowed is not None and trust_env:
             raise ValueError("trust_env: belongs to the session, and this session is borrowed")
         self._session = borrowed
@@ -93,6 +111,12 @@ class Session:
     proxy: URL | str | None = attrs.field(default=None, repr=False)
     ssl: tls.SSLContext | bool | aiohttp.Fingerprint = True
 
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.ssl, tls.SSLContext | bool | aiohttp.Fingerprint):
+            raise TypeError(
+                f"ssl: expected an SSLContext, a bool or a Fingerprint, got {self.ssl!r}"
+            )
+
     async def send(self, request: Request, authorization: Secret) -> Response:
         """Send a request once and read the answer to its end.
 
@@ -103,6 +127,7 @@ class Session:
         """
         session = self.pool.session()
         query = f"?{request.query}" if request.query else ""
+        counter = _counter_for(request, session)
         started = time.perf_counter()
         failure: MarketplaceError
         cause: BaseException | None = None
@@ -121,20 +146,73 @@ class Session:
                 raise_for_status=False,
                 proxy=self.proxy,
                 ssl=self.ssl,
+                middlewares=None if counter is None else counter.middlewares,
             ) as answer:
                 body = await answer.read()
-                return Response(answer.status, answer.headers, body, time.perf_counter() - started)
+                return Response(
+                    answer.status,
+                    answer.headers,
+                    body,
+                    time.perf_counter() - started,
+                    counter is not None and counter.sent > 1,
+                )
+        except (*_NOT_CONNECTED, ValueError) as error:
+            # A ValueError is aiohttp's word for what it cannot send at all.
+            failure = ConnectError(request, _describe(error), time.perf_counter() - started)
+            cause = getattr(error, "os_error", None)
         except TimeoutError as error:
-            failure = RequestTimeoutError(request, str(error) or self._allowed())
+            reason = str(error) or self._allowed()
+            failure = RequestTimeoutError(request, reason, time.perf_counter() - started)
         except (aiohttp.ClientError, OSError) as error:
-            failure = TransportError(request, f"{type(error).__name__}: {error}")
+            failure = TransportError(request, _describe(error), time.perf_counter() - started)
             cause = getattr(error, "os_error", None)
         # Raised out here, so that no aiohttp error is its context: those hold the headers that were
         # sent, or the proxy's password, and print them.
         raise failure from cause
 
     def _allowed(self) -> str:
-        return f"no answer within {self.timeout.total:g} s"
+        return f"no answer within {self.timeout.total or self.timeout.read} s"
+
+
+_NOT_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+)
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(
+        error, aiohttp.ClientSSLError
+    ):
+        return f"cannot connect to {error.host}:{error.port}: {error.os_error}"
+    # The texts of these two hold a URL, which may be a proxy's with its password.
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"{type(error).__name__}: {error.status} {error.message}"
+    if isinstance(error, aiohttp.InvalidURL):
+        return type(error).__name__
+    return f"{type(error).__name__}: {error}"
+
+
+class _Counter:
+    """A middleware that counts how often aiohttp sends a request."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.sent = 0
+        # A request's own middlewares replace those of its session: they are chained by hand.
+        self.middlewares = (self, *getattr(session, "_middlewares", ()))
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        self.sent += 1
+        return await handler(request)
+
+
+def _counter_for(request: Request, session: aiohttp.ClientSession) -> _Counter | None:
+    # When a connection closes under it, aiohttp sends a DELETE once more of its own accord. If the
+    # first was carried out the second is answered 404, which has to be told from a plain 404.
+    return _Counter(session) if request.method == "DELETE" else None
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:

@@ -3,25 +3,32 @@
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
-from ._codec import api_error, was_refused
+from ._codec import api_error
+from ._read import Parse, Read, Resolve
 from ._wire import Exchange, Request, Response, Send
 from .credentials import Credentials, Secret
-from .errors import MarketplaceError
-from .retry import Retry
+from .errors import AmbiguousOutcomeError, APIError, MarketplaceError, TransportError
+from .retry import Budget, Outcome, Retry, elapsed, outcome_of, retry_after
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+
+class Parsed(Protocol):
+    """One try: a request goes out, and a value comes back."""
+
+    async def __call__(self, request: Request, parse: Parse[T]) -> T: ...
+
+
 _log = logging.getLogger("marketplace_async")
 _log.addHandler(logging.NullHandler())
 
-_captures: ContextVar[tuple[list[Exchange], ...]] = ContextVar("captures", default=())
+_captures: "ContextVar[tuple[_Sink, ...]]" = ContextVar("captures", default=())
 
 
 def limited(send: Callable[P, Awaitable[T]], slots: asyncio.Semaphore) -> Callable[P, Awaitable[T]]:
@@ -45,34 +52,47 @@ def authorized(
     return send_authorized
 
 
+class _Sink:
+    """Where attempts go while a `capture()` lasts."""
+
+    def __init__(self) -> None:
+        self.exchanges: list[Exchange] = []
+        self.open = True
+
+
 @contextmanager
 def capture() -> Iterator[list[Exchange]]:
-    """Collect every attempt made inside the block, in this task and those that it starts.
+    """Collect every attempt that ends inside the block, in this task and those that it starts.
 
-    Gives a list that fills as answers come: an `Exchange` for each attempt, with the raw request
-    and response. Credentials are not part of a request, so none are in it.
+    Gives a list that fills as attempts end, until the block does: an `Exchange` for each, with the
+    raw request, and the response or the error. Credentials are not part of a request, so none are
+    in it.
     """
-    exchanges: list[Exchange] = []
-    token = _captures.set((*_captures.get(), exchanges))
+    sink = _Sink()
+    _captures.set((*_captures.get(), sink))
     try:
-        yield exchanges
+        yield sink.exchanges
     finally:
-        _captures.reset(token)
+        # A task that outlives the block has a copy of its context: it finds the sink closed.
+        sink.open = False
+        _captures.set(tuple(other for other in _captures.get() if other is not sink))
 
 
 def recording(send: Send) -> Send:
     """Show each attempt to `capture()` and to the log."""
 
     async def send_recorded(request: Request) -> Response:
-        started = time.perf_counter()
         try:
             response = await send(request)
-        except MarketplaceError as error:
-            _record(Exchange(request, None, error))
-            _log.debug("%s -> %s in %.3f s", request, error, time.perf_counter() - started)
+        except TransportError as error:
+            _record(request, None, error)
+            _log.debug("%s -> %s in %.3f s", request, error.reason, error.elapsed)
             raise
-        if _captures.get():
-            _record(Exchange(request, response))
+        except asyncio.CancelledError as error:
+            _record(request, None, error)
+            _log.debug("%s -> cancelled", request)
+            raise
+        _record(request, response)
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
                 "%s -> %d in %.3f s, %s",
@@ -86,42 +106,70 @@ def recording(send: Send) -> Send:
     return send_recorded
 
 
-def _record(exchange: Exchange) -> None:
-    for exchanges in _captures.get():
-        exchanges.append(exchange)
+def _record(
+    request: Request, response: Response | None, error: BaseException | None = None
+) -> None:
+    for sink in _captures.get():
+        if sink.open:
+            sink.exchanges.append(Exchange(request, response, error))
 
 
-def retrying(send: Send, policy: Retry) -> Send:
-    """Try again what the service refused, as far as `policy` goes; the last refusal stands."""
+def reading(send: Send) -> Parsed:
+    """Make a value of an answer, or raise the APIError that it reports."""
 
-    async def send_again(request: Request) -> Response:
-        started = time.monotonic()
-        attempt = 0
-        while True:
-            response = await send(request)
-            attempt += 1
-            if response.status < 400 or not was_refused(response):
-                return response
-            delay = policy.delay(
-                attempt,
-                elapsed=time.monotonic() - started,
-                chance=random.random(),
-                retry_after=response.retry_after,
-            )
-            if delay is None:
-                return response
-            await asyncio.sleep(delay)
-
-    return send_again
-
-
-def checked(send: Send) -> Send:
-    """Raise the APIError of an answer that reports one; 304 is an answer that means something."""
-
-    async def send_checked(request: Request) -> Response:
+    async def read(request: Request, parse: Parse[T]) -> T:
         response = await send(request)
-        if 200 <= response.status < 300 or response.status == 304:
-            return response
+        if 200 <= response.status < 300:
+            return parse(request, response)
         raise api_error(request, response)
 
-    return send_checked
+    return read
+
+
+def retrying(read: Parsed, policy: Retry) -> Read:
+    """Try again what was refused, and what can be repeated or resolved, as far as `policy` goes."""
+
+    async def read_again(
+        request: Request,
+        parse: Parse[T],
+        *,
+        budget: Budget | None = None,
+        resolve: Resolve[T] | None = None,
+    ) -> T:
+        budget = Budget() if budget is None else budget
+        after_unknown = False
+        while True:
+            try:
+                return await read(request, parse)
+            except MarketplaceError as error:
+                outcome = outcome_of(error)
+                if outcome is Outcome.ANSWERED:
+                    if after_unknown and isinstance(error, APIError):
+                        error.after_unknown = True
+                    raise
+                budget.failures += 1
+                budget.spent += elapsed(error)
+                after_unknown |= outcome is Outcome.UNKNOWN
+                delay = None
+                if outcome is Outcome.REFUSED or request.repeat == "always" or resolve is not None:
+                    delay = policy.delay(
+                        budget.failures,
+                        spent=budget.spent,
+                        chance=random.random(),
+                        retry_after=retry_after(error),
+                    )
+                if delay is None:
+                    if outcome is Outcome.UNKNOWN and request.repeat == "if_refused":
+                        raise AmbiguousOutcomeError(request, error) from error
+                    raise
+            budget.spent += delay
+            await asyncio.sleep(delay)
+            if resolve is not None and outcome is Outcome.UNKNOWN:
+                try:
+                    value = await resolve(budget)
+                except MarketplaceError as error:
+                    raise AmbiguousOutcomeError(request, error) from error
+                if value is not None:
+                    return value
+
+    return read_again

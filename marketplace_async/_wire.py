@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlencode
 
 import attrs
@@ -25,21 +25,29 @@ _SID_KINDS: Final = {
 
 _SID = re.compile(r"([A-Z]{2})[0-9a-fA-F]{32}")
 _METHOD = re.compile(r"[A-Z]+")
-# No dot segments, and nothing that starts a query or a fragment: what is sent cannot leave the
-# resource that it names.
-_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9a-fA-F]{2})*)+")
+# No dot segments, no dot or slash in disguise, and nothing that starts a query or a fragment: what
+# is sent cannot leave the resource that it names.
+_PATH = re.compile(
+    r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%(?!2[eEfF])[0-9a-fA-F]{2})*)+"
+)
 _QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9a-fA-F]{2})*")
+_MEDIA_TYPE = re.compile(r"[!-~]+/[ -~]+")
 _HOST_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
-def check_sid(prefix: str, value: str, name: str) -> str:
-    """Return `value` if it is a SID that starts with `prefix`; `name` is the argument to blame."""
+def check_sid(prefix: str, value: str, name: str, *, beside_a_secret: bool = False) -> str:
+    """Return `value` if it is a SID that starts with `prefix`.
+
+    `name` is the argument to blame. A value `beside_a_secret` may be the secret itself, in
+    the wrong place: it is not shown.
+    """
     expected = f"{name}: expected the SID of {_SID_KINDS[prefix]} ({prefix} and 32 hex digits)"
     if not isinstance(value, str):
         raise TypeError(f"{expected}, got {type(value).__name__}")
     match = _SID.fullmatch(value)
     if match is None:
-        raise ValueError(f"{expected}, got {value!r}")
+        shown = f"{len(value)} characters that are no SID" if beside_a_secret else repr(value)
+        raise ValueError(f"{expected}, got {shown}")
     if match[1] != prefix:
         kind = _SID_KINDS.get(match[1])
         raise ValueError(f"{expected}, got {value!r}" + (f", the SID of {kind}" if kind else ""))
@@ -52,6 +60,15 @@ def check_text(value: str, name: str) -> str:
         raise TypeError(f"{name}: expected text, got {type(value).__name__}")
     if not value.strip():
         raise ValueError(f"{name}: expected text that is not empty, got {value!r}")
+    return check_unicode(value, name)
+
+
+def check_unicode(value: str, name: str) -> str:
+    """Return `value` if it can be encoded: it holds no half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name}: {value!r} is not valid Unicode") from None
     return value
 
 
@@ -73,8 +90,16 @@ def form(**fields: str | bool | None) -> bytes:
     ).encode()
 
 
+Repeat: TypeAlias = Literal["always", "if_refused"]
+
+
 def _to_query(query: Mapping[str, str | int] | str) -> str:
-    return query if isinstance(query, str) else urlencode(query)
+    if isinstance(query, str):
+        return query
+    for name, value in query.items():
+        if not isinstance(value, str | int):
+            raise TypeError(f"query: expected text or a number as {name}, got {value!r}")
+    return urlencode(query)
 
 
 @attrs.frozen
@@ -87,6 +112,8 @@ class Request:
         query: A mapping, or a query string that is already encoded.
         body: The bytes to send, if any.
         content_type: The media type of `body`.
+        repeat: Whether it may be sent again after a try of which nobody knows what came: "always",
+            the default for GET, or "if_refused", if the service said that it processed nothing.
     """
 
     method: str
@@ -94,6 +121,11 @@ class Request:
     query: str = attrs.field(default="", converter=_to_query)
     body: bytes | None = attrs.field(default=None, repr=False)
     content_type: str | None = None
+    repeat: Repeat = attrs.field(
+        default=attrs.Factory(
+            lambda self: "always" if self.method == "GET" else "if_refused", takes_self=True
+        )
+    )
 
     def __attrs_post_init__(self) -> None:
         for name, value, pattern, expected in (
@@ -103,6 +135,10 @@ class Request:
         ):
             if not pattern.fullmatch(value):
                 raise ValueError(f"{name}: expected {expected}, got {value!r}")
+        if self.body is not None and not isinstance(self.body, bytes):
+            raise TypeError(f"body: expected bytes, got {type(self.body).__name__}")
+        if self.content_type is not None and not _MEDIA_TYPE.fullmatch(self.content_type):
+            raise ValueError(f"content_type: expected a media type, got {self.content_type!r}")
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -123,12 +159,15 @@ class Response:
         headers: The headers; their names do not mind case.
         body: The body, decompressed.
         elapsed: Seconds from sending to the last byte.
+        resent: Whether aiohttp sent the request twice of its own accord, because the connection
+            closed under it: the first may have taken effect. Only known of DELETE.
     """
 
     status: int
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False, converter=_to_headers)
     body: bytes = attrs.field(repr=False)
     elapsed: float = attrs.field(default=0.0, eq=False)
+    resent: bool = False
 
     @property
     def request_id(self) -> str | None:
@@ -149,7 +188,8 @@ class Response:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The read-only view that multidict gives of headers refuses to be pickled.
-        return Response, (self.status, CIMultiDict(self.headers), self.body, self.elapsed)
+        headers = CIMultiDict(self.headers)
+        return Response, (self.status, headers, self.body, self.elapsed, self.resent)
 
 
 @attrs.frozen
@@ -158,31 +198,58 @@ class Exchange:
 
     request: Request
     response: Response | None
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 Send: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-def check_base_url(value: str | URL) -> str:
+def check_base_url(value: str | URL, name: str = "base_url") -> str:
     """Return `value` without a trailing slash if requests can be sent below it."""
-    url = URL(value)
-    if url.scheme not in ("http", "https") or not url.host:
+    url = _url(value, name)
+    if "@" in str(value):
+        raise ValueError(f"{name}: expected a URL without a user name and password in it")
+    if url is None:
         raise ValueError(
-            f"base_url: expected a URL such as http://127.0.0.1:8080, got {str(value)!r}"
+            f"{name}: expected a URL such as http://127.0.0.1:8080, got {str(value)!r}"
         )
-    if url.user is not None or url.password is not None:
-        raise ValueError("base_url: expected a URL without a user name and password in it")
     if url.raw_query_string or url.raw_fragment:
-        raise ValueError(f"base_url: expected a URL without query and fragment, got {str(value)!r}")
-    return str(url).rstrip("/")
+        raise ValueError(f"{name}: expected a URL without query and fragment, got {str(value)!r}")
+    path = url.raw_path.rstrip("/")
+    if path.endswith("/v1"):
+        raise ValueError(f"{name}: expected a URL without /v1, with which each path begins")
+    return str(url.origin()) + path
+
+
+def check_proxy(value: str | URL) -> URL:
+    """Return `value` if it can be the URL of a proxy; not shown, as it may hold a password."""
+    url = _url(value, "proxy")
+    if url is None:
+        raise ValueError("proxy: expected a URL such as http://proxy.example:3128")
+    return url
+
+
+def _url(value: str | URL, name: str) -> URL | None:
+    if not isinstance(value, str | URL):
+        raise TypeError(f"{name}: expected a URL, got {type(value).__name__}")
+    try:
+        url = URL(value)
+    except ValueError:
+        return None
+    return url if url.scheme in ("http", "https") and url.host else None
+
+
+def check_place(value: str | None, name: str) -> str | None:
+    """Return `value` if it can be the name of a region or an edge location."""
+    if value is not None and not (isinstance(value, str) and _HOST_LABEL.fullmatch(value)):
+        raise ValueError(f"{name}: expected a name such as au1 or sydney, got {value!r}")
+    return value
 
 
 def vendor_url(service: str, *, region: str | None = None, edge: str | None = None) -> str:
     """Return where the vendor serves `service`, such as marketplace, from this region and edge."""
-    for name, value in (("region", region), ("edge", edge)):
-        if value is not None and not _HOST_LABEL.fullmatch(value):
-            raise ValueError(f"{name}: expected a name such as au1 or sydney, got {value!r}")
+    check_place(region, "region")
+    check_place(edge, "edge")
     if edge and not region:
         region = "us1"
     labels = (service, edge, region, "twilio", "com")

@@ -11,13 +11,10 @@ import attrs
 from yarl import URL
 
 from ._session import Pool, Session, Timeout
-from ._stack import authorized, checked, limited, recording, retrying
-from ._wire import Request, Response, check_base_url, vendor_url
+from ._stack import authorized, limited, reading, recording, retrying
+from ._wire import Request, Response, check_base_url, check_proxy, vendor_url
 from .credentials import AccountToken, ApiKey, Credentials, Environment, from_env
-from .resources.available_add_ons import AvailableAddOns
-from .resources.installed_add_ons import InstalledAddOns
-from .resources.listings import Listings
-from .resources.referral_conversions import ReferralConversions
+from .resources import AvailableAddOns, InstalledAddOns, Listings, ReferralConversions
 from .retry import Retry
 
 if TYPE_CHECKING:
@@ -93,12 +90,14 @@ class MarketplaceClient:
             raise ValueError(f"concurrency: expected a whole number from 1 on, got {concurrency!r}")
         vendor = vendor_url("marketplace", region=region, edge=edge)
         self.environment: Environment | None = None
+        if not isinstance(trust_env, bool):
+            raise TypeError(f"trust_env: expected True or False, got {trust_env!r}")
         self._slots = asyncio.Semaphore(concurrency)
         self._session = Session(
             Pool(session, trust_env=trust_env),
             vendor if base_url is None else check_base_url(base_url),
             timeout,
-            proxy,
+            None if proxy is None else check_proxy(proxy),
             ssl,
         )
         self._owns_pool = True
@@ -109,16 +108,18 @@ class MarketplaceClient:
             raise TypeError(
                 f"credentials: expected AccountToken or ApiKey, got {type(credentials).__name__}"
             )
+        if not isinstance(retry, Retry):
+            raise TypeError(f"retry: expected a Retry, such as Retry(attempts=1), got {retry!r}")
         self._credentials = credentials
         self._retry = retry
         session, slots = self._session, self._slots
-        self._send = checked(
-            retrying(recording(authorized(limited(session.send, slots), credentials)), retry)
+        self._read = read = retrying(
+            reading(recording(authorized(limited(session.send, slots), credentials))), retry
         )
-        self.available_add_ons = AvailableAddOns(self._send)
-        self.installed_add_ons = InstalledAddOns(self._send)
-        self.listings = Listings(self._send)
-        self.referral_conversions = ReferralConversions(self._send)
+        self.available_add_ons = AvailableAddOns(read)
+        self.installed_add_ons = InstalledAddOns(read)
+        self.listings = Listings(read)
+        self.referral_conversions = ReferralConversions(read)
 
     @classmethod
     def from_env(
@@ -135,8 +136,8 @@ class MarketplaceClient:
             options: As for `MarketplaceClient`; they go before the environment.
 
         Raises:
-            CredentialsError: Variables are missing; the message names them.
-            ValueError, TypeError: A variable or an option cannot be right.
+            CredentialsError: Variables are missing or malformed; the message names them.
+            ValueError, TypeError: An option cannot be right.
         """
         environment = from_env(environ)
         settings: ClientOptions = {
@@ -154,7 +155,9 @@ class MarketplaceClient:
 
         The client that opened the connections closes them; closing a sibling closes nothing.
         """
-        return self._sibling(credentials=credentials)
+        sibling = self._sibling(self._session, credentials, self._retry)
+        sibling.environment = None
+        return sibling
 
     def with_options(
         self, *, timeout: float | Timeout | None = None, retry: Retry | None = None
@@ -165,7 +168,10 @@ class MarketplaceClient:
             timeout: Seconds for one attempt, or a `Timeout`; this client's unless given.
             retry: How often to try again; this client's unless given.
         """
-        return self._sibling(timeout=timeout, retry=retry)
+        session = self._session
+        if timeout is not None:
+            session = attrs.evolve(session, timeout=timeout)
+        return self._sibling(session, self._credentials, self._retry if retry is None else retry)
 
     async def send(self, request: Request) -> Response:
         """Send a request that this package has no method for, with all that surrounds the others.
@@ -179,8 +185,9 @@ class MarketplaceClient:
         Raises:
             APIError: The service answered with an error.
             TransportError: No answer came.
+            AmbiguousOutcomeError: It may have happened, and `request.repeat` is "if_refused".
         """
-        return await self._send(request)
+        return await self._read(request, lambda _, response: response)
 
     async def aclose(self) -> None:
         """Close the connections that this client opened; its siblings cannot send after that."""
@@ -201,16 +208,9 @@ class MarketplaceClient:
     def __repr__(self) -> str:
         return f"<MarketplaceClient of {self._credentials!r} at {self._session.base_url}>"
 
-    def _sibling(
-        self,
-        *,
-        credentials: Credentials | None = None,
-        timeout: float | Timeout | None = None,
-        retry: Retry | None = None,
-    ) -> Self:
+    def _sibling(self, session: Session, credentials: Credentials, retry: Retry) -> Self:
         sibling = copy.copy(self)
         sibling._owns_pool = False
-        if timeout is not None:
-            sibling._session = attrs.evolve(self._session, timeout=timeout)
-        sibling._compose(credentials or self._credentials, retry or self._retry)
+        sibling._session = session
+        sibling._compose(credentials, retry)
         return sibling

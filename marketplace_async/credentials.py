@@ -8,7 +8,7 @@ from typing import NoReturn, TypeAlias
 
 import attrs
 
-from ._wire import check_sid
+from ._wire import check_base_url, check_place, check_sid
 from .errors import CredentialsError
 
 
@@ -22,9 +22,15 @@ class Secret:
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
-            raise TypeError(f"a secret: expected text, got {type(text).__name__}")
+            raise TypeError(
+                f"a secret (token, key secret): expected text, got {type(text).__name__}"
+            )
         if not text.strip():
-            raise ValueError("a secret: expected text that is not empty")
+            raise ValueError("a secret (token, key secret): expected text that is not empty")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError("a secret (token, key secret): not valid Unicode") from None
         self._text = text
 
     def reveal(self) -> str:
@@ -44,6 +50,9 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a secret is never pickled: send the name of a credential, not its value")
+
+    def __deepcopy__(self, memo: object) -> "Secret":
+        return self
 
 
 def _to_secret(value: str | Secret) -> Secret:
@@ -66,7 +75,7 @@ class AccountToken:
     authorization: Secret = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        check_sid("AC", self.account_sid, "account_sid")
+        check_sid("AC", self.account_sid, "account_sid", beside_a_secret=True)
         object.__setattr__(self, "authorization", _basic(self.account_sid, self.auth_token))
 
 
@@ -74,7 +83,8 @@ class AccountToken:
 class ApiKey:
     """An API key SID (`SK...`) and its secret: what the vendor recommends.
 
-    The service finds the account from the key, so that `account_sid` is for those who have it.
+    The service finds the account from the key. `account_sid` says which it is, to those who read
+    the credentials; it is not sent.
 
     See https://www.twilio.com/docs/iam/api-keys
     """
@@ -85,9 +95,9 @@ class ApiKey:
     authorization: Secret = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        check_sid("SK", self.key_sid, "key_sid")
+        check_sid("SK", self.key_sid, "key_sid", beside_a_secret=True)
         if self.account_sid is not None:
-            check_sid("AC", self.account_sid, "account_sid")
+            check_sid("AC", self.account_sid, "account_sid", beside_a_secret=True)
         object.__setattr__(self, "authorization", _basic(self.key_sid, self.key_secret))
 
 
@@ -121,8 +131,7 @@ def from_env(environ: Mapping[str, str] | None = None) -> Environment:
     `MARKETPLACE_BASE_URL` are optional. A variable that is empty counts as not set.
 
     Raises:
-        CredentialsError: Variables are missing; the message names them.
-        ValueError: A variable holds what cannot be right; the message names the setting.
+        CredentialsError: Variables are missing or malformed; the message names them.
     """
     environ = os.environ if environ is None else environ
     variables: dict[str, str] = {}
@@ -133,37 +142,38 @@ def from_env(environ: Mapping[str, str] | None = None) -> Environment:
             variables[setting] = variable
         return value
 
-    account_sid = read("account_sid", "TWILIO_ACCOUNT_SID")
-    key_sid = read("key_sid", "TWILIO_API_KEY")
-    key_secret = read("key_secret", "TWILIO_API_SECRET")
-    credentials: Credentials
-    if key_sid or key_secret:
-        if not (key_sid and key_secret):
-            missing, given = "TWILIO_API_KEY", "TWILIO_API_SECRET"
-            if key_sid:
-                missing, given = given, missing
-            raise CredentialsError(f"{given} is set, but {missing} is missing")
-        credentials = ApiKey(key_sid, key_secret, account_sid)
-    else:
-        auth_token = read("auth_token", "TWILIO_AUTH_TOKEN")
-        if not (account_sid and auth_token):
-            missing = " and ".join(
-                variable
-                for variable, value in (
-                    ("TWILIO_ACCOUNT_SID", account_sid),
-                    ("TWILIO_AUTH_TOKEN", auth_token),
-                )
-                if not value
-            )
-            raise CredentialsError(
-                f"{missing} missing from the environment "
-                "(an API key in TWILIO_API_KEY and TWILIO_API_SECRET would do as well)"
-            )
-        credentials = AccountToken(account_sid, auth_token)
-    return Environment(
-        credentials,
-        region=read("region", "TWILIO_REGION"),
-        edge=read("edge", "TWILIO_EDGE"),
-        base_url=read("base_url", "MARKETPLACE_BASE_URL"),
-        variables=variables,
-    )
+    def read_sid(setting: str, prefix: str, variable: str) -> str | None:
+        sid = read(setting, variable)
+        return sid and check_sid(prefix, sid, variable, beside_a_secret=True)
+
+    try:
+        account_sid = read_sid("account_sid", "AC", "TWILIO_ACCOUNT_SID")
+        key_sid = read_sid("key_sid", "SK", "TWILIO_API_KEY")
+        key_secret = read("key_secret", "TWILIO_API_SECRET")
+        credentials: Credentials
+        if key_sid or key_secret:
+            _require(TWILIO_API_KEY=key_sid, TWILIO_API_SECRET=key_secret)
+            credentials = ApiKey(key_sid or "", key_secret or "", account_sid)
+        else:
+            auth_token = read("auth_token", "TWILIO_AUTH_TOKEN")
+            _require(TWILIO_ACCOUNT_SID=account_sid, TWILIO_AUTH_TOKEN=auth_token)
+            credentials = AccountToken(account_sid or "", auth_token or "")
+        base_url = read("base_url", "MARKETPLACE_BASE_URL")
+        return Environment(
+            credentials,
+            region=check_place(read("region", "TWILIO_REGION"), "TWILIO_REGION"),
+            edge=check_place(read("edge", "TWILIO_EDGE"), "TWILIO_EDGE"),
+            base_url=base_url and check_base_url(base_url, "MARKETPLACE_BASE_URL"),
+            variables=variables,
+        )
+    except ValueError as error:
+        raise CredentialsError(str(error)) from None
+
+
+def _require(**variables: str | None) -> None:
+    missing = [name for name, value in variables.items() if not value]
+    if missing:
+        raise CredentialsError(
+            f"{' and '.join(missing)} missing from the environment: set TWILIO_API_KEY and "
+            "TWILIO_API_SECRET, or TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
+        )

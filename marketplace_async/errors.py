@@ -11,8 +11,10 @@
     |   `-- ServerError             5xx  the service failed
     |-- ResponseError               the service answered, but not with what the API promises
     |-- TransportError              no answer
+    |   |-- ConnectError            ... because no connection was made: nothing was sent
     |   `-- RequestTimeoutError     ... within the time allowed (also a TimeoutError)
-    |-- CredentialsError            credentials are missing or incomplete
+    |-- AmbiguousOutcomeError       a write may have happened, and may not be sent again
+    |-- CredentialsError            the environment lacks credentials, or has malformed ones
     |-- ClientClosedError           the client, or the session that it borrowed, is closed
     `-- MissingExtraError           an optional dependency is not installed (also an ImportError)
 
@@ -40,7 +42,11 @@ class APIError(MarketplaceError):
         message: The vendor's message, or the start of a body that is no error document.
         more_info: The vendor's page on this code, if the body had one.
         details: Whatever else the body says about the cause; free-form.
+        after_unknown: Whether an earlier try of the same request may have happened, so that this
+            answer may be its consequence.
     """
+
+    after_unknown = False
 
     def __init__(
         self,
@@ -132,23 +138,53 @@ class TransportError(MarketplaceError):
     Attributes:
         request: What was asked; a write may have happened all the same.
         reason: What failed.
+        elapsed: Seconds until it did.
     """
 
-    def __init__(self, request: Request, reason: str) -> None:
-        super().__init__(request, reason)
+    def __init__(self, request: Request, reason: str, elapsed: float = 0.0) -> None:
+        super().__init__(request, reason, elapsed)
         self.request = request
         self.reason = reason
+        self.elapsed = elapsed
 
     def __str__(self) -> str:
         return f"{self.reason} {_where(self.request)}"
 
 
+class ConnectError(TransportError):
+    """No connection was made, so that nothing was sent."""
+
+
 class RequestTimeoutError(TransportError, TimeoutError):
     """No answer came within the time that one attempt has."""
 
+    def __init__(self, request: Request, reason: str, elapsed: float = 0.0) -> None:
+        super().__init__(request, reason, elapsed)
+        # An OSError takes its first arguments for these.
+        self.errno = self.strerror = self.filename = None
+
+
+class AmbiguousOutcomeError(MarketplaceError):
+    """A write may have happened or not, and it is not safe to send it again.
+
+    Raised for what could install, bill or create twice: look at the account before you repeat it.
+
+    Attributes:
+        request: What was sent.
+        error: What came of the last try; also the cause of this error.
+    """
+
+    def __init__(self, request: Request, error: MarketplaceError) -> None:
+        super().__init__(request, error)
+        self.request = request
+        self.error = error
+
+    def __str__(self) -> str:
+        return f"{self.request} may or may not have happened: {self.error}"
+
 
 class CredentialsError(MarketplaceError):
-    """Credentials are missing or incomplete; the message names what."""
+    """Variables of the environment are missing or malformed; the message names them."""
 
 
 class ClientClosedError(MarketplaceError):
@@ -164,8 +200,7 @@ class MissingExtraError(MarketplaceError, ImportError):
         self.extra = extra
 
     def __str__(self) -> str:
-        command = f"pip install 'marketplace_async[{self.extra}]'"
-        return f"{self.part} needs the extra {self.extra}: {command}"
+        return f"{self.part} needs an extra: install marketplace_async[{self.extra}]"
 
 
 _BY_STATUS: Mapping[int, type[APIError]] = {

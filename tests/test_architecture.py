@@ -21,16 +21,17 @@ ROOMS = [
     ["client"],
     ["_stack"],
     ["resources", "_session"],
-    ["_paging", "credentials", "retry"],
-    ["_codec"],
+    ["_paging"],
+    ["_codec", "_read"],
+    ["credentials", "retry"],
     ["errors"],
     ["_wire", "_version"],
 ]
 ALLOWED = {
     "emulator": {"errors"},
-    "resources": {"_paging", "_codec", "_wire"},
+    "resources": {"_paging", "_codec", "_read", "_wire", "errors", "retry"},
     "_session": {"errors", "credentials", "_wire", "_version"},
-    "retry": set(),
+    "retry": {"errors"},
     "credentials": {"errors", "_wire"},
     "_wire": set(),
 }

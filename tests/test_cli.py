@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -59,6 +60,16 @@ async def test_the_demo_cuts_no_sid(marketplace_emulator: Emulator, width: int) 
     assert max(map(len, code_and_tables)) <= width
 
 
+def test_the_demo_speaks_ascii_where_the_terminal_does() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "marketplace_async", "demo"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+    )
+    assert finished.stdout.count(b"ok ") >= 9
+
+
 async def test_a_step_that_goes_wrong_ends_the_demo_with_1(
     marketplace_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,14 +83,17 @@ async def test_a_failure_of_the_service_ends_the_demo_with_1(
     marketplace_emulator: Emulator,
 ) -> None:
     output = io.StringIO()
-    marketplace_emulator.faults.add("DELETE", "*", status=500)
-    assert await demo.run(marketplace_emulator.url, Console(file=output, width=80)) == 1
-    assert "✗ 500 20500: Internal Server Error (DELETE /v1/InstalledAddOns/XE" in output.getvalue()
+    marketplace_emulator.faults.add("DELETE", "*", status=403)
+    assert await demo.run(marketplace_emulator.url, Console(file=output, width=140)) == 1
+    assert "✗ 403 20403: Forbidden (DELETE /v1/InstalledAddOns/XE" in output.getvalue()
 
 
 @pytest.mark.parametrize(
     ("base_url", "message"),
-    [("http://127.0.0.1:1", "Cannot connect to host"), ("ftp://x", "base_url: expected a URL")],
+    [
+        ("http://127.0.0.1:1", "cannot connect to 127.0.0.1:1"),
+        ("ftp://x", "base_url: expected a URL"),
+    ],
 )
 def test_a_server_that_is_not_there_is_one_sentence(base_url: str, message: str) -> None:
     finished = run("demo", "--base-url", base_url)
@@ -133,8 +147,9 @@ def test_the_emulator_takes_its_options(tmp_path: Path) -> None:
         (["emulator", "--concurrency", "0"], 2, "Must be more than 0"),
         (["emulator", "--latency", "-1"], 2, "Must be 0 or more"),
         (["emulator", "--account", "AC1"], 2, "--account: expected SID:SECRET"),
-        (["emulator", "--account", "AC1:x"], 1, "expected AC or SK and 32 hex digits"),
-        (["emulator", "--db", "/nowhere/x.db"], 1, "the emulator cannot start"),
+        (["emulator", "--account", "AC1:x"], 2, "--account: expected SID:SECRET"),
+        (["emulator", "--latency", "nan"], 2, "Must be 0 or more"),
+        (["emulator", "--db", "/nowhere/x.db"], 1, "the emulator cannot start: /nowhere/x.db"),
         (["emulator", "--catalogue", "/nowhere/x.json"], 1, "the emulator cannot start"),
         (["emulator", "--host", "256.0.0.1"], 1, "the emulator cannot start"),
         (["nonsense"], 2, "nonsense"),
@@ -173,6 +188,6 @@ def test_without_its_extra_it_says_which_one_is_missing(missing: str, extra: str
     )
     assert finished.returncode == 2
     assert re.fullmatch(
-        rf"the .+ needs the extra {extra}: pip install 'marketplace_async\[{extra}\]'\n",
+        rf"the .+ needs an extra: install marketplace_async\[{extra}\]\n",
         finished.stderr,
     )

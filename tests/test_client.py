@@ -19,6 +19,7 @@ from aiohttp import web
 
 from marketplace_async import (
     AccountToken,
+    AmbiguousOutcomeError,
     APIError,
     ApiKey,
     ClientClosedError,
@@ -114,8 +115,20 @@ async def test_a_client_that_was_never_used_closes_without_a_word() -> None:
     [
         ({"concurrency": 0}, ValueError, "concurrency: expected a whole number from 1 on, got 0"),
         ({"concurrency": True}, ValueError, "concurrency: expected"),
-        ({"timeout": 0}, ValueError, "total: expected more than 0 seconds"),
-        ({"timeout": -1.0}, ValueError, "total: expected more than 0 seconds"),
+        ({"timeout": 0}, ValueError, "timeout: expected more than 0 seconds, got 0"),
+        ({"timeout": float("inf")}, ValueError, "timeout: expected more than 0 seconds"),
+        ({"timeout": float("nan")}, ValueError, "timeout: expected more than 0 seconds"),
+        ({"timeout": "5"}, TypeError, "timeout: expected seconds, got '5'"),
+        ({"timeout": True}, TypeError, "timeout: expected seconds, got True"),
+        ({"retry": 3}, TypeError, "retry: expected a Retry"),
+        ({"retry": None}, TypeError, "retry: expected a Retry"),
+        ({"session": 5}, TypeError, "session: expected an aiohttp.ClientSession"),
+        ({"ssl": "no"}, TypeError, "ssl: expected an SSLContext"),
+        ({"trust_env": "x"}, TypeError, "trust_env: expected True or False"),
+        ({"proxy": "nonsense"}, ValueError, "proxy: expected a URL"),
+        ({"proxy": 5}, TypeError, "proxy: expected a URL"),
+        ({"base_url": 5}, TypeError, "base_url: expected a URL"),
+        ({"base_url": "http://h/v1"}, ValueError, "base_url: expected a URL without /v1"),
         ({"base_url": "127.0.0.1"}, ValueError, "base_url: expected a URL"),
         ({"region": "x/y"}, ValueError, "region: expected a name"),
         ({"edge": "x.y"}, ValueError, "edge: expected a name"),
@@ -211,6 +224,20 @@ async def test_what_a_borrowed_session_sets_does_not_reach_our_requests(
             await client.installed_add_ons.fetch(XE)
 
 
+async def test_a_session_with_credentials_of_its_own_cannot_send_ours(
+    marketplace_emulator: Emulator,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("a", "b"))
+    async with session:
+        client = MarketplaceClient(
+            account(), base_url=marketplace_emulator.url, session=session, retry=FAST
+        )
+        with pytest.raises(TransportError, match="Cannot combine AUTHORIZATION header"):
+            await client.installed_add_ons.fetch(XE)
+
+
 async def test_trust_env_belongs_to_the_session() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ValueError, match="trust_env: belongs to the session"):
@@ -225,24 +252,13 @@ async def test_a_closed_client_sends_nothing(marketplace_client: MarketplaceClie
 
 
 def test_a_client_of_another_event_loop_says_so() -> None:
-    async def use() -> None:
-        async with raw_server(answering(b"HTTP/1.1 404 N\r\nContent-Length: 0\r\n\r\n")) as url:
-            sibling = client.with_credentials(account())
-            object.__setattr__(sibling._session, "base_url", url)
-            with pytest.raises(APIError):
-                await sibling.installed_add_ons.fetch(XE)
-            await client.aclose() if closing else None
-
-    client, closing = MarketplaceClient(account()), False
-    runner_1, runner_2 = asyncio.Runner(), asyncio.Runner()
-    try:
-        runner_1.run(use())
+    client = MarketplaceClient(account(), base_url="http://127.0.0.1:1", retry=Retry(attempts=1))
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        with pytest.raises(TransportError):
+            one.run(client.installed_add_ons.fetch(XE))
         with pytest.raises(ClientClosedError, match="belongs to another event loop"):
-            runner_2.run(client.installed_add_ons.fetch(XE))
-        runner_1.run(client.aclose())
-    finally:
-        runner_1.close()
-        runner_2.close()
+            other.run(client.installed_add_ons.fetch(XE))
+        one.run(client.aclose())
 
 
 async def test_nothing_is_left_behind_by_a_client_that_was_closed(
@@ -282,6 +298,33 @@ async def test_siblings_share_the_connections_and_keep_accounts_apart(
     assert await marketplace_client.installed_add_ons.list().collect() == []
 
 
+async def test_a_sibling_is_never_of_another_account_by_mistake() -> None:
+    environ = {"TWILIO_ACCOUNT_SID": "AC" + "1" * 32, "TWILIO_AUTH_TOKEN": "x"}
+    client = MarketplaceClient.from_env(environ)
+    with pytest.raises(TypeError, match="expected AccountToken or ApiKey, got NoneType"):
+        client.with_credentials(None)  # type: ignore[arg-type]
+    assert client.with_credentials(account()).environment is None
+    assert client.with_options(timeout=5).environment is client.environment
+
+
+async def test_no_cookie_is_kept_and_no_connection_waited_for() -> None:
+    cookies: list[str | None] = []
+    together = asyncio.Barrier(150)
+
+    async def answer(request: web.Request) -> web.Response:
+        cookies.append(request.headers.get("Cookie"))
+        await together.wait()
+        response = web.json_response({"sid": XE, "account_sid": "AC"})
+        response.set_cookie("a", "b")
+        return response
+
+    async with _web_server(answer) as url:
+        async with MarketplaceClient(account(), base_url=url, concurrency=150) as client:
+            for _ in range(2):
+                await asyncio.gather(*(client.installed_add_ons.fetch(XE) for _ in range(150)))
+    assert set(cookies) == {None}
+
+
 async def test_closing_a_sibling_closes_nothing_and_closing_its_origin_does(
     marketplace_client: MarketplaceClient,
 ) -> None:
@@ -297,7 +340,7 @@ async def test_options_are_a_siblings_own(
     marketplace_client: MarketplaceClient, marketplace_emulator: Emulator
 ) -> None:
     marketplace_emulator.faults.add("GET", "*", delay=0.2, times=None)
-    hurried = marketplace_client.with_options(timeout=0.05)
+    hurried = marketplace_client.with_options(timeout=0.05, retry=FAST)
     with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.05 s \(GET /v1/Inst"):
         await hurried.installed_add_ons.fetch(XE)
     with pytest.raises(RequestTimeoutError):
@@ -354,7 +397,7 @@ async def _web_server(
 
 async def test_a_slot_is_given_back_when_a_waiter_or_a_sender_is_cancelled() -> None:
     async with raw_server(silent) as url:
-        client = MarketplaceClient(account(), base_url=url, concurrency=1, timeout=0.2)
+        client = MarketplaceClient(account(), base_url=url, concurrency=1, timeout=0.2, retry=FAST)
         async with client:
             tasks = [asyncio.ensure_future(client.installed_add_ons.fetch(XE)) for _ in range(3)]
             await asyncio.sleep(0.05)
@@ -368,7 +411,7 @@ async def test_a_slot_is_given_back_when_a_waiter_or_a_sender_is_cancelled() -> 
 
 async def test_a_silent_server_is_not_waited_for_longer_than_allowed() -> None:
     async with raw_server(silent) as url:
-        async with MarketplaceClient(account(), base_url=url, timeout=0.05) as client:
+        async with MarketplaceClient(account(), base_url=url, timeout=0.05, retry=FAST) as client:
             with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.05 s") as error:
                 await client.installed_add_ons.fetch(XE)
             assert isinstance(error.value, TimeoutError)
@@ -383,7 +426,9 @@ async def test_a_read_time_out_is_between_two_pieces() -> None:
 
     async with raw_server(trickle) as url:
         timeout = Timeout(total=None, read=0.05)
-        async with MarketplaceClient(account(), base_url=url, timeout=timeout) as client:
+        async with MarketplaceClient(
+            account(), base_url=url, timeout=timeout, retry=FAST
+        ) as client:
             with pytest.raises(RequestTimeoutError, match=r"Timeout on reading|timeout"):
                 await client.installed_add_ons.fetch(XE)
 
@@ -401,7 +446,10 @@ async def test_waiting_for_a_slot_does_not_count_as_time_for_an_answer() -> None
 
 
 async def test_the_callers_own_time_out_ends_a_call_at_once() -> None:
-    async with raw_server(silent) as url, MarketplaceClient(account(), base_url=url) as client:
+    async with (
+        raw_server(silent) as url,
+        MarketplaceClient(account(), base_url=url, retry=FAST) as client,
+    ):
         with pytest.raises(TimeoutError) as error:
             async with asyncio.timeout(0.05):
                 await client.installed_add_ons.fetch(XE)
@@ -437,9 +485,26 @@ async def test_the_last_refusal_is_the_error() -> None:
 async def test_what_may_have_been_processed_is_not_sent_twice() -> None:
     async with emulated(retry=FAST) as (client, emulator):
         emulator.faults.add("POST", "*", status=500, when="after")
-        with pytest.raises(ServerError, match="500 20500"):
+        with pytest.raises(AmbiguousOutcomeError, match="500 20500") as error:
             await create(client)
         assert [entry.status for entry in emulator.log] == [500]
+        assert isinstance(error.value.error, ServerError)
+        assert error.value.request.body == emulator.log[0].body
+
+
+async def test_the_budget_covers_tries_and_waits_but_not_the_queue_for_a_slot() -> None:
+    retry = Retry(attempts=100, budget=0.5, backoff=0.0)
+    async with emulated(concurrency=1, retry=retry) as (client, emulator):
+        emulator.faults.add("GET", "*", delay=0.7)
+        queueing = asyncio.ensure_future(client.available_add_ons.list().first())
+        await asyncio.sleep(0.05)
+        emulator.faults.add("POST", "*", status=429)
+        await create(client)
+        await queueing
+        emulator.faults.add("POST", "*", status=429, delay=0.1, times=None)
+        with pytest.raises(RateLimitedError):
+            await create(client)
+        assert 5 <= len(emulator.log.matching("POST")) <= 8
 
 
 async def test_a_wait_longer_than_the_budget_is_not_begun() -> None:
@@ -478,7 +543,11 @@ async def test_sleeping_between_tries_holds_no_slot() -> None:
             "200: the body is not",
         ),
         (b"HTTP/1.1 204 No\r\nContent-Length: 0\r\n\r\n", ResponseError, "204: the body is not"),
-        (b"HTTP/1.1 304 No\r\nContent-Length: 0\r\n\r\n", ResponseError, "304: the body is not"),
+        (
+            b"HTTP/1.1 304 No\r\nContent-Length: 0\r\n\r\n",
+            APIError,
+            "304: an answer without a body",
+        ),
         (
             b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
             APIError,
@@ -490,7 +559,7 @@ async def test_an_answer_that_is_none_is_a_typed_error_that_names_the_request(
     answer: bytes, error: type[Exception], message: str
 ) -> None:
     async with raw_server(answering(answer)) as url:
-        async with MarketplaceClient(account(), base_url=url) as client:
+        async with MarketplaceClient(account(), base_url=url, retry=FAST) as client:
             with pytest.raises(error, match=message) as raised:
                 await client.installed_add_ons.fetch(XE)
     assert f"(GET /v1/InstalledAddOns/{XE})" in str(raised.value)
@@ -499,8 +568,8 @@ async def test_an_answer_that_is_none_is_a_typed_error_that_names_the_request(
 
 async def test_a_refused_connection_is_a_transport_error_with_its_cause() -> None:
     base_url = f"http://127.0.0.1:{_free_port()}"
-    async with MarketplaceClient(account(), base_url=base_url) as client:
-        with pytest.raises(TransportError, match="Cannot connect to host") as error:
+    async with MarketplaceClient(account(), base_url=base_url, retry=FAST) as client:
+        with pytest.raises(TransportError, match="cannot connect to 127") as error:
             await client.installed_add_ons.fetch(XE)
     assert isinstance(error.value.__cause__, ConnectionRefusedError)
     assert error.value.__context__ is None
@@ -531,8 +600,24 @@ async def test_requests_go_through_the_proxy_that_is_given(
 
 
 async def test_the_password_of_a_proxy_is_in_no_error() -> None:
+    with pytest.raises(ValueError, match="proxy: expected a URL") as refused:
+        MarketplaceClient(account(), proxy="user:geheim@127.0.0.1")
+    assert "geheim" not in str(refused.value)
+
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=407)
+
+    async with _web_server(refuse) as url:
+        proxy = url.replace("//", "//user:geheim@")
+        async with MarketplaceClient(account(), proxy=proxy, retry=FAST) as client:
+            with pytest.raises(TransportError, match="ClientHttpProxyError: 407") as asked:
+                await client.installed_add_ons.fetch(XE)
+    assert "geheim" not in repr(asked.value) + str(asked.value)
+    assert b"geheim" not in pickle.dumps(asked.value)
     proxy = f"http://user:geheim@127.0.0.1:{_free_port()}"
-    async with MarketplaceClient(account(), base_url="http://127.0.0.1:1", proxy=proxy) as client:
+    async with MarketplaceClient(
+        account(), base_url="http://127.0.0.1:1", proxy=proxy, retry=FAST
+    ) as client:
         with pytest.raises(TransportError) as error:
             await client.installed_add_ons.fetch(XE)
     shown = repr(error.value) + str(error.value) + repr(client) + repr(client._session)
@@ -567,7 +652,7 @@ async def test_tls_is_verified_unless_told_otherwise(certificate: Path) -> None:
 
     trusting = ssl.create_default_context(cafile=certificate)
     async with _web_server(answer, server) as url:
-        async with MarketplaceClient(account(), base_url=url) as client:
+        async with MarketplaceClient(account(), base_url=url, retry=FAST) as client:
             with pytest.raises(TransportError, match="CERTIFICATE_VERIFY_FAILED"):
                 await client.installed_add_ons.fetch(XE)
         for verification in (trusting, False):
@@ -593,7 +678,9 @@ async def test_capture_collects_every_attempt_and_no_credentials() -> None:
 
 
 async def test_capture_collects_errors_and_what_other_tasks_of_the_block_do() -> None:
-    async with MarketplaceClient(account(), base_url=f"http://127.0.0.1:{_free_port()}") as client:
+    async with MarketplaceClient(
+        account(), base_url=f"http://127.0.0.1:{_free_port()}", retry=FAST
+    ) as client:
         with capture() as outer, capture() as inner:
             results = await asyncio.gather(
                 *(client.installed_add_ons.fetch(XE) for _ in range(2)), return_exceptions=True
@@ -601,8 +688,30 @@ async def test_capture_collects_errors_and_what_other_tasks_of_the_block_do() ->
         with pytest.raises(TransportError):
             await client.installed_add_ons.fetch(XE)
     assert outer == inner
-    assert [exchange.error for exchange in outer] == results
+    errors = [exchange.error for exchange in outer]
+    assert len(errors) == 2 * FAST.attempts
+    assert set(results) <= set(errors)
     assert outer[0].response is None
+
+
+async def test_capture_ends_with_its_block_and_sees_what_is_cancelled() -> None:
+    async with emulated() as (client, emulator):
+        emulator.faults.add("GET", "*", delay=5)
+        with capture() as exchanges:
+            slow = asyncio.ensure_future(client.listings.list_own())
+            await asyncio.sleep(0.05)
+            slow.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await slow
+
+            async def later() -> None:
+                await asyncio.sleep(0.05)
+                await client.listings.list_own()
+
+            outlives = asyncio.ensure_future(later())
+            await asyncio.sleep(0)
+        await outlives
+    assert [type(exchange.error) for exchange in exchanges] == [asyncio.CancelledError]
 
 
 async def test_what_has_no_method_can_be_sent(marketplace_client: MarketplaceClient) -> None:
@@ -622,7 +731,7 @@ async def test_one_line_is_logged_for_each_attempt_and_no_secret(
         emulator.faults.add("GET", "*", status=429, times=1)
         await client.available_add_ons.list(limit=1).collect()
         emulator.faults.add("POST", "*", drop=True)
-        with pytest.raises(TransportError):
+        with pytest.raises(AmbiguousOutcomeError):
             await create(client)
         ids = [entry.request_id for entry in emulator.log]
     lines = [record.getMessage() for record in caplog.records if record.name == "marketplace_async"]
@@ -630,7 +739,7 @@ async def test_one_line_is_logged_for_each_attempt_and_no_secret(
     assert lines[0].startswith("GET /v1/AvailableAddOns -> 429 in 0.")
     assert lines[0].endswith(f" s, {ids[0]}")
     assert lines[1].startswith("GET /v1/AvailableAddOns -> 200 in 0.")
-    assert lines[2].startswith("POST /v1/InstalledAddOns -> ServerDisconnectedError")
+    assert lines[2].startswith("POST /v1/InstalledAddOns -> ServerDisconnectedError: Server disc")
     assert "made-up" not in caplog.text
     assert "Basic" not in caplog.text
 

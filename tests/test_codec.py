@@ -53,7 +53,7 @@ plain_json = st.recursive(
 
 
 def read(body: bytes, cls: type[Any] = InstalledAddOn) -> Any:
-    return decode(REQUEST, Response(200, {"Twilio-Request-Id": "RQ1"}, body), cls)
+    return decode(REQUEST, Response(200, {"Twilio-Request-Id": "RQ1"}, body), cls=cls)
 
 
 def installed(**fields: object) -> bytes:
@@ -134,8 +134,9 @@ def test_the_add_on_behind_an_installation_is_known_from_its_links() -> None:
         (b"{}", r"Object missing required field `sid`"),
         (b'{"sid":null,"account_sid":"AC"}', r"Expected `str`, got `null` - at `\$.sid`"),
         (b'{"sid":5,"account_sid":"AC"}', r"Expected `str`, got `int` - at `\$.sid`"),
-        (installed(friendly_name=5), r"Expected `str | null`, got `int` - at `\$.friendly_name`"),
-        (installed(configuration=[]), r"Expected `object | null`, got `array`"),
+        (installed(friendly_name=5), r"Expected `str \| null`, got `int` - at `\$.friendly_name`"),
+        (installed(configuration=[]), r"Expected `object \| null`, got `array`"),
+        (installed(date_created="0001-01-01T00:00:00+05:00"), "date value out of range"),
         (installed(date_created="yesterday"), r"Invalid RFC3339 encoded datetime"),
         (installed(configuration={"a": 1}).replace(b"1", b"NaN"), "the body is not JSON"),
         (installed()[:-1] + b',"configuration":' + b'{"a":' * 200_000, "nested too deeply"),
@@ -154,8 +155,13 @@ def test_plain_json_is_written_as_it_is(value: dict[str, Any]) -> None:
     assert json.loads(json_object(value, "configuration")) == value
 
 
-def test_tuples_are_written_as_arrays() -> None:
-    assert json_object({"a": (1, 2)}, "configuration") == '{"a":[1,2]}'
+class Text(str):
+    """Text of a framework's own kind, such as Markup."""
+
+
+def test_tuples_are_written_as_arrays_and_subclasses_as_what_they_are() -> None:
+    value = {"a": (1, 2), Text("b"): Text("c")}
+    assert json_object(value, "configuration") == '{"a":[1,2],"b":"c"}'
 
 
 @pytest.mark.parametrize(

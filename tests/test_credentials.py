@@ -1,5 +1,6 @@
 """Credentials: what they say on the wire, where they come from, and that nothing shows them."""
 
+import copy
 import pickle
 import traceback
 from base64 import b64decode, b64encode
@@ -13,6 +14,7 @@ from marketplace_async.credentials import from_env
 AC = "AC" + "a" * 32
 SK = "SK" + "b" * 32
 SECRET = "geheim-42"
+GOOD = {"TWILIO_ACCOUNT_SID": AC, "TWILIO_AUTH_TOKEN": SECRET}
 SHOWN = (SECRET, b64encode(SECRET.encode()).decode(), b64encode(f"{AC}:{SECRET}".encode()).decode())
 
 
@@ -50,6 +52,18 @@ def test_secrets_are_never_pickled(held: object) -> None:
     assert SECRET not in "".join(traceback.format_exception(error.value))
 
 
+def test_a_secret_that_cannot_be_encoded_is_refused_without_showing_it() -> None:
+    with pytest.raises(ValueError, match="not valid Unicode") as error:
+        AccountToken(AC, SECRET + "\udcff")
+    assert SECRET not in "".join(traceback.format_exception(error.value))
+    assert error.value.__context__ is None or error.value.__suppress_context__
+
+
+def test_credentials_can_be_copied() -> None:
+    credentials = AccountToken(AC, SECRET)
+    assert copy.deepcopy(credentials) == credentials
+
+
 def test_secrets_compare_by_value_and_are_hashable() -> None:
     assert Secret("a") == Secret("a")
     assert Secret("a") != Secret("b")
@@ -59,7 +73,7 @@ def test_secrets_compare_by_value_and_are_hashable() -> None:
 
 @pytest.mark.parametrize(("text", "error"), [("", ValueError), ("  ", ValueError), (5, TypeError)])
 def test_a_secret_is_text(text: str, error: type[Exception]) -> None:
-    with pytest.raises(error, match="a secret: expected text"):
+    with pytest.raises(error, match=r"a secret .token, key secret.: expected text"):
         AccountToken(AC, text)
 
 
@@ -67,8 +81,10 @@ def test_a_secret_is_text(text: str, error: type[Exception]) -> None:
     ("build", "message"),
     [
         (lambda: AccountToken(SK, SECRET), "account_sid: expected the SID of an account"),
+        (lambda: AccountToken(SECRET, AC), "account_sid: .* got 9 characters that are no SID"),
+        (lambda: ApiKey(SECRET, SK), "key_sid: .* got 9 characters that are no SID"),
         (lambda: ApiKey(AC, SECRET), "key_sid: expected the SID of an API key"),
-        (lambda: ApiKey(SK, SECRET, "AC1"), "account_sid: expected the SID of an account"),
+        (lambda: ApiKey(SK, SECRET, SECRET), "account_sid: expected the SID of an account"),
     ],
 )
 def test_credentials_check_their_sids_and_do_not_show_the_secret(build, message) -> None:  # type: ignore[no-untyped-def]
@@ -118,8 +134,13 @@ def test_an_api_key_goes_before_an_auth_token() -> None:
         ({"TWILIO_ACCOUNT_SID": AC}, "^TWILIO_AUTH_TOKEN missing"),
         ({"TWILIO_ACCOUNT_SID": AC, "TWILIO_AUTH_TOKEN": " "}, "^TWILIO_AUTH_TOKEN missing"),
         ({"TWILIO_AUTH_TOKEN": SECRET}, "^TWILIO_ACCOUNT_SID missing"),
-        ({"TWILIO_API_KEY": SK}, "TWILIO_API_KEY is set, but TWILIO_API_SECRET is missing"),
-        ({"TWILIO_API_SECRET": SECRET}, "TWILIO_API_SECRET is set, but TWILIO_API_KEY is missing"),
+        ({"TWILIO_ACCOUNT_SID": SECRET, "TWILIO_AUTH_TOKEN": AC}, "^TWILIO_ACCOUNT_SID: expected"),
+        ({"TWILIO_API_KEY": SECRET, "TWILIO_API_SECRET": SK}, "^TWILIO_API_KEY: expected"),
+        ({**GOOD, "MARKETPLACE_BASE_URL": "localhost:1"}, "^MARKETPLACE_BASE_URL: expected a URL"),
+        ({**GOOD, "TWILIO_REGION": "x/y"}, "^TWILIO_REGION: expected a name"),
+        ({**GOOD, "TWILIO_EDGE": "x.y"}, "^TWILIO_EDGE: expected a name"),
+        ({"TWILIO_API_KEY": SK}, "^TWILIO_API_SECRET missing"),
+        ({"TWILIO_API_SECRET": SECRET}, "^TWILIO_API_KEY missing"),
     ],
 )
 def test_what_is_missing_from_the_environment_is_named(

@@ -254,6 +254,7 @@ async def test_a_body_that_is_too_large_is_refused(wire: Wire) -> None:
         (f'{{"billable_items":[{{"sid":"{BI}","quantity":0}}]}}'.encode(), "a number above 0"),
         (f'{{"billable_items":[{{"sid":"{BI}","quantity":-1}}]}}'.encode(), "a number above 0"),
         (f'{{"billable_items":[{{"sid":"{BI}","quantity":"NaN"}}]}}'.encode(), "above 0"),
+        (f'{{"billable_items":[{{"sid":"{BI}","quantity":9e999999}}]}}'.encode(), "out of range"),
     ],
 )
 async def test_usage_that_cannot_be_right_is_a_bad_request_and_bills_nothing(
@@ -269,6 +270,47 @@ async def test_usage_that_cannot_be_right_is_a_bad_request_and_bills_nothing(
     assert (status, answer["code"]) == (400, 20001)
     assert message in answer["message"]
     assert wire.emulator.usage() == []
+
+
+async def test_usage_is_summed_exactly(wire: Wire) -> None:
+    (sid,) = wire.emulator.install(AC, SPAM_SCORE)
+    quantity = "1.000000000000000000000000000001"
+    body = f'{{"billable_items":[{{"sid":"{BI}","quantity":{quantity}}}]}}'
+    async with aiohttp.ClientSession(headers=basic()) as session:
+        url = f"{wire.emulator.url}/v1/InstalledAddOns/{sid}/Usage"
+        async with session.post(url, data=body) as answer:
+            assert f'"total_submitted":{quantity},' in await answer.text()
+
+
+async def test_what_is_not_billed_leaves_nothing_half_done(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sid,) = wire.emulator.install(AC, SPAM_SCORE)
+    with monkeypatch.context() as broken:
+        broken.setattr("marketplace_async.emulator.store.str", lambda _: object(), raising=False)
+        assert (await report(wire.emulator, sid))[0] == 500
+    assert (await report(wire.emulator, sid))[0] == 202
+    assert len(wire.emulator.usage()) == 2
+
+
+async def test_a_body_that_is_no_gzip_is_a_bad_request(wire: Wire) -> None:
+    headers = {"Content-Encoding": "gzip", "Content-Type": FORM}
+    status, body, _ = await wire("POST", "/v1/Listings", data=b"nonsense", headers=headers)
+    assert (status, body["code"]) == (400, 20001)
+
+
+async def test_a_caller_that_hangs_up_in_the_middle_is_not_logged(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = wire.emulator.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /v1/Listings HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf")
+    await writer.drain()
+    await asyncio.sleep(0.05)
+    writer.transport.abort()
+    await asyncio.sleep(0.05)
+    assert len(wire.emulator.log) == 0
+    assert "failed" not in caplog.text
 
 
 async def test_a_referral_needs_an_account(wire: Wire) -> None:
@@ -480,9 +522,9 @@ def test_add_ons_of_a_file_join_those_that_are_built_in(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "Expecting property name"),
+        ("[", "Input data was truncated"),
         ("{}", "Expected `array`, got `object`"),
-        ("[5]", "has no attribute"),
+        ("[5]", "Expected `object`, got `int`"),
         ('[{"unique_name": "a"}]', "missing required field `friendly_name`"),
         ('[{"unique_name": "a", "friendly_name": "A", "color": 1}]', "has no 'color'"),
         ('[{"unique_name": "a", "friendly_name": "A", "sid": "XB1"}]', "expected XB and 32"),
@@ -554,12 +596,17 @@ async def test_a_delay_delays(wire: Wire) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({}, "a fault needs a status, a delay or drop=True"),
+        ({}, "a fault needs a status, drop, delay, body, next_link or drip"),
         ({"status": 500, "drop": True}, "cannot answer with a status and drop"),
         ({"status": 99}, "status: expected 200 to 599"),
-        ({"delay": -1}, "expected 0 or more"),
-        ({"status": 500, "times": -1}, "expected 0 or more"),
-        ({"status": 500, "when": "later"}, "when: expected before or after"),
+        ({"delay": -1}, "delay: expected 0 to inf, got -1"),
+        ({"status": "x"}, "status: expected 200 to 599"),
+        ({"status": 500, "method": "get"}, "method: expected a word in capitals"),
+        ({"status": 500, "path": "v1/x"}, "path: expected a path that begins with /"),
+        ({"status": 500, "probability": 2}, "probability: expected 0 to 1.0, got 2"),
+        ({"body": "burnt"}, "body: expected one of"),
+        ({"status": 500, "times": -1}, "times: expected 0 to inf"),
+        ({"status": 500, "when": "later"}, "when: expected one of"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused(fault: Any, message: str) -> None:
@@ -659,6 +706,10 @@ async def test_an_ipv6_address_stands_in_brackets() -> None:
 
 
 async def test_only_what_is_on_offer_can_be_installed_beforehand(wire: Wire) -> None:
+    with pytest.raises(ValueError, match="account_sid: expected AC and 32 hex digits"):
+        wire.emulator.install("me", SPAM_SCORE)
+    with pytest.raises(ValueError, match="Configuration does not match the schema"):
+        wire.emulator.install(AC, SPAM_SCORE, {"unknown": 1}, times=3)
     with pytest.raises(ValueError, match="is not on offer"):
         wire.emulator.install(AC, "XB" + "0" * 32)
 

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from marketplace_async import (
+    AmbiguousOutcomeError,
     APIError,
     AuthenticationError,
     BadRequestError,
     ClientClosedError,
     ConflictError,
+    ConnectError,
     CredentialsError,
     MarketplaceError,
     MissingExtraError,
@@ -26,7 +28,7 @@ from marketplace_async import (
     TransportError,
     errors,
 )
-from marketplace_async._codec import api_error, was_refused
+from marketplace_async._codec import api_error
 
 REQUEST = Request("POST", "/v1/InstalledAddOns", body=b"a=b")
 
@@ -108,31 +110,15 @@ def test_a_rate_limit_tells_when_to_come_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "refused"),
-    [
-        (429, b"", True),
-        (429, b'{"code":20429}', True),
-        (503, b'{"code":20503}', True),
-        (503, b"<html>", False),
-        (503, b'{"code":20500}', False),
-        (500, b'{"code":20503}', False),
-        (409, b'{"code":20409}', False),
-    ],
-)
-def test_only_what_the_service_never_processed_counts_as_refused(
-    status: int, body: bytes, refused: bool
-) -> None:
-    assert was_refused(answer(status, body)) is refused
-
-
-@pytest.mark.parametrize(
     "error",
     [
         api_error(REQUEST, answer(404, b'{"code":20404,"message":"gone","details":{"a":1}}')),
         api_error(REQUEST, answer(429, b"", **{"Retry-After": "7"})),
         ResponseError(REQUEST, answer(200, b"<html>"), "not JSON"),
         TransportError(REQUEST, "reset"),
+        ConnectError(REQUEST, "refused"),
         RequestTimeoutError(REQUEST, "no answer within 10 s"),
+        AmbiguousOutcomeError(REQUEST, TransportError(REQUEST, "reset")),
         CredentialsError("TWILIO_ACCOUNT_SID is missing"),
         ClientClosedError("closed"),
         MissingExtraError("the emulator", "emulator"),
@@ -143,7 +129,9 @@ def test_errors_survive_pickling(error: MarketplaceError) -> None:
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is type(error)
     assert str(copy) == str(error)
-    assert vars(copy) == vars(error)
+    assert {name: str(value) for name, value in vars(copy).items()} == {
+        name: str(value) for name, value in vars(error).items()
+    }
 
 
 def test_a_time_out_is_a_timeout_error_and_a_missing_extra_an_import_error() -> None:

@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, strategies as st
 
 from marketplace_async import MarketplaceClient, Page, Request, Response, ResponseError
+from marketplace_async._read import Parse
 from marketplace_async.emulator import Emulator
 from marketplace_async.resources.installed_add_ons import InstalledAddOns
 from marketplace_async.testing import account
+
+T = TypeVar("T")
 
 HOST = "https://marketplace.twilio.com"
 PATH = "/v1/InstalledAddOns"
@@ -25,15 +28,15 @@ def page(sids: Iterable[int], next_page_url: str | None = None, **changes: Any) 
 
 
 class Pages:
-    """A `send` that gives prepared pages in turn, and keeps what was asked."""
+    """What reads prepared pages in turn, and keeps what was asked."""
 
     def __init__(self, *bodies: bytes) -> None:
         self.bodies = list(bodies)
         self.asked: list[str] = []
 
-    async def __call__(self, request: Request) -> Response:
+    async def __call__(self, request: Request, parse: Parse[T], **_: object) -> T:
         self.asked.append(f"{request.path}?{request.query}")
-        return Response(200, {}, self.bodies.pop(0))
+        return parse(request, Response(200, {}, self.bodies.pop(0)))
 
 
 def numbers(items: Iterable[Any]) -> list[int]:
@@ -132,6 +135,7 @@ async def test_only_the_query_of_a_next_link_is_used_so_that_no_host_gets_the_cr
             "expected a page of installed",
         ),
         (page([], meta={"key": "installed_add_ons"}), "missing required field `next_page_url`"),
+        (page([], ""), "expected a link to a page of"),
         (page([], f"{HOST}/v1/Listings?PageToken=PA"), "expected a link to a page of"),
         (page([], f"{HOST}{PATH}"), "expected a link to a page of"),
         (page([], "nowhere"), "expected a link to a page of"),
@@ -142,6 +146,15 @@ async def test_only_the_query_of_a_next_link_is_used_so_that_no_host_gets_the_cr
 async def test_a_page_that_cannot_be_right_is_an_error(body: bytes, why: str) -> None:
     with pytest.raises(ResponseError, match=why):
         await InstalledAddOns(Pages(body)).list().collect()
+
+
+@pytest.mark.parametrize("link", ["", f"{HOST}{PATH}", f"{HOST}{PATH}?PageSize=1000"])
+async def test_a_bad_link_takes_nothing_from_the_page_that_it_came_with(link: str) -> None:
+    assert await InstalledAddOns(Pages(page([1], link))).list().first() is not None
+    items = aiter(InstalledAddOns(Pages(page([1, 2], link))).list())
+    assert numbers([await anext(items), await anext(items)]) == [1, 2]
+    with pytest.raises(ResponseError, match="the link to the next page"):
+        await anext(items)
 
 
 async def test_links_that_go_in_a_circle_are_an_error() -> None:

@@ -55,7 +55,7 @@ def running(program: str, base_url: str, *arguments: str, **more: str) -> Iterat
 
 
 def test_there_are_as_many_blocks_as_expected() -> None:
-    assert len(PROGRAMS) == 9
+    assert len(PROGRAMS) == 10
     assert set(NAMED) == {"conftest.py", "test_install.py", "service.py", "worker.py"}
 
 
@@ -79,6 +79,7 @@ def test_the_programs_show_what_they_say(served: Emulator) -> None:
 
     assert "IBM Watson Speech to Text" in output("print(add_on.sid")
     assert "12.355 [True]" in output("BillableItem(")
+    assert "installed {'callback_method': 'GET'}\nunchanged" in output("ensured.action")
     assert "10 add-ons\n7 more" in output("resume_at")
     assert "add-ons on 100 accounts" in output("concurrency=32")
     assert "TWILIO_AUTH_TOKEN" in output("from_env.environment")
@@ -130,10 +131,15 @@ async def test_the_service_serves_and_maps_errors(
                 async with session.get(path) as answer:
                     assert (answer.status, await answer.json()) == (status, content)
             async with session.get("/add-ons/XE1") as answer:
-                assert answer.status == 400
-            marketplace_emulator.faults.add("GET", "*", status=500)
-            async with session.get("/add-ons") as answer:
-                assert answer.status == 502
+                assert answer.status == 404
+            for status, ours in ((403, 502), (429, 503)):
+                marketplace_emulator.faults.add(
+                    "GET", "*", status=status, retry_after=60, times=None
+                )
+                async with session.get("/add-ons") as answer:
+                    assert answer.status == ours
+                marketplace_emulator.faults.clear()
+            assert answer.headers["Retry-After"] == "60"
 
 
 async def test_a_caller_that_disconnects_cancels_its_call(port: str) -> None:
@@ -182,22 +188,30 @@ async def test_the_worker_finishes_what_it_has_begun(marketplace_emulator: Emula
     names = [f"name-{number}" for number in range(200)]
     with running(NAMED["worker.py"], marketplace_emulator.url, *names) as process:
         async with asyncio.timeout(20):
-            while len(marketplace_emulator.log) < 10:
+            while len(marketplace_emulator.log.matching("POST")) < 10:
                 await asyncio.sleep(0.01)
         process.send_signal(signal.SIGTERM)
+        begun = len(marketplace_emulator.log.matching("POST"))
         output, errors = await asyncio.to_thread(process.communicate)
         assert (process.returncode, errors) == (0, "")
     async with MarketplaceClient(account(), base_url=marketplace_emulator.url) as client:
         installed = {one.unique_name async for one in client.installed_add_ons.list()}
     assert {line.split()[0] for line in output.splitlines()} == installed
-    assert 10 <= len(installed) < 200
+    assert begun <= len(installed) <= begun + 8
 
 
-def test_the_worker_says_what_is_there_already(served: Emulator) -> None:
-    for expected in ("is installed", "is there already"):
-        with running(NAMED["worker.py"], served.url) as process:
-            output, _ = process.communicate(timeout=60)
-            assert output.count(expected) == 2
+def test_the_worker_says_what_became_of_each_job(served: Emulator) -> None:
+    for names, expected, status in (
+        ((), "spam-score-1 installed\nspam-score-2 installed\n", 0),
+        ((), "spam-score-1 unchanged\nspam-score-2 unchanged\n", 0),
+        (("", "spam-score-1"), "spam-score-1 unchanged\n'' failed: unique_name: expected", 1),
+    ):
+        with running(NAMED["worker.py"], served.url, *names) as process:
+            output, errors = process.communicate(timeout=60)
+            said = "".join(sorted((output + errors).splitlines(keepends=True), reverse=True))
+            assert expected.split("\n")[0] in said
+            assert max(expected.split("\n")) in said
+            assert process.returncode == status
 
 
 # -- tables

@@ -65,7 +65,7 @@ def test_without_the_extra_the_fixture_fails_with_the_sentence_that_names_it(
     pytester.makepyfile("async def test_install(marketplace_client): pass")
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(errors=1)
-    sentence = "the emulator needs the extra emulator: pip install 'marketplace_async[[]emulator]'"
+    sentence = "the emulator needs an extra: install marketplace_async[[]emulator]"
     result.stdout.fnmatch_lines([f"*{sentence}*"])
     result.stdout.no_fnmatch_line("*Traceback*")
 

@@ -4,10 +4,12 @@ import pickle
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given, strategies as st
+from yarl import URL
 
 from marketplace_async import Request, Response
 from marketplace_async._wire import (
@@ -69,6 +71,11 @@ def test_text_must_not_be_empty(value: str) -> None:
         check_text(value, "unique_name")
 
 
+def test_text_must_be_valid() -> None:
+    with pytest.raises(ValueError, match=r"unique_name: '.ud800' is not valid Unicode"):
+        check_text("\ud800", "unique_name")
+
+
 def test_text_must_be_text() -> None:
     with pytest.raises(TypeError, match="unique_name: expected text, got int"):
         check_text(5, "unique_name")  # type: ignore[arg-type]
@@ -106,6 +113,8 @@ def test_a_form_spells_flags_as_the_service_does_and_leaves_out_what_is_not_give
         ("GET", "/v1/X y", ""),
         ("GET", "/v1/X\n", ""),
         ("GET", "/v1/%zz", ""),
+        ("GET", "/v1/%2e%2e/X", ""),
+        ("GET", "/v1/a%2Fb", ""),
         ("GET", "/v1/X", "a=b#c"),
         ("GET", "/v1/X", "a=b c"),
         ("GET", "/v1/X", "a=b\r\nHost: x"),
@@ -125,7 +134,23 @@ def test_a_query_given_as_a_mapping_is_encoded(query: dict[str, str]) -> None:
 
 
 def test_a_path_may_be_percent_encoded_and_hold_dots_in_names() -> None:
-    assert str(Request("GET", "/v1/a%2Fb/.well/..known")) == "GET /v1/a%2Fb/.well/..known"
+    assert str(Request("GET", "/v1/a%20b/.well/..known")) == "GET /v1/a%20b/.well/..known"
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ({"query": {"a": None}}, TypeError),
+        ({"body": "text"}, TypeError),
+        ({"content_type": "a/b\r\nX: y"}, ValueError),
+        ({"content_type": "text"}, ValueError),
+    ],
+)
+def test_the_other_parts_of_a_request_are_checked_too(
+    part: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=f"{next(iter(part))}: expected"):
+        Request("POST", "/v1/X", **part)
 
 
 def test_a_body_is_not_part_of_what_a_request_prints() -> None:
@@ -196,14 +221,25 @@ def test_a_region_that_could_lead_elsewhere_is_refused(name: str) -> None:
         ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
         ("http://localhost/twilio/", "http://localhost/twilio"),
         ("https://[::1]:443", "https://[::1]"),
+        (URL("http://localhost:1"), "http://localhost:1"),
     ],
 )
-def test_a_base_url_is_used_as_it_is_given(given_url: str, used: str) -> None:
+def test_a_base_url_is_used_as_it_is_given(given_url: str | URL, used: str) -> None:
     assert check_base_url(given_url) == used
 
 
 @pytest.mark.parametrize(
-    "url", ["", "127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://h/?a=b", "http://h/#a"]
+    "url",
+    [
+        "",
+        "127.0.0.1:8080",
+        "ftp://127.0.0.1",
+        "http://",
+        "http://[",
+        "http://h/?a=b",
+        "http://h/#a",
+        "http://h/v1/",
+    ],
 )
 def test_what_is_no_base_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="base_url: expected"):
@@ -211,6 +247,7 @@ def test_what_is_no_base_url_is_refused(url: str) -> None:
 
 
 def test_a_base_url_with_a_password_is_refused_without_showing_it() -> None:
-    with pytest.raises(ValueError, match="without a user name") as error:
-        check_base_url("http://user:geheim@127.0.0.1")
-    assert "geheim" not in str(error.value)
+    for url in ("http://user:geheim@h", "ftp://user:geheim@h", "user:geheim@h", "http://[@geheim"):
+        with pytest.raises(ValueError, match="without a user name") as error:
+            check_base_url(url)
+        assert "geheim" not in str(error.value)

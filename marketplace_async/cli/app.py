@@ -1,5 +1,6 @@
 """The commands, with their options and their help."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ app = App(
 async def demo(*, base_url: str | None = None) -> int:
     """Show add-ons being browsed, installed, configured, listed and removed, on three accounts.
 
-    It starts an emulator of its own, sends nothing anywhere else, and takes a few seconds. The exit
+    It starts an emulator of its own, sends nothing anywhere else, and takes a second. The exit
     status is 0 only if every step went as it should.
 
     Parameters
@@ -46,7 +47,7 @@ def _positive(_: type, value: float | None) -> None:
 
 
 def _at_least_0(_: type, value: float) -> None:
-    if value < 0:
+    if not 0 <= value < float("inf"):
         raise ValueError("Must be 0 or more.")
 
 
@@ -98,8 +99,8 @@ async def emulator(
     accounts: dict[str, str] = {}
     for pair in account or ():
         sid, colon, secret = pair.partition(":")
-        if not (sid and colon and secret):
-            print("--account: expected SID:SECRET", file=sys.stderr)
+        if not (re.fullmatch("(AC|SK)[0-9a-fA-F]{32}", sid) and colon and secret):
+            print("--account: expected SID:SECRET, with a SID of AC or SK", file=sys.stderr)
             return 2
         accounts[sid] = secret
     return await _emulator.run(

@@ -26,18 +26,22 @@ SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 CONFIGURATION = {"callback_url": "https://example.com/done", "callback_method": "POST"}
 
 NEXT_STEPS = """\
-What next
+What next? From this folder, in an environment of yours:
 
-  marketplace-async emulator   an emulator that stays, to develop against
-  marketplace-async --help     all commands
-  python -m asyncio            a prompt where `await` works, to try the client
+  pip install '.[cli]'
+  marketplace-async emulator --port 8912     one that stays, to develop against
 
-In Python:
+and in another terminal:
 
-  from marketplace_async import MarketplaceClient
-  async with MarketplaceClient.from_env() as client:
-      async for installed in client.installed_add_ons.list():
-          print(installed.unique_name)
+  export MARKETPLACE_BASE_URL=http://127.0.0.1:8912
+  export TWILIO_ACCOUNT_SID=AC00000000000000000000000000000001
+  export TWILIO_AUTH_TOKEN=made-up
+  python -m asyncio                          a prompt where `await` works
+  >>> from marketplace_async import MarketplaceClient
+  >>> client = MarketplaceClient.from_env()
+  >>> await client.available_add_ons.list().collect()
+
+The README has all the rest.
 """
 
 
@@ -55,40 +59,39 @@ async def run(base_url: str | None, console: Console | None = None) -> int:
     console = console or Console(highlight=False)
     started = time.perf_counter()
     accounts = [AccountToken(f"AC{uuid.uuid4().hex}", "made-up") for _ in range(3)]
+    demo = Demo(console)
     try:
         async with AsyncExitStack() as stack:
             if base_url is None:
                 client, emulator = await stack.enter_async_context(emulated())
-                where = f"an emulator at {emulator.url}, which ends with this demo"
+                where = f"an emulator at {emulator.url}"
             else:
                 client = await stack.enter_async_context(
                     MarketplaceClient(accounts[0], base_url=base_url)
                 )
                 where = base_url
-            console.print(
-                f"[bold]marketplace_async[/]: three made-up accounts on {escape(where)}.",
-                soft_wrap=True,
-            )
-            demo = Demo(console, [client.with_credentials(account) for account in accounts])
-            await demo.run()
+            console.print(f"[bold]marketplace_async[/]: three made-up accounts on {escape(where)}")
+            await demo.run([client.with_credentials(account) for account in accounts])
     except (Unexpected, MarketplaceError, ValueError) as error:
-        console.print(f"   [bold red]✗[/] {escape(str(error))}", soft_wrap=True)
+        demo.failed(str(error))
         return 1
     seconds = time.perf_counter() - started
     console.print(f"\n[bold green]Every step went as it should[/], in {seconds:.1f} s.\n")
-    console.print(NEXT_STEPS, markup=False)
+    console.print(NEXT_STEPS, markup=False, soft_wrap=True)
     return 0
 
 
 class Demo:
     """The steps. Each shows the call, makes it, checks what came of it and says so."""
 
-    def __init__(self, console: Console, clients: list[MarketplaceClient]) -> None:
+    def __init__(self, console: Console) -> None:
         self._console = console
-        self._clients = clients
+        self._clients: list[MarketplaceClient] = []
         self._steps = 0
+        self._marks = ("✓", "✗") if console.encoding.startswith("utf") else ("ok", "FAILED")
 
-    async def run(self) -> None:
+    async def run(self, clients: list[MarketplaceClient]) -> None:
+        self._clients = clients
         await self._browse()
         installed = await self._install()
         await self._invalid_configuration()
@@ -105,15 +108,22 @@ class Demo:
         self._console.print(Padding(syntax, (0, 3), expand=False))
 
     def _done(self, text: str) -> None:
+        self._say(f"[bold green]{self._marks[0]}[/]", text)
+
+    def failed(self, text: str) -> None:
+        self._say(f"[bold red]{self._marks[1]}[/]", text)
+
+    def _say(self, mark: str, text: str) -> None:
         grid = Table.grid(padding=(0, 1))
-        grid.add_row("[bold green]✓[/]", text)
+        grid.add_row(mark, escape(text))
         self._console.print(Padding(grid, (0, 3), expand=False))
 
     def _table(self, *columns: str, rows: list[tuple[str, ...]]) -> None:
         table = Table(box=None, header_style="dim", pad_edge=False)
         for column in columns:
-            # A SID is copied whole: on a narrow terminal, names give way.
-            table.add_column(column, no_wrap=True, min_width=34 if "SID" in column else None)
+            # A SID is copied whole: on a narrow terminal, names are folded.
+            sid = "SID" in column
+            table.add_column(column, no_wrap=sid, min_width=34 if sid else None)
         for row in rows:
             table.add_row(*(escape(cell) for cell in row))
         self._console.print(Padding(table, (0, 5), expand=False))
@@ -143,7 +153,11 @@ for client in clients:
             "callback_method": "{CONFIGURATION["callback_method"]}",
         }},
         unique_name="transcription",
-    )""",
+    )
+await clients[0].installed_add_ons.create(
+    available_add_on_sid="{SPAM_SCORE}",
+    accept_terms_of_service=True,
+)""",
         )
         first, *_ = installed = [
             await client.installed_add_ons.create(
@@ -184,7 +198,7 @@ except BadRequestError as error: ...""",
                 configuration={"callback_url": 42},
             )
         except BadRequestError as error:
-            self._done(f"refused: {escape(str(error))}")
+            self._done(f"refused: {error}")
         else:
             raise Unexpected("a configuration that does not fit the schema was accepted")
 
@@ -204,7 +218,7 @@ except ConflictError as error: ...""",
                 unique_name="transcription",
             )
         except ConflictError as error:
-            self._done(f"refused: {escape(str(error))}")
+            self._done(f"refused: {error}")
         else:
             raise Unexpected("a unique name was given twice")
 
@@ -212,6 +226,7 @@ except ConflictError as error: ...""",
         self._step(
             "Enable an extension",
             """\
+installed = await client.installed_add_ons.list().first()
 extensions = client.installed_add_ons.extensions(installed.sid)
 extension = await extensions.list().first()
 await extensions.update(extension.sid, enabled=True)""",

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sqlite3
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +35,7 @@ async def run(
             latency=latency,
         )
         await emulator.start()
-    except (OSError, ValueError, sqlite3.Error) as error:
+    except (OSError, ValueError) as error:
         print(f"the emulator cannot start: {error}", file=sys.stderr)
         return 1
     try:

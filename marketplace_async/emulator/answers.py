@@ -11,21 +11,23 @@ KNOWN: Final[dict[str, tuple[int, int, str]]] = {
     "wrong_secret": (401, 20003, "Authenticate"),
     "wrong_user": (401, 20003, "Authentication Error - invalid username"),
     "not_found": (404, 20404, "The requested resource {path} was not found"),
+    "too_many_requests": (429, 20429, "Too many concurrent requests"),
+    "failed": (500, 20500, "An internal server error has occurred"),
+}
+
+# Nobody has seen these answers of the real service. A recorded one corrects them in this one place.
+INFERRED: Final[dict[str, tuple[int, int, str]]] = {
+    # Here the status, or the message, is documented: the code is not.
     "method": (
         405,
         20004,
         "The requested resource {path} does not support the attempted HTTP method {method}",
     ),
-    "too_many_requests": (429, 20429, "Too many concurrent requests"),
-    "failed": (500, 20500, "An internal server error has occurred"),
     "usage_not_partner": (403, 20403, "The account is not the partner of this Add-on"),
     "usage_not_manual": (403, 20403, "The Add-on is not set up for manual usage reporting"),
     "usage_stage": (403, 20403, "The Add-on is not in Marketing Preview, Private Beta or Active"),
     "usage_quantity": (400, 20001, "The quantity of a billable item must be a number above 0"),
-}
-
-# Nobody has seen these answers of the real service. A recorded one corrects them in this one place.
-INFERRED: Final[dict[str, tuple[int, int, str]]] = {
+    # Here nothing is.
     "parameter_invalid": (400, 20001, "Invalid value for parameter {name}: {why}"),
     "terms": (400, 20001, "AcceptTermsOfService must be true"),
     "configuration": (400, 20001, "Configuration does not match the schema of the Add-on: {why}"),

@@ -1,7 +1,6 @@
 """The add-ons that the emulator offers: a built-in selection, or a file."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -71,6 +70,9 @@ class AddOn:
         if self.stage not in _STAGES:
             raise ValueError(f"stage: expected one of {sorted(_STAGES)}, got {self.stage!r}")
 
+        # Offline: a $ref in a schema never makes the emulator fetch something.
+        jsonschema_rs.validator_for(self.configuration_schema, offline=True)
+
     @property
     def visible(self) -> bool:
         return self.stage in _VISIBLE
@@ -106,7 +108,6 @@ class Catalogue:
         validator = self._validators.get(sid)
         if validator is None:
             schema = self._add_ons[sid].configuration_schema
-            # Offline: a $ref in a schema never makes the emulator fetch something.
             validator = jsonschema_rs.validator_for(schema, offline=True)
             self._validators[sid] = validator
         return [
@@ -127,15 +128,13 @@ class Catalogue:
             ValueError: The file is not that; the message says where.
         """
         try:
-            documents = json.loads(file.read_bytes())
+            documents = msgspec.json.decode(file.read_bytes(), type=list[dict[str, Any]])
             for document in documents:
                 unknown = document.keys() - {field.name for field in attrs.fields(AddOn)}
                 if unknown:
                     raise ValueError(f"an add-on has no {min(unknown)!r}")
             add_ons = msgspec.convert(documents, tuple[AddOn, ...])
-            for add_on in add_ons:
-                jsonschema_rs.validator_for(add_on.configuration_schema, offline=True)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{file}: {error}") from None
         return cls((*_BUILT_IN, *add_ons))
 

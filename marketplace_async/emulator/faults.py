@@ -1,9 +1,11 @@
 """Failures on demand, and a log of what was asked."""
 
+import random
+import re
 from collections import deque
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 import attrs
 
@@ -17,11 +19,18 @@ class Fault:
         path: A path, in which * stands for anything: "/v1/InstalledAddOns/*".
         status: Answer with this status and the vendor's error document for it.
         code: The error code in that document; the usual one for the status unless given.
-        retry_after: The `Retry-After` header of that answer, in seconds or as it shall stand.
-        delay: Seconds to wait before the failure, or before the answer if there is no other.
+        retry_after: The `Retry-After` header of that answer: in seconds, rounded up, or as it shall
+            stand.
         drop: Close the connection instead of answering.
-        when: Fail "before" the request is processed, or "after" it was and its effect is kept.
+        delay: Seconds to wait before the failure, or before the answer if there is no other.
+        body: Send the answer with its body "cut" off in the middle, or "garbled".
+        next_link: Let the page of a list link to itself ("repeated"), to the first page ("cyclic")
+            or to another host ("foreign").
+        drip: Send the answer byte by byte, with so many seconds between two.
+        when: Fail "before" the request is processed, or "after" it was and its effect is kept. What
+            is done to an answer comes after it in any case.
         times: How often; None without end.
+        probability: How likely a request that matches meets it, from 0 to 1.
         hits: How often it happened.
     """
 
@@ -30,23 +39,45 @@ class Fault:
     status: int | None = None
     code: int | None = None
     retry_after: float | str | None = None
-    delay: float = 0.0
     drop: bool = False
+    delay: float = 0.0
+    body: Literal["cut", "garbled"] | None = None
+    next_link: Literal["repeated", "cyclic", "foreign"] | None = None
+    drip: float = 0.0
     when: Literal["before", "after"] = "before"
     times: int | None = 1
+    probability: float = 1.0
     hits: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.when not in ("before", "after"):
-            raise ValueError(f"when: expected before or after, got {self.when!r}")
-        if self.delay < 0 or (self.times is not None and self.times < 0):
-            raise ValueError("delay and times: expected 0 or more")
-        if self.status is not None and not 200 <= self.status <= 599:
+        if not re.fullmatch(r"[A-Z]+|\*", self.method):
+            raise ValueError(f"method: expected a word in capitals or *, got {self.method!r}")
+        if self.path[:1] not in ("/", "*"):
+            raise ValueError(f"path: expected a path that begins with / or *, got {self.path!r}")
+        for name, allowed in (
+            ("body", (None, "cut", "garbled")),
+            ("next_link", (None, "repeated", "cyclic", "foreign")),
+            ("when", ("before", "after")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}: expected one of {allowed}, got {getattr(self, name)!r}")
+        for name, value, most in (
+            ("delay", self.delay, float("inf")),
+            ("drip", self.drip, float("inf")),
+            ("times", self.times or 0, float("inf")),
+            ("probability", self.probability, 1.0),
+        ):
+            if not isinstance(value, int | float) or not 0 <= value <= most:
+                raise ValueError(f"{name}: expected 0 to {most}, got {value!r}")
+        if isinstance(self.retry_after, str) and not self.retry_after.isprintable():
+            raise ValueError(f"retry_after: expected one line of text, got {self.retry_after!r}")
+        if self.status is not None and self.status not in range(200, 600):
             raise ValueError(f"status: expected 200 to 599, got {self.status}")
-        if self.status is None and not self.drop and not self.delay:
-            raise ValueError("a fault needs a status, a delay or drop=True")
         if self.status is not None and self.drop:
             raise ValueError("a fault cannot answer with a status and drop the connection")
+        changes_the_answer = self.body or self.next_link or self.drip
+        if self.status is None and not (self.drop or self.delay or changes_the_answer):
+            raise ValueError("a fault needs a status, drop, delay, body, next_link or drip")
 
     def matches(self, method: str, path: str) -> bool:
         return (
@@ -56,37 +87,45 @@ class Fault:
         )
 
 
+class Failure(TypedDict, total=False):
+    """What a fault does; see `Fault`."""
+
+    status: int | None
+    code: int | None
+    retry_after: float | str | None
+    drop: bool
+    delay: float
+    body: Literal["cut", "garbled"] | None
+    next_link: Literal["repeated", "cyclic", "foreign"] | None
+    drip: float
+    when: Literal["before", "after"]
+    times: int | None
+    probability: float
+
+
 class Faults:
     """The faults of an emulator. The first that matches a request, and is not used up, happens."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
+        self._chance = random.Random()
 
-    def add(
-        self,
-        method: str,
-        path: str,
-        *,
-        status: int | None = None,
-        code: int | None = None,
-        retry_after: float | str | None = None,
-        delay: float = 0.0,
-        drop: bool = False,
-        when: Literal["before", "after"] = "before",
-        times: int | None = 1,
-    ) -> Fault:
-        """Add a fault and return it; its `hits` tell how often it happened. See `Fault`."""
-        fault = Fault(
-            method=method,
-            path=path,
-            status=status,
-            code=code,
-            retry_after=retry_after,
-            delay=delay,
-            drop=drop,
-            when=when,
-            times=times,
-        )
+    def __iter__(self) -> Iterator[Fault]:
+        return iter(self._faults)
+
+    def add(self, method: str, path: str, **failure: Unpack[Failure]) -> Fault:
+        """Add a fault, and return it; its `hits` tell how often it happened.
+
+        Args:
+            method: The HTTP method, or "*".
+            path: A path, in which * stands for anything: "/v1/InstalledAddOns/*".
+            failure: What happens, how often, and when: the other attributes of
+                `marketplace_async.emulator.Fault`, such as `status=429, times=2`.
+
+        Raises:
+            ValueError: The fault makes no sense; the message says why.
+        """
+        fault = Fault(method=method, path=path, **failure)
         self._faults.append(fault)
         return fault
 
@@ -94,10 +133,14 @@ class Faults:
         """Remove all faults."""
         self._faults.clear()
 
+    def seed(self, seed: int) -> None:
+        """Make chance repeatable, for faults with a probability."""
+        self._chance.seed(seed)
+
     def take(self, method: str, path: str) -> Fault | None:
         """Return the fault that this request meets, and count it."""
         for fault in self._faults:
-            if fault.matches(method, path):
+            if fault.matches(method, path) and self._chance.random() < fault.probability:
                 fault.hits += 1
                 return fault
         return None

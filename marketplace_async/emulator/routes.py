@@ -5,8 +5,7 @@ Nothing in here waits or knows HTTP beyond status and document: `server.py` does
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
-from itertools import count
+from decimal import Decimal, localcontext
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -238,14 +237,18 @@ class Routes:
             _check_sid("BI", item.sid, "sid")
             if not (item.quantity.is_finite() and item.quantity > 0):
                 raise Refused("usage_quantity")
+            if not -30 <= item.quantity.as_tuple().exponent <= item.quantity.adjusted() <= 30:  # type: ignore[operator]
+                raise Refused("parameter_invalid", name="quantity", why="out of range")
         known = add_on.billing_items
         accepted = [item for item in items if known is None or item.sid in known]
+        with localcontext(prec=100):
+            total = sum((item.quantity for item in accepted), Decimal(0))
         self._store.bill(
             UsageItem(call.account_sid, installation.sid, item.sid, item.quantity)
             for item in accepted
         )
         return 202, {
-            "total_submitted": sum((item.quantity for item in accepted), Decimal(0)),
+            "total_submitted": total,
             "billable_items": [
                 {
                     "quantity": item.quantity,
@@ -325,9 +328,10 @@ class Routes:
 
     def _own_names(self, account_sid: str, add_on: AddOn) -> Iterator[str]:
         yield add_on.unique_name
-        # Those already taken are mostly as many as there are installations: start behind them.
-        for number in count(self._store.count_installations(account_sid, add_on.sid) or 1):
-            yield f"{add_on.unique_name}_{number}"
+        while True:
+            number = self._store.next_number(account_sid, add_on.sid)
+            if number:
+                yield f"{add_on.unique_name}_{number}"
 
     def _check_configuration(self, add_on_sid: str, configuration: Document) -> None:
         # An add-on can leave the catalogue between two runs on one file: then nothing is known.

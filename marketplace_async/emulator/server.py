@@ -2,15 +2,14 @@
 
 import asyncio
 import base64
-import binascii
 import logging
 import re
+import sqlite3
 import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
@@ -18,8 +17,9 @@ from typing import Any, Final, Self, TypeAlias
 import msgspec
 from aiohttp import web
 
-from .answers import Refused, error_body
+from .answers import Refused
 from .catalogue import Catalogue
+from .failing import answer_with, failure_of, relinked
 from .faults import Fault, Faults, LogEntry, RequestLog
 from .routes import Answer, Call, Operation, Routes
 from .store import Store, UsageItem
@@ -29,6 +29,7 @@ _log = logging.getLogger("marketplace_async.emulator")
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _USER = re.compile(r"(?:AC|SK)[0-9a-fA-F]{32}")
+_ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
 _MAX_BODY: Final = 32 * 1024 * 1024
 _HEADERS: Final = {
     "Access-Control-Allow-Credentials": "true",
@@ -84,7 +85,7 @@ class Emulator:
                 raise ValueError(f"accounts: expected AC or SK and 32 hex digits, got {user!r}")
         if concurrency is not None and concurrency < 1:
             raise ValueError(f"concurrency: expected 1 or more, got {concurrency}")
-        if latency < 0:
+        if not 0 <= latency < float("inf"):
             raise ValueError(f"latency: expected 0 seconds or more, got {latency}")
         self.faults = Faults()
         self.log = RequestLog()
@@ -111,7 +112,10 @@ class Emulator:
         """Open the state and listen."""
         if self._runner is not None:
             raise RuntimeError("the emulator is running already")
-        store = Store(self._db)
+        try:
+            store = Store(self._db)
+        except sqlite3.Error as error:
+            raise OSError(f"{self._db}: {error}") from error
         app = web.Application(client_max_size=_MAX_BODY, middlewares=[self._outside_the_api])
         for method, path, operation in Routes(store, self._catalogue).table():
             app.router.add_route(method, path, self._handler(operation))
@@ -126,7 +130,7 @@ class Emulator:
         self._runner, self._store = runner, store
 
     async def stop(self) -> None:
-        """Answer what is in flight, stop listening, and close the state; in memory it is gone."""
+        """Give what is in flight a second to end, and close the state; in memory it is gone."""
         runner, store = self._runner, self._store
         self._runner = self._store = None
         if runner is not None:
@@ -169,14 +173,21 @@ class Emulator:
         Returns:
             The SIDs, `XE...`.
         """
+        if not isinstance(account_sid, str) or not _ACCOUNT.fullmatch(account_sid):
+            raise ValueError(f"account_sid: expected AC and 32 hex digits, got {account_sid!r}")
         add_on = self._catalogue.get(available_add_on_sid)
         if add_on is None:
             raise ValueError(f"available_add_on_sid: {available_add_on_sid} is not on offer")
-        routes = Routes(self._running_store(), self._catalogue)
-        return [
-            routes.install(account_sid, add_on, None, dict(configuration or {})).sid
-            for _ in range(times)
-        ]
+        store = self._running_store()
+        routes = Routes(store, self._catalogue)
+        try:
+            with store.transaction():
+                return [
+                    routes.install(account_sid, add_on, None, dict(configuration or {})).sid
+                    for _ in range(times)
+                ]
+        except Refused as refusal:
+            raise ValueError(refusal.message) from None
 
     def _running_store(self) -> Store:
         if self._store is None:
@@ -215,7 +226,7 @@ class Emulator:
         headers = {**_HEADERS, "Twilio-Request-Id": request_id}
         account_sid: str | None = None
         body = b""
-        drop = False
+        fault: Fault | None = None
         answer: Answer
         try:
             body = await _read(request)
@@ -224,17 +235,17 @@ class Emulator:
                 headers["Twilio-Concurrent-Requests"] = str(at_once)
                 fault = self.faults.take(request.method, request.path)
                 answer = await self._process(_call(request, account_sid, body), operation, fault)
-                if fault is not None:
-                    drop = fault.drop
-                    if fault.retry_after is not None:
-                        headers["Retry-After"] = str(fault.retry_after)
         except Refused as refusal:
             answer = refusal.status, refusal.body
+        except ConnectionError:
+            # The caller has hung up in the middle of its request: there is nothing to answer.
+            return web.Response()
         except Exception:  # noqa: BLE001 - a server answers, whatever happens
             _log.exception("%s %s failed", request.method, request.path)
             failure = Refused("failed")
             answer = failure.status, failure.body
         status, document = answer
+        dropped = fault is not None and fault.drop
         self.log.append(
             LogEntry(
                 method=request.method,
@@ -242,36 +253,38 @@ class Emulator:
                 query=request.query_string,
                 body=body,
                 account_sid=account_sid,
-                status=None if drop else status,
+                status=None if dropped else status,
                 request_id=request_id,
             )
         )
-        if drop and request.transport is not None:
-            request.transport.abort()
         if status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
         headers["Twilio-Request-Duration"] = f"{time.perf_counter() - started:.3f}"
-        if document is None:
-            return web.Response(status=status, headers=headers)
-        return web.Response(
-            status=status,
-            headers=headers,
-            body=_encode(document),
-            content_type="application/json",
-            charset="utf-8",
-        )
+        content = b""
+        if document is not None:
+            headers["Content-Type"] = "application/json; charset=utf-8"
+            content = _encode(document)
+        if fault is not None:
+            return await answer_with(fault, request, status, headers, content)
+        return web.Response(status=status, headers=headers, body=content or None)
 
     async def _process(self, call: Call, operation: Operation, fault: Fault | None) -> Answer:
         if self._latency:
             await asyncio.sleep(self._latency)
         if fault is None:
             return operation(call)
+        failure = failure_of(fault)
         if fault.when == "before":
             await asyncio.sleep(fault.delay)
-            return _fault_answer(fault) or operation(call)
-        answer = operation(call)
-        await asyncio.sleep(fault.delay)
-        return _fault_answer(fault) or answer
+            if failure is not None:
+                return failure
+        try:
+            answer = operation(call)
+        except Refused as refusal:
+            answer = refusal.status, refusal.body
+        if fault.when == "after":
+            await asyncio.sleep(fault.delay)
+        return failure or (answer[0], relinked(fault, answer[1], call))
 
     def _authenticate(self, authorization: str) -> str:
         """Return the account that asks."""
@@ -280,7 +293,7 @@ class Emulator:
             raise Refused("wrong_secret")
         try:
             user, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             raise Refused("wrong_user") from None
         if not _USER.fullmatch(user):
             raise Refused("wrong_user")
@@ -311,12 +324,14 @@ async def _read(request: web.Request) -> bytes:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
         raise Refused("body_too_large") from None
+    except web.RequestPayloadError as error:
+        raise Refused("body", why=error) from None
 
 
 def _call(request: web.Request, account_sid: str, body: bytes) -> Call:
     return Call(
         account_sid=account_sid,
-        base_url=f"{request.scheme}://{request.host}",
+        base_url=f"{request.scheme}://{request.host.encode(errors='replace').decode()}",
         method=request.method,
         path=request.path,
         segments=request.match_info,
@@ -324,19 +339,3 @@ def _call(request: web.Request, account_sid: str, body: bytes) -> Call:
         content_type=request.content_type,
         body=body,
     )
-
-
-_USUAL_CODES: Final = {400: 20001, 401: 20003, 405: 20004}
-
-
-def _fault_answer(fault: Fault) -> Answer | None:
-    if fault.drop:
-        return 500, None
-    if fault.status is None:
-        return None
-    code = fault.code or _USUAL_CODES.get(fault.status, 20000 + fault.status)
-    try:
-        message = HTTPStatus(fault.status).phrase
-    except ValueError:
-        message = "A fault of the emulator"
-    return fault.status, error_body(fault.status, code, message)

@@ -7,7 +7,8 @@ is committed: in a file it survives the death of the process.
 import json
 import sqlite3
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -109,6 +110,7 @@ class Store:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
+        self._numbers: dict[tuple[str, str], int] = {}
 
     def close(self) -> None:
         self._db.close()
@@ -142,8 +144,8 @@ class Store:
                     now,
                 ),
             )
-        except sqlite3.IntegrityError:
-            raise NameTaken(unique_name) from None
+        except sqlite3.IntegrityError as error:
+            raise _name_taken(error) from None
         installation = self.installation(sid)
         assert installation is not None
         return installation
@@ -157,14 +159,17 @@ class Store:
         ).fetchone()
         return None if row is None else Installation(*row)
 
-    def count_installations(self, account_sid: str, available_add_on_sid: str) -> int:
-        """Return how often an account ever installed an add-on, deleted ones included."""
-        (count,) = self._db.execute(
-            "SELECT count(*) FROM installed_add_ons "
-            "WHERE account_sid = ? AND available_add_on_sid = ?",
-            (account_sid, available_add_on_sid),
-        ).fetchone()
-        return int(count)
+    def next_number(self, account_sid: str, available_add_on_sid: str) -> int:
+        """Return another number at each call, from the installations that there ever were on."""
+        key = (account_sid, available_add_on_sid)
+        if key not in self._numbers:
+            (self._numbers[key],) = self._db.execute(
+                "SELECT count(*) FROM installed_add_ons "
+                "WHERE account_sid = ? AND available_add_on_sid = ?",
+                key,
+            ).fetchone()
+        self._numbers[key] += 1
+        return self._numbers[key] - 1
 
     def update_installation(
         self, sid: str, unique_name: str | None, configuration: dict[str, Any] | None
@@ -181,8 +186,8 @@ class Store:
                     sid,
                 ),
             )
-        except sqlite3.IntegrityError:
-            raise NameTaken(unique_name) from None
+        except sqlite3.IntegrityError as error:
+            raise _name_taken(error) from None
 
     def delete_installation(self, sid: str) -> None:
         self._db.execute("UPDATE installed_add_ons SET deleted = 1 WHERE sid = ?", (sid,))
@@ -256,15 +261,23 @@ class Store:
         return [json.loads(document) for (document,) in rows]
 
     def bill(self, items: Iterable[UsageItem]) -> None:
-        """Add usage: all of it or, if the process dies, nothing."""
+        """Add usage: all of it, or nothing."""
+        rows = [
+            (item.account_sid, item.installed_add_on_sid, item.sid, str(item.quantity))
+            for item in items
+        ]
+        with self.transaction():
+            self._db.executemany("INSERT INTO usage VALUES (NULL, ?, ?, ?, ?)", rows)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what is done in the block as one, or nothing of it."""
         self._db.execute("BEGIN")
-        self._db.executemany(
-            "INSERT INTO usage VALUES (NULL, ?, ?, ?, ?)",
-            [
-                (item.account_sid, item.installed_add_on_sid, item.sid, str(item.quantity))
-                for item in items
-            ],
-        )
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
         self._db.execute("COMMIT")
 
     def usage(self) -> list[UsageItem]:
@@ -273,6 +286,10 @@ class Store:
             "SELECT account_sid, installed_add_on_sid, sid, quantity FROM usage ORDER BY seq"
         )
         return [UsageItem(*row) for row in rows]
+
+
+def _name_taken(error: sqlite3.IntegrityError) -> Exception:
+    return NameTaken() if "unique_name" in str(error) else error
 
 
 def new_sid(prefix: str) -> str:

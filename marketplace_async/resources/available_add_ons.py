@@ -4,9 +4,10 @@ from typing import Any, Unpack
 
 import attrs
 
-from .._codec import decode
+from .._codec import to
 from .._paging import ListOptions, Meta, Paginator
-from .._wire import Request, Send, check_sid
+from .._read import Read
+from .._wire import Request, check_sid
 
 
 @attrs.frozen(kw_only=True)
@@ -68,10 +69,9 @@ class _ExtensionsPage:
 class AvailableAddOns:
     """`client.available_add_ons`: the catalogue, as this account sees it."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, read: Read) -> None:
+        self._read = read
 
-    # https://www.twilio.com/docs/marketplace/api/available-add-ons
     async def fetch(self, sid: str) -> AvailableAddOn:
         """Fetch one add-on of the catalogue.
 
@@ -86,7 +86,7 @@ class AvailableAddOns:
         See https://www.twilio.com/docs/marketplace/api/available-add-ons
         """
         request = Request("GET", f"/v1/AvailableAddOns/{check_sid('XB', sid, 'sid')}")
-        return decode(request, await self._send(request), AvailableAddOn)
+        return await self._read(request, to(AvailableAddOn))
 
     def list(self, **options: Unpack[ListOptions]) -> Paginator[AvailableAddOn]:
         """List the add-ons that can be installed; those in GA or beta, says the vendor.
@@ -103,7 +103,7 @@ class AvailableAddOns:
         See https://www.twilio.com/docs/marketplace/api/available-add-ons
         """
         return Paginator(
-            self._send,
+            self._read,
             "/v1/AvailableAddOns",
             _AvailableAddOnsPage,
             "available_add_ons",
@@ -119,17 +119,16 @@ class AvailableAddOns:
         Raises:
             ValueError, TypeError: `sid` is no such SID.
         """
-        return AvailableAddOnExtensions(self._send, check_sid("XB", sid, "sid"))
+        return AvailableAddOnExtensions(self._read, check_sid("XB", sid, "sid"))
 
 
 class AvailableAddOnExtensions:
     """`client.available_add_ons.extensions(sid)`: where one add-on can work."""
 
-    def __init__(self, send: Send, available_add_on_sid: str) -> None:
-        self._send = send
+    def __init__(self, read: Read, available_add_on_sid: str) -> None:
+        self._read = read
         self._path = f"/v1/AvailableAddOns/{available_add_on_sid}/Extensions"
 
-    # https://www.twilio.com/docs/marketplace/api/available-add-ons-extensions
     async def fetch(self, sid: str) -> AvailableAddOnExtension:
         """Fetch one extension.
 
@@ -144,7 +143,7 @@ class AvailableAddOnExtensions:
         See https://www.twilio.com/docs/marketplace/api/available-add-ons-extensions
         """
         request = Request("GET", f"{self._path}/{check_sid('XF', sid, 'sid')}")
-        return decode(request, await self._send(request), AvailableAddOnExtension)
+        return await self._read(request, to(AvailableAddOnExtension))
 
     def list(self, **options: Unpack[ListOptions]) -> Paginator[AvailableAddOnExtension]:
         """List the extensions that the add-on offers.
@@ -161,7 +160,7 @@ class AvailableAddOnExtensions:
         See https://www.twilio.com/docs/marketplace/api/available-add-ons-extensions
         """
         return Paginator(
-            self._send,
+            self._read,
             self._path,
             _ExtensionsPage,
             "extensions",

@@ -1,15 +1,19 @@
 """Add-ons that are installed on an account, with their extensions and their usage."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Unpack, cast
+from typing import Any, Literal, Unpack, cast
 
 import attrs
 
-from .._codec import decode, encode, json_object_or_none
+from .._codec import encode, json_object_or_none, same_json, to
 from .._paging import ListOptions, Meta, Paginator
-from .._wire import FORM, JSON, Request, Send, check_flag, check_sid, check_text, form
+from .._read import Read
+from .._wire import FORM, JSON, Request, check_flag, check_sid, check_text, form
+from ..errors import ConflictError, NotFoundError
+from ..retry import Budget
 
 
 @attrs.frozen(kw_only=True)
@@ -132,6 +136,23 @@ class UsageReport:
 
 
 @attrs.frozen
+class Ensured:
+    """What `ensure` came to.
+
+    Attributes:
+        record: The installed add-on, as it stands.
+        action: What was done: "installed", "updated" or "unchanged".
+    """
+
+    record: InstalledAddOn
+    action: Literal["installed", "updated", "unchanged"]
+
+
+# How often `ensure` looks again when somebody else changes what it looks at.
+_ROUNDS = 3
+
+
+@attrs.frozen
 class _InstalledAddOnsPage:
     installed_add_ons: tuple[InstalledAddOn, ...]
     meta: Meta
@@ -151,10 +172,9 @@ class _Usage:
 class InstalledAddOns:
     """`client.installed_add_ons`: what is installed on the account of the client."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, read: Read) -> None:
+        self._read = read
 
-    # https://www.twilio.com/docs/marketplace/api/installed-add-ons
     async def create(
         self,
         *,
@@ -189,9 +209,24 @@ class InstalledAddOns:
             UniqueName=None if unique_name is None else check_text(unique_name, "unique_name"),
         )
         request = Request("POST", "/v1/InstalledAddOns", body=body, content_type=FORM)
-        return decode(request, await self._send(request), InstalledAddOn)
+        if unique_name is None:
+            return await self._read(request, to(InstalledAddOn))
 
-    # https://www.twilio.com/docs/marketplace/api/installed-add-ons
+        async def resolve(budget: Budget) -> InstalledAddOn | None:
+            found = await self._find(unique_name, budget)
+            same = found is not None and _agrees(found, available_add_on_sid, configuration or {})
+            return found if same else None
+
+        budget = Budget()
+        try:
+            return await self._read(request, to(InstalledAddOn), budget=budget, resolve=resolve)
+        except ConflictError as error:
+            # Ours, from a try that nobody had an answer to, or somebody else's?
+            found = await resolve(budget) if error.after_unknown else None
+            if found is None:
+                raise
+            return found
+
     async def fetch(self, sid: str) -> InstalledAddOn:
         """Fetch one installed add-on.
 
@@ -206,9 +241,8 @@ class InstalledAddOns:
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons
         """
         request = Request("GET", _path(sid))
-        return decode(request, await self._send(request), InstalledAddOn)
+        return await self._read(request, to(InstalledAddOn))
 
-    # https://www.twilio.com/docs/marketplace/api/installed-add-ons
     def list(self, **options: Unpack[ListOptions]) -> Paginator[InstalledAddOn]:
         """List what is installed on the account.
 
@@ -224,10 +258,9 @@ class InstalledAddOns:
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons
         """
         return Paginator(
-            self._send, "/v1/InstalledAddOns", _InstalledAddOnsPage, "installed_add_ons", **options
+            self._read, "/v1/InstalledAddOns", _InstalledAddOnsPage, "installed_add_ons", **options
         )
 
-    # https://www.twilio.com/docs/marketplace/api/installed-add-ons
     async def update(
         self,
         sid: str,
@@ -259,10 +292,19 @@ class InstalledAddOns:
             Configuration=json_object_or_none(configuration, "configuration"),
             UniqueName=None if unique_name is None else check_text(unique_name, "unique_name"),
         )
-        request = Request("POST", path, body=body, content_type=FORM)
-        return decode(request, await self._send(request), InstalledAddOn)
+        request = Request("POST", path, body=body, content_type=FORM, repeat="always")
+        try:
+            return await self._read(request, to(InstalledAddOn))
+        except ConflictError as error:
+            if not error.after_unknown:
+                raise
+            # The name may be taken by this very record, from a try that nobody had an answer to.
+            current = await self.fetch(sid)
+            renamed = unique_name is None or current.unique_name == unique_name
+            if not (renamed and _agrees(current, None, configuration)):
+                raise
+            return current
 
-    # https://www.twilio.com/docs/marketplace/api/installed-add-ons
     async def delete(self, sid: str) -> None:
         """Remove an installed add-on from the account.
 
@@ -276,7 +318,90 @@ class InstalledAddOns:
 
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons
         """
-        await self._send(Request("DELETE", _path(sid)))
+        request = Request("DELETE", _path(sid), repeat="always")
+        try:
+            await self._read(request, lambda _, __: None)
+        except NotFoundError as error:
+            if not error.after_unknown:
+                raise
+
+    async def ensure(
+        self,
+        *,
+        unique_name: str,
+        available_add_on_sid: str,
+        accept_terms_of_service: bool,
+        configuration: Mapping[str, Any] | None = None,
+        inventory: Iterable[InstalledAddOn] | None = None,
+    ) -> Ensured:
+        """Make an add-on installed under a unique name with a configuration, whatever there is now.
+
+        It installs where nothing has the name, updates where the configuration differs, and leaves
+        alone where it does not. Doing it again, or ten times at once, makes no second installation.
+
+        Args:
+            unique_name: Its name for programs, unique on the account.
+            available_add_on_sid: What to install, `XB...`.
+            accept_terms_of_service: Whether its terms of service are accepted.
+            configuration: Plain JSON that meets the add-on's `configuration_schema`; None is an
+                empty one for a new installation, and leaves that of an existing one alone.
+            inventory: What is installed on the account, if it was read already; it is listed
+                otherwise.
+
+        Returns:
+            The record as it stands, and what was done.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be right; nothing was sent.
+            ConflictError: Another add-on has the name.
+            MarketplaceError: Any other failure.
+
+        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+        """
+        check_text(unique_name, "unique_name")
+        check_sid("XB", available_add_on_sid, "available_add_on_sid")
+        check_flag(accept_terms_of_service, "accept_terms_of_service")
+        json_object_or_none(configuration, "configuration")
+        if inventory is None:
+            found = await self._find(unique_name)
+        else:
+            found = next((one for one in inventory if one.unique_name == unique_name), None)
+        rounds = _ROUNDS
+        while True:
+            rounds -= 1
+            # When somebody else was faster: read again, and compare again.
+            if found is not None and _agrees(found, available_add_on_sid, None):
+                if _agrees(found, None, configuration):
+                    return Ensured(found, "unchanged")
+                try:
+                    updated = await self.update(found.sid, configuration=configuration)
+                    return Ensured(updated, "updated")
+                except NotFoundError:
+                    if not rounds:
+                        raise
+                found = await self._find(unique_name)
+            else:
+                # If another add-on has the name, it is for the service to say so.
+                try:
+                    installed = await self.create(
+                        available_add_on_sid=available_add_on_sid,
+                        accept_terms_of_service=accept_terms_of_service,
+                        configuration=configuration,
+                        unique_name=unique_name,
+                    )
+                    return Ensured(installed, "installed")
+                except ConflictError:
+                    found = await self._find(unique_name)
+                    other = found is not None and not _agrees(found, available_add_on_sid, None)
+                    if other or not rounds:
+                        raise
+
+    async def _find(self, unique_name: str, budget: Budget | None = None) -> InstalledAddOn | None:
+        read = functools.partial(self._read, budget=budget)
+        async for one in InstalledAddOns(read).list():
+            if one.unique_name == unique_name:
+                return one
+        return None
 
     def extensions(self, sid: str) -> "InstalledAddOnExtensions":
         """Return the extensions of one installed add-on, to list, fetch or update; sends nothing.
@@ -287,7 +412,7 @@ class InstalledAddOns:
         Raises:
             ValueError, TypeError: `sid` is no such SID.
         """
-        return InstalledAddOnExtensions(self._send, sid)
+        return InstalledAddOnExtensions(self._read, sid)
 
     def usage(self, sid: str) -> "InstalledAddOnUsage":
         """Return the usage of one installed add-on, to report more of it; sends nothing.
@@ -298,17 +423,16 @@ class InstalledAddOns:
         Raises:
             ValueError, TypeError: `sid` is no such SID.
         """
-        return InstalledAddOnUsage(self._send, sid)
+        return InstalledAddOnUsage(self._read, sid)
 
 
 class InstalledAddOnExtensions:
     """`client.installed_add_ons.extensions(sid)`: where one installed add-on works."""
 
-    def __init__(self, send: Send, installed_add_on_sid: str) -> None:
-        self._send = send
+    def __init__(self, read: Read, installed_add_on_sid: str) -> None:
+        self._read = read
         self._path = f"{_path(installed_add_on_sid)}/Extensions"
 
-    # https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
     async def fetch(self, sid: str) -> InstalledAddOnExtension:
         """Fetch one extension.
 
@@ -323,9 +447,8 @@ class InstalledAddOnExtensions:
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
         """
         request = Request("GET", f"{self._path}/{check_sid('XF', sid, 'sid')}")
-        return decode(request, await self._send(request), InstalledAddOnExtension)
+        return await self._read(request, to(InstalledAddOnExtension))
 
-    # https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
     def list(self, **options: Unpack[ListOptions]) -> Paginator[InstalledAddOnExtension]:
         """List the extensions, with what is enabled.
 
@@ -340,9 +463,8 @@ class InstalledAddOnExtensions:
 
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
         """
-        return Paginator(self._send, self._path, _ExtensionsPage, "extensions", **options)
+        return Paginator(self._read, self._path, _ExtensionsPage, "extensions", **options)
 
-    # https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
     async def update(self, sid: str, *, enabled: bool) -> InstalledAddOnExtension:
         """Enable or disable an extension.
 
@@ -359,18 +481,17 @@ class InstalledAddOnExtensions:
         """
         path = f"{self._path}/{check_sid('XF', sid, 'sid')}"
         body = form(Enabled=check_flag(enabled, "enabled"))
-        request = Request("POST", path, body=body, content_type=FORM)
-        return decode(request, await self._send(request), InstalledAddOnExtension)
+        request = Request("POST", path, body=body, content_type=FORM, repeat="always")
+        return await self._read(request, to(InstalledAddOnExtension))
 
 
 class InstalledAddOnUsage:
     """`client.installed_add_ons.usage(sid)`: what the partner of an add-on bills for its use."""
 
-    def __init__(self, send: Send, installed_add_on_sid: str) -> None:
-        self._send = send
+    def __init__(self, read: Read, installed_add_on_sid: str) -> None:
+        self._read = read
         self._path = f"{_path(installed_add_on_sid)}/Usage"
 
-    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
     async def create(self, billable_items: Iterable[BillableItem]) -> UsageReport:
         """Report usage. This bills money, and no report is ever sent twice on its own account.
 
@@ -390,6 +511,8 @@ class InstalledAddOnUsage:
 
         See https://www.twilio.com/docs/marketplace/listings/api-overview-users
         """
+        if isinstance(billable_items, BillableItem):
+            raise TypeError("billable_items: expected several, such as a list of one")
         items = tuple(billable_items)
         for item in items:
             if not isinstance(item, BillableItem):
@@ -397,7 +520,18 @@ class InstalledAddOnUsage:
         if not items:
             raise ValueError("billable_items: expected at least one")
         request = Request("POST", self._path, body=encode(_Usage(items)), content_type=JSON)
-        return decode(request, await self._send(request), UsageReport)
+        return await self._read(request, to(UsageReport))
+
+
+def _agrees(
+    record: InstalledAddOn,
+    available_add_on_sid: str | None,
+    configuration: Mapping[str, Any] | None,
+) -> bool:
+    """Tell whether a record is of this add-on and has this configuration; None is any."""
+    if available_add_on_sid not in (None, record.available_add_on_sid):
+        return False
+    return configuration is None or same_json(record.configuration or {}, configuration)
 
 
 def _path(sid: str) -> str:

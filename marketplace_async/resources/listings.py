@@ -5,8 +5,10 @@ from typing import Any
 
 import attrs
 
-from .._codec import decode, json_object, json_object_or_none
-from .._wire import FORM, Request, Send, check_sid, form
+from .._codec import json_object, json_object_or_none, to
+from .._read import Read
+from .._wire import FORM, Request, check_sid, form
+from ..errors import APIError
 
 _MAX_POLICIES = 5_000_000
 
@@ -46,10 +48,9 @@ class _OwnListings:
 class Listings:
     """`client.listings`: the listings of the Marketplace."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, read: Read) -> None:
+        self._read = read
 
-    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
     async def create(
         self, *, module_info: Mapping[str, Any], configuration: Mapping[str, Any] | None = None
     ) -> Listing:
@@ -72,9 +73,8 @@ class Listings:
             Configuration=json_object_or_none(configuration, "configuration"),
         )
         request = Request("POST", "/v1/Listings", body=body, content_type=FORM)
-        return decode(request, await self._send(request), Listing)
+        return await self._read(request, to(Listing))
 
-    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
     async def list_own(self) -> tuple[dict[str, Any], ...]:
         """List what this account owns, in one answer without pages.
 
@@ -87,9 +87,8 @@ class Listings:
         See https://www.twilio.com/docs/marketplace/listings/api-overview-users
         """
         request = Request("GET", "/v1/Listings")
-        return decode(request, await self._send(request), _OwnListings).listings
+        return (await self._read(request, to(_OwnListings))).listings
 
-    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
     async def fetch(self, sid: str) -> Listing:
         """Fetch one listing.
 
@@ -104,9 +103,8 @@ class Listings:
         See https://www.twilio.com/docs/marketplace/listings/api-overview-users
         """
         request = Request("GET", _path(sid))
-        return decode(request, await self._send(request), Listing)
+        return await self._read(request, to(Listing))
 
-    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
     async def update(
         self,
         sid: str,
@@ -157,11 +155,13 @@ class Listings:
         )
         if not body:
             raise ValueError("nothing to change: give at least one part of the listing")
-        request = Request("POST", path, body=body, content_type=FORM)
-        response = await self._send(request)
-        if response.status == 304:
-            return await self.fetch(sid)
-        return decode(request, response, Listing)
+        request = Request("POST", path, body=body, content_type=FORM, repeat="always")
+        try:
+            return await self._read(request, to(Listing))
+        except APIError as error:
+            if error.status != 304:
+                raise
+        return await self.fetch(sid)
 
 
 def _path(sid: str) -> str:

@@ -2,8 +2,9 @@
 
 import attrs
 
-from .._codec import decode, encode
-from .._wire import JSON, Request, Send, check_sid
+from .._codec import encode, to
+from .._read import Read
+from .._wire import JSON, Request, check_sid
 
 
 @attrs.frozen(kw_only=True)
@@ -25,10 +26,9 @@ class _Referral:
 class ReferralConversions:
     """`client.referral_conversions`: tells the vendor of accounts that a referral brought."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, read: Read) -> None:
+        self._read = read
 
-    # https://www.twilio.com/docs/marketplace/listings/api-overview-users
     async def create(self, *, referral_account_sid: str) -> ReferralConversion:
         """Report an account that was referred.
 
@@ -47,4 +47,4 @@ class ReferralConversions:
         request = Request(
             "POST", "/v1/ReferralConversion", body=encode(referral), content_type=JSON
         )
-        return decode(request, await self._send(request), ReferralConversion)
+        return await self._read(request, to(ReferralConversion))

@@ -1,0 +1,39 @@
+"""What the resources call: a request goes out, and what it asked for comes back."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias, TypeVar
+
+from ._wire import Request, Response
+from .retry import Budget
+
+T = TypeVar("T")
+
+Parse: TypeAlias = Callable[[Request, Response], T]
+Resolve: TypeAlias = Callable[[Budget], Awaitable[T | None]]
+
+
+class Read(Protocol):
+    """Send a request, try again where that is safe, and parse the answer."""
+
+    async def __call__(
+        self,
+        request: Request,
+        parse: Parse[T],
+        *,
+        budget: Budget | None = None,
+        resolve: Resolve[T] | None = None,
+    ) -> T:
+        """Return what `parse` makes of the answer.
+
+        Args:
+            request: What to send.
+            parse: Makes a value of an answer, or raises ResponseError.
+            budget: What has been used up already, by a call that this one is nested in.
+            resolve: Finds out what came of a try that may have happened: gives the value if it did,
+                None if it did not. With it, what may not be repeated blindly can be tried again.
+
+        Raises:
+            APIError, ResponseError, TransportError: The last try failed.
+            AmbiguousOutcomeError: A try may have happened, and it is not safe to repeat it.
+        """
+        ...
