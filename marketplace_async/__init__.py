@@ -4,6 +4,7 @@ Start with `MarketplaceClient`; the errors are drawn as a tree in `marketplace_a
 """
 
 from ._paging import ListOptions, Page, Paginator
+from ._schema import ConfigurationIssue, configuration_errors
 from ._session import Timeout
 from ._stack import capture
 from ._version import __version__
@@ -16,6 +17,7 @@ from .errors import (
     AuthenticationError,
     BadRequestError,
     ClientClosedError,
+    ConfigurationError,
     ConflictError,
     ConnectError,
     CredentialsError,
@@ -26,6 +28,7 @@ from .errors import (
     RateLimitedError,
     RequestTimeoutError,
     ResponseError,
+    SchemaError,
     ServerError,
     TransportError,
 )
@@ -54,6 +57,8 @@ __all__ = [
     "BillableItem",
     "ClientClosedError",
     "ClientOptions",
+    "ConfigurationError",
+    "ConfigurationIssue",
     "ConflictError",
     "ConnectError",
     "Credentials",
@@ -80,6 +85,7 @@ __all__ = [
     "Response",
     "ResponseError",
     "Retry",
+    "SchemaError",
     "Secret",
     "ServerError",
     "Timeout",
@@ -87,4 +93,5 @@ __all__ = [
     "UsageReport",
     "__version__",
     "capture",
+    "configuration_errors",
 ]

@@ -9,11 +9,15 @@ from yarl import URL
 from ._codec import decode
 from ._read import Read
 from ._wire import Request, Response
-from .errors import ResponseError
+from .errors import MarketplaceError, ResponseError
 
 T = TypeVar("T")
 
 MAX_PAGE_SIZE = 1000
+
+# What no honest service comes near.
+_LONGEST_LINK = 8192
+_MOST_EMPTY_PAGES = 10
 
 
 @attrs.frozen
@@ -22,6 +26,7 @@ class Meta:
 
     key: str
     next_page_url: str | None
+    url: str | None = None
 
 
 @attrs.frozen
@@ -136,21 +141,26 @@ class _Cursor(Generic[T]):
         self._left = limit
         self._seen = {request.query}
         self._response: Response | None = None
-        self._link: str | None = None
+        self._meta: Meta | None = None
+        self._empty_pages = 0
 
     async def next_page(self) -> Page[T] | None:
         if self._left == 0:
             return None
-        if self._response is not None:
-            if self._link is None:
+        if self._response is not None and self._meta is not None:
+            if self._meta.next_page_url is None:
                 return None
             # A link is judged when it is needed: a bad one takes nothing from the page before.
-            self._request = self._following(self._response, self._link)
-        page = await self._read(self._request, self._parse)
-        self._link = page.next_url
+            self._request = self._following(self._response, self._meta, self._meta.next_page_url)
+        here = f"{self._request.path}?{self._request.query}"
+        try:
+            page = await self._read(self._request, self._parse)
+        except MarketplaceError as error:
+            error.resume_at = here
+            raise
+        self._empty_pages = 0 if page.items else self._empty_pages + 1
         if self._left is not None:
             if len(page.items) > self._left:
-                here = f"{self._request.path}?{self._request.query}"
                 page = Page(page.items[: self._left], here)
             self._left -= len(page.items)
         return page
@@ -162,13 +172,23 @@ class _Cursor(Generic[T]):
             raise ResponseError(
                 request, response, f"expected a page of {self._key}, got {meta.key}"
             )
-        self._response = response
+        self._response, self._meta = response, meta
         return Page(getattr(envelope, self._key), meta.next_page_url)
 
-    def _following(self, response: Response, link: str) -> Request:
+    def _following(self, response: Response, meta: Meta, link: str) -> Request:
         path = self._request.path
         try:
+            if len(link) > _LONGEST_LINK:
+                raise ValueError(f"it is {len(link)} characters long")
+            if self._empty_pages >= _MOST_EMPTY_PAGES:
+                raise ValueError(f"it follows {self._empty_pages} empty pages")
             query = _query_of_link(link, path)
+            if meta.url is not None:
+                # The service may spell a page's link otherwise than it was asked for.
+                self._seen.add(URL(meta.url).raw_query_string)
+                # Only the query is used, so that this leads nobody astray: but it cannot be right.
+                if URL(meta.url).origin() != URL(link).origin():
+                    raise ValueError(f"it leads to another host than the page is on, {link!r}")
             if query in self._seen:
                 raise ValueError(f"it leads back to a page already read, {link!r}")
             following = Request("GET", path, query)

@@ -18,6 +18,7 @@ from .errors import (
     ConnectError,
     MarketplaceError,
     RequestTimeoutError,
+    ResponseError,
     TransportError,
 )
 
@@ -110,6 +111,7 @@ class Session:
     timeout: Timeout = attrs.field(converter=to_timeout)
     proxy: URL | str | None = attrs.field(default=None, repr=False)
     ssl: tls.SSLContext | bool | aiohttp.Fingerprint = True
+    max_body: int = 64 * 2**20
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.ssl, tls.SSLContext | bool | aiohttp.Fingerprint):
@@ -121,6 +123,7 @@ class Session:
         """Send a request once and read the answer to its end.
 
         Raises:
+            ResponseError: The body is larger than allowed.
             RequestTimeoutError: No answer in time.
             TransportError: No answer, for any other reason.
             ClientClosedError: There is no session to send it over.
@@ -148,14 +151,18 @@ class Session:
                 ssl=self.ssl,
                 middlewares=None if counter is None else counter.middlewares,
             ) as answer:
-                body = await answer.read()
-                return Response(
+                body = await _read(answer, self.max_body)
+                response = Response(
                     answer.status,
                     answer.headers,
-                    body,
+                    body or b"",
                     time.perf_counter() - started,
                     counter is not None and counter.sent > 1,
                 )
+                if body is None:
+                    reason = f"the body is larger than {self.max_body} bytes"
+                    raise ResponseError(request, response, reason)
+                return response
         except (*_NOT_CONNECTED, ValueError) as error:
             # A ValueError is aiohttp's word for what it cannot send at all.
             failure = ConnectError(request, _describe(error), time.perf_counter() - started)
@@ -213,6 +220,22 @@ def _counter_for(request: Request, session: aiohttp.ClientSession) -> _Counter |
     # When a connection closes under it, aiohttp sends a DELETE once more of its own accord. If the
     # first was carried out the second is answered 404, which has to be told from a plain 404.
     return _Counter(session) if request.method == "DELETE" else None
+
+
+async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes | None:
+    """Return the body, decompressed, or None if it is larger than `most` bytes."""
+    length = answer.content_length
+    if length is not None and length <= most and "Content-Encoding" not in answer.headers:
+        return await answer.read()
+    # How much comes is not known: it is counted while it is decompressed.
+    pieces, size = [], 0
+    async for piece in answer.content.iter_any():
+        size += len(piece)
+        if size > most:
+            answer.close()
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:

@@ -12,7 +12,13 @@ from ._codec import api_error
 from ._read import Parse, Read, Resolve
 from ._wire import Exchange, Request, Response, Send
 from .credentials import Credentials, Secret
-from .errors import AmbiguousOutcomeError, APIError, MarketplaceError, TransportError
+from .errors import (
+    AmbiguousOutcomeError,
+    APIError,
+    MarketplaceError,
+    ResponseError,
+    TransportError,
+)
 from .retry import Budget, Outcome, Retry, elapsed, outcome_of, retry_after
 
 P = ParamSpec("P")
@@ -84,9 +90,9 @@ def recording(send: Send) -> Send:
     async def send_recorded(request: Request) -> Response:
         try:
             response = await send(request)
-        except TransportError as error:
+        except (TransportError, ResponseError) as error:
             _record(request, None, error)
-            _log.debug("%s -> %s in %.3f s", request, error.reason, error.elapsed)
+            _log.debug("%s -> %s in %.3f s", request, error.reason, elapsed(error))
             raise
         except asyncio.CancelledError as error:
             _record(request, None, error)

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlencode
 
@@ -76,6 +77,13 @@ def check_flag(value: bool, name: str) -> bool:
     """Return `value` if it is a bool: 0, "false" and None would be guesses."""
     if not isinstance(value, bool):
         raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return value
+
+
+def check_count(value: int, name: str) -> int:
+    """Return `value` if it is a whole number from 1 on."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}: expected a whole number from 1 on, got {value!r}")
     return value
 
 
@@ -204,7 +212,7 @@ class Exchange:
 Send: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
-def check_base_url(value: str | URL, name: str = "base_url") -> str:
+def check_base_url(value: str | URL, name: str = "base_url", *, allow_http: bool = True) -> str:
     """Return `value` without a trailing slash if requests can be sent below it."""
     url = _url(value, name)
     if "@" in str(value):
@@ -218,7 +226,21 @@ def check_base_url(value: str | URL, name: str = "base_url") -> str:
     path = url.raw_path.rstrip("/")
     if path.endswith("/v1"):
         raise ValueError(f"{name}: expected a URL without /v1, with which each path begins")
+    if url.scheme == "http" and not allow_http and not _is_on_this_machine(url.host or ""):
+        raise ValueError(
+            f"{name}: plain http would show the credentials on the way to {url.host}: "
+            "use https, or say allow_http=True"
+        )
     return str(url.origin()) + path
+
+
+def _is_on_this_machine(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def check_proxy(value: str | URL) -> URL:

@@ -12,7 +12,15 @@ from yarl import URL
 
 from ._session import Pool, Session, Timeout
 from ._stack import authorized, limited, reading, recording, retrying
-from ._wire import Request, Response, check_base_url, check_proxy, vendor_url
+from ._wire import (
+    Request,
+    Response,
+    check_base_url,
+    check_count,
+    check_flag,
+    check_proxy,
+    vendor_url,
+)
 from .credentials import AccountToken, ApiKey, Credentials, Environment, from_env
 from .resources import AvailableAddOns, InstalledAddOns, Listings, ReferralConversions
 from .retry import Retry
@@ -34,6 +42,8 @@ class ClientOptions(TypedDict, total=False):
     proxy: str | URL | None
     ssl: "tls.SSLContext | bool | aiohttp.Fingerprint"
     trust_env: bool
+    max_body: int
+    allow_http: bool
 
 
 class MarketplaceClient:
@@ -57,6 +67,9 @@ class MarketplaceClient:
         proxy: The URL of an HTTP proxy, as in aiohttp.
         ssl: TLS verification, as in aiohttp.
         trust_env: Whether the proxy comes from the environment, as in aiohttp.
+        max_body: Bytes that an answer may have at most, decompressed; 1 or more.
+        allow_http: Whether credentials may travel unencrypted, to a `base_url` of plain http that
+            is not on this machine.
 
     Attributes:
         available_add_ons: The catalogue.
@@ -85,20 +98,23 @@ class MarketplaceClient:
         proxy: str | URL | None = None,
         ssl: "tls.SSLContext | bool | aiohttp.Fingerprint" = True,
         trust_env: bool = False,
+        max_body: int = 64 * 2**20,
+        allow_http: bool = False,
     ) -> None:
-        if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
-            raise ValueError(f"concurrency: expected a whole number from 1 on, got {concurrency!r}")
+        check_count(concurrency, "concurrency")
+        check_count(max_body, "max_body")
+        check_flag(trust_env, "trust_env")
+        check_flag(allow_http, "allow_http")
         vendor = vendor_url("marketplace", region=region, edge=edge)
         self.environment: Environment | None = None
-        if not isinstance(trust_env, bool):
-            raise TypeError(f"trust_env: expected True or False, got {trust_env!r}")
         self._slots = asyncio.Semaphore(concurrency)
         self._session = Session(
             Pool(session, trust_env=trust_env),
-            vendor if base_url is None else check_base_url(base_url),
+            vendor if base_url is None else check_base_url(base_url, allow_http=allow_http),
             timeout,
             None if proxy is None else check_proxy(proxy),
             ssl,
+            max_body,
         )
         self._owns_pool = True
         self._compose(credentials, retry)

@@ -14,6 +14,8 @@
     |   |-- ConnectError            ... because no connection was made: nothing was sent
     |   `-- RequestTimeoutError     ... within the time allowed (also a TimeoutError)
     |-- AmbiguousOutcomeError       a write may have happened, and may not be sent again
+    |-- ConfigurationError          a configuration does not meet the schema (also a ValueError)
+    |-- SchemaError                 the schema of an add-on cannot be used
     |-- CredentialsError            the environment lacks credentials, or has malformed ones
     |-- ClientClosedError           the client, or the session that it borrowed, is closed
     `-- MissingExtraError           an optional dependency is not installed (also an ImportError)
@@ -22,14 +24,23 @@ Bad arguments raise ValueError or TypeError before anything is sent. All errors 
 hold the request without its credentials.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ._wire import Request, Response
 
+if TYPE_CHECKING:
+    from ._schema import ConfigurationIssue
+
 
 class MarketplaceError(Exception):
-    """The root of all errors that this package raises, bad arguments aside."""
+    """The root of all errors that this package raises, bad arguments aside.
+
+    Attributes:
+        resume_at: Where to resume with `list(start=...)`, if it was a page of a list that failed.
+    """
+
+    resume_at: str | None = None
 
 
 class APIError(MarketplaceError):
@@ -181,6 +192,28 @@ class AmbiguousOutcomeError(MarketplaceError):
 
     def __str__(self) -> str:
         return f"{self.request} may or may not have happened: {self.error}"
+
+
+class ConfigurationError(MarketplaceError, ValueError):
+    """A configuration was checked before it was sent, and does not meet the add-on's schema.
+
+    Attributes:
+        available_add_on_sid: The add-on, `XB...`.
+        issues: Everything that is wrong, each with `path` and `message`.
+    """
+
+    def __init__(self, available_add_on_sid: str, issues: "Sequence[ConfigurationIssue]") -> None:
+        super().__init__(available_add_on_sid, issues)
+        self.available_add_on_sid = available_add_on_sid
+        self.issues = tuple(issues)
+
+    def __str__(self) -> str:
+        wrong = "; ".join(f"{issue.path or 'the whole'}: {issue.message}" for issue in self.issues)
+        return f"the configuration does not meet the schema of {self.available_add_on_sid}: {wrong}"
+
+
+class SchemaError(MarketplaceError):
+    """The configuration schema of an add-on cannot be used; the message says why."""
 
 
 class CredentialsError(MarketplaceError):

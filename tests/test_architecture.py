@@ -21,7 +21,7 @@ ROOMS = [
     ["client"],
     ["_stack"],
     ["resources", "_session"],
-    ["_paging"],
+    ["_paging", "_schema"],
     ["_codec", "_read"],
     ["credentials", "retry"],
     ["errors"],
@@ -29,7 +29,7 @@ ROOMS = [
 ]
 ALLOWED = {
     "emulator": {"errors"},
-    "resources": {"_paging", "_codec", "_read", "_wire", "errors", "retry"},
+    "resources": {"_paging", "_codec", "_read", "_schema", "_wire", "errors", "retry"},
     "_session": {"errors", "credentials", "_wire", "_version"},
     "retry": {"errors"},
     "credentials": {"errors", "_wire"},
@@ -41,6 +41,7 @@ THIRD_PARTIES = {
     "_paging": {"attrs", "yarl"},
     "_session": {"aiohttp", "attrs", "yarl"},
     "client": {"attrs", "yarl"},
+    "_schema": {"attrs", "jsonschema_rs"},
     "credentials": {"attrs"},
     "retry": {"attrs"},
     "resources": {"attrs"},

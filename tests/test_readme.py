@@ -55,7 +55,7 @@ def running(program: str, base_url: str, *arguments: str, **more: str) -> Iterat
 
 
 def test_there_are_as_many_blocks_as_expected() -> None:
-    assert len(PROGRAMS) == 10
+    assert len(PROGRAMS) == 11
     assert set(NAMED) == {"conftest.py", "test_install.py", "service.py", "worker.py"}
 
 
@@ -80,6 +80,7 @@ def test_the_programs_show_what_they_say(served: Emulator) -> None:
     assert "IBM Watson Speech to Text" in output("print(add_on.sid")
     assert "12.355 [True]" in output("BillableItem(")
     assert "installed {'callback_method': 'GET'}\nunchanged" in output("ensured.action")
+    assert "callback_url 5 is not of type" in output("configuration_errors(")
     assert "10 add-ons\n7 more" in output("resume_at")
     assert "add-ons on 100 accounts" in output("concurrency=32")
     assert "TWILIO_AUTH_TOKEN" in output("from_env.environment")

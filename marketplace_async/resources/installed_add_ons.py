@@ -11,9 +11,11 @@ import attrs
 from .._codec import encode, json_object_or_none, same_json, to
 from .._paging import ListOptions, Meta, Paginator
 from .._read import Read
+from .._schema import check_configuration
 from .._wire import FORM, JSON, Request, check_flag, check_sid, check_text, form
 from ..errors import ConflictError, NotFoundError
 from ..retry import Budget
+from .available_add_ons import AvailableAddOns
 
 
 @attrs.frozen(kw_only=True)
@@ -182,6 +184,7 @@ class InstalledAddOns:
         accept_terms_of_service: bool,
         configuration: Mapping[str, Any] | None = None,
         unique_name: str | None = None,
+        check_schema: bool = False,
     ) -> InstalledAddOn:
         """Install an add-on. Its extensions are disabled until they are updated.
 
@@ -191,9 +194,12 @@ class InstalledAddOns:
             configuration: Plain JSON that meets the add-on's `configuration_schema`.
             unique_name: Its name for programs, unique on the account; the add-on's own unless
                 given.
+            check_schema: Whether to fetch the add-on first, and check the configuration against its
+                schema; needs the extra `schema`.
 
         Raises:
             ValueError, TypeError: An argument cannot be right; nothing was sent.
+            ConfigurationError: `check_schema` found it wrong; it is a ValueError, too.
             BadRequestError: The configuration does not meet the schema.
             ConflictError: The unique name is taken.
             NotFoundError: There is no such add-on.
@@ -208,6 +214,9 @@ class InstalledAddOns:
             Configuration=json_object_or_none(configuration, "configuration"),
             UniqueName=None if unique_name is None else check_text(unique_name, "unique_name"),
         )
+        if check_flag(check_schema, "check_schema"):
+            add_on = await AvailableAddOns(self._read).fetch(available_add_on_sid)
+            check_configuration(add_on, configuration or {})
         request = Request("POST", "/v1/InstalledAddOns", body=body, content_type=FORM)
         if unique_name is None:
             return await self._read(request, to(InstalledAddOn))
@@ -333,6 +342,7 @@ class InstalledAddOns:
         accept_terms_of_service: bool,
         configuration: Mapping[str, Any] | None = None,
         inventory: Iterable[InstalledAddOn] | None = None,
+        check_schema: bool = False,
     ) -> Ensured:
         """Make an add-on installed under a unique name with a configuration, whatever there is now.
 
@@ -347,12 +357,14 @@ class InstalledAddOns:
                 empty one for a new installation, and leaves that of an existing one alone.
             inventory: What is installed on the account, if it was read already; it is listed
                 otherwise.
+            check_schema: As for `create`; checked whatever there is now.
 
         Returns:
             The record as it stands, and what was done.
 
         Raises:
             ValueError, TypeError: An argument cannot be right; nothing was sent.
+            ConfigurationError: `check_schema` found it wrong; it is a ValueError, too.
             ConflictError: Another add-on has the name.
             MarketplaceError: Any other failure.
 
@@ -362,6 +374,9 @@ class InstalledAddOns:
         check_sid("XB", available_add_on_sid, "available_add_on_sid")
         check_flag(accept_terms_of_service, "accept_terms_of_service")
         json_object_or_none(configuration, "configuration")
+        if check_flag(check_schema, "check_schema") and configuration is not None:
+            add_on = await AvailableAddOns(self._read).fetch(available_add_on_sid)
+            check_configuration(add_on, configuration)
         if inventory is None:
             found = await self._find(unique_name)
         else:
