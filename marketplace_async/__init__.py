@@ -10,7 +10,7 @@ from ._stack import capture
 from ._version import __version__
 from ._wire import Exchange, Request, Response
 from .client import ClientOptions, MarketplaceClient
-from .credentials import AccountToken, ApiKey, Credentials, Environment, Secret
+from .credentials import AccountToken, ApiKey, ClientCredentials, Credentials, Environment, Secret
 from .errors import (
     AmbiguousOutcomeError,
     APIError,
@@ -30,6 +30,7 @@ from .errors import (
     ResponseError,
     SchemaError,
     ServerError,
+    TokenError,
     TransportError,
 )
 from .resources.available_add_ons import AvailableAddOn, AvailableAddOnExtension
@@ -56,6 +57,7 @@ __all__ = [
     "BadRequestError",
     "BillableItem",
     "ClientClosedError",
+    "ClientCredentials",
     "ClientOptions",
     "ConfigurationError",
     "ConfigurationIssue",
@@ -89,6 +91,7 @@ __all__ = [
     "Secret",
     "ServerError",
     "Timeout",
+    "TokenError",
     "TransportError",
     "UsageReport",
     "__version__",

@@ -119,7 +119,7 @@ class Session:
                 f"ssl: expected an SSLContext, a bool or a Fingerprint, got {self.ssl!r}"
             )
 
-    async def send(self, request: Request, authorization: Secret) -> Response:
+    async def send(self, request: Request, authorization: Secret | None = None) -> Response:
         """Send a request once and read the answer to its end.
 
         Raises:
@@ -243,12 +243,10 @@ def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
     return io.BytesIO(body) if body is not None and len(body) > 2**20 else body
 
 
-def _headers(request: Request, authorization: Secret) -> dict[str, str]:
-    headers = {
-        "Accept": "application/json",
-        "Authorization": authorization.reveal(),
-        "User-Agent": _USER_AGENT,
-    }
+def _headers(request: Request, authorization: Secret | None) -> dict[str, str]:
+    headers = {"Accept": "application/json", "User-Agent": _USER_AGENT}
+    if authorization is not None:
+        headers["Authorization"] = authorization.reveal()
     if request.content_type is not None:
         headers["Content-Type"] = request.content_type
     return headers

@@ -9,12 +9,14 @@ from contextvars import ContextVar
 from typing import ParamSpec, Protocol, TypeVar
 
 from ._codec import api_error
+from ._oauth import Tokens
 from ._read import Parse, Read, Resolve
 from ._wire import Exchange, Request, Response, Send
-from .credentials import Credentials, Secret
+from .credentials import BasicCredentials, Secret
 from .errors import (
     AmbiguousOutcomeError,
     APIError,
+    AuthenticationError,
     MarketplaceError,
     ResponseError,
     TransportError,
@@ -48,14 +50,21 @@ def limited(send: Callable[P, Awaitable[T]], slots: asyncio.Semaphore) -> Callab
 
 
 def authorized(
-    send: Callable[[Request, Secret], Awaitable[Response]], credentials: Credentials
+    send: Callable[[Request, Secret], Awaitable[Response]], credentials: BasicCredentials | Tokens
 ) -> Send:
     """Add who asks; further out, a request holds no credentials."""
+    if not isinstance(credentials, Tokens):
+        authorization = credentials.authorization
+        return lambda request: send(request, authorization)
 
-    async def send_authorized(request: Request) -> Response:
-        return await send(request, credentials.authorization)
+    async def send_with_token(request: Request) -> Response:
+        token = await credentials.authorization()
+        response = await send(request, token)
+        if response.status == 401:
+            credentials.reject(token)
+        return response
 
-    return send_authorized
+    return send_with_token
 
 
 class _Sink:
@@ -132,8 +141,12 @@ def reading(send: Send) -> Parsed:
     return read
 
 
-def retrying(read: Parsed, policy: Retry) -> Read:
-    """Try again what was refused, and what can be repeated or resolved, as far as `policy` goes."""
+def retrying(read: Parsed, policy: Retry, *, renewable: bool = False) -> Read:
+    """Try again what was refused, and what can be repeated or resolved, as far as `policy` goes.
+
+    Where the credentials are `renewable`, a 401 is a refusal of the token: once it goes again with
+    a newer one, at no cost to the policy.
+    """
 
     async def read_again(
         request: Request,
@@ -144,10 +157,15 @@ def retrying(read: Parsed, policy: Retry) -> Read:
     ) -> T:
         budget = Budget() if budget is None else budget
         after_unknown = False
+        may_renew = renewable
         while True:
             try:
                 return await read(request, parse)
             except MarketplaceError as error:
+                refused_token = isinstance(error, AuthenticationError) and error.request is request
+                if may_renew and refused_token:
+                    may_renew = False
+                    continue
                 outcome = outcome_of(error)
                 if outcome is Outcome.ANSWERED:
                     if after_unknown and isinstance(error, APIError):

@@ -18,6 +18,7 @@ JSON: Final = "application/json"
 _SID_KINDS: Final = {
     "AC": "an account",
     "SK": "an API key",
+    "OQ": "an OAuth app",
     "XB": "an available add-on or listing",
     "XE": "an installed add-on",
     "XF": "an extension",

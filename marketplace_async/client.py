@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 import attrs
 from yarl import URL
 
+from ._oauth import Tokens
 from ._session import Pool, Session, Timeout
 from ._stack import authorized, limited, reading, recording, retrying
 from ._wire import (
@@ -21,7 +22,15 @@ from ._wire import (
     check_proxy,
     vendor_url,
 )
-from .credentials import AccountToken, ApiKey, Credentials, Environment, from_env
+from .credentials import (
+    AccountToken,
+    ApiKey,
+    BasicCredentials,
+    ClientCredentials,
+    Credentials,
+    Environment,
+    from_env,
+)
 from .resources import AvailableAddOns, InstalledAddOns, Listings, ReferralConversions
 from .retry import Retry
 
@@ -53,7 +62,7 @@ class MarketplaceClient:
     `async with`, or call `aclose()`. One client serves any number of tasks of one event loop.
 
     Args:
-        credentials: Who asks: an `AccountToken` or an `ApiKey`.
+        credentials: Who asks: an `AccountToken`, an `ApiKey` or `ClientCredentials`.
         session: An aiohttp session to borrow; it is never closed. Unless given, the client opens
             one of its own, and closes it.
         concurrency: Requests in flight at once, 1 or more, over this client and its siblings.
@@ -116,21 +125,34 @@ class MarketplaceClient:
             ssl,
             max_body,
         )
+        self._oauth_url = self._session.base_url
+        if base_url is None:
+            self._oauth_url = vendor_url("oauth", region=region, edge=edge)
+        self._tokens: dict[ClientCredentials, Tokens] = {}
         self._owns_pool = True
         self._compose(credentials, retry)
 
     def _compose(self, credentials: Credentials, retry: Retry) -> None:
-        if not isinstance(credentials, AccountToken | ApiKey):
+        if not isinstance(credentials, AccountToken | ApiKey | ClientCredentials):
             raise TypeError(
-                f"credentials: expected AccountToken or ApiKey, got {type(credentials).__name__}"
+                "credentials: expected AccountToken, ApiKey or ClientCredentials, "
+                f"got {type(credentials).__name__}"
             )
         if not isinstance(retry, Retry):
             raise TypeError(f"retry: expected a Retry, such as Retry(attempts=1), got {retry!r}")
         self._credentials = credentials
         self._retry = retry
         session, slots = self._session, self._slots
+        who: BasicCredentials | Tokens
+        who = (
+            self._tokens_of(credentials)
+            if isinstance(credentials, ClientCredentials)
+            else credentials
+        )
         self._read = read = retrying(
-            reading(recording(authorized(limited(session.send, slots), credentials))), retry
+            reading(recording(authorized(limited(session.send, slots), who))),
+            retry,
+            renewable=isinstance(who, Tokens),
         )
         self.available_add_ons = AvailableAddOns(read)
         self.installed_add_ons = InstalledAddOns(read)
@@ -143,7 +165,8 @@ class MarketplaceClient:
     ) -> Self:
         """Build a client from environment variables; `client.environment` tells which were read.
 
-        An API key (`TWILIO_API_KEY`, `TWILIO_API_SECRET`) goes before an auth token
+        An API key (`TWILIO_API_KEY`, `TWILIO_API_SECRET`) goes before an OAuth app
+        (`TWILIO_CLIENT_ID`, `TWILIO_CLIENT_SECRET`), and that before an auth token
         (`TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN`). `TWILIO_REGION`, `TWILIO_EDGE` and
         `MARKETPLACE_BASE_URL` are optional.
 
@@ -208,6 +231,8 @@ class MarketplaceClient:
     async def aclose(self) -> None:
         """Close the connections that this client opened; its siblings cannot send after that."""
         if self._owns_pool:
+            for tokens in self._tokens.values():
+                await tokens.aclose()
             await self._session.pool.close()
 
     async def __aenter__(self) -> Self:
@@ -223,6 +248,16 @@ class MarketplaceClient:
 
     def __repr__(self) -> str:
         return f"<MarketplaceClient of {self._credentials!r} at {self._session.base_url}>"
+
+    def _tokens_of(self, credentials: ClientCredentials) -> Tokens:
+        # One for the whole family, so that siblings of one account share a token and its fetch.
+        tokens = self._tokens.get(credentials)
+        if tokens is None:
+            # Past the slots, which might all be waiting for the token, and past what records.
+            session = attrs.evolve(self._session, base_url=self._oauth_url)
+            tokens = Tokens(credentials, retrying(reading(session.send), self._retry))
+            self._tokens[credentials] = tokens
+        return tokens
 
     def _sibling(self, session: Session, credentials: Credentials, retry: Retry) -> Self:
         sibling = copy.copy(self)

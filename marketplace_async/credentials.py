@@ -101,7 +101,28 @@ class ApiKey:
         object.__setattr__(self, "authorization", _basic(self.key_sid, self.key_secret))
 
 
-Credentials: TypeAlias = AccountToken | ApiKey
+@attrs.frozen
+class ClientCredentials:
+    """The client ID (`OQ...`) of an OAuth app and its secret, for which access tokens are had.
+
+    The service finds the account from the token. `account_sid` says which it is, to those who read
+    the credentials; it is not sent.
+
+    See https://www.twilio.com/docs/iam/oauth-apps
+    """
+
+    client_id: str
+    client_secret: Secret = attrs.field(converter=_to_secret)
+    account_sid: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_sid("OQ", self.client_id, "client_id", beside_a_secret=True)
+        if self.account_sid is not None:
+            check_sid("AC", self.account_sid, "account_sid", beside_a_secret=True)
+
+
+BasicCredentials: TypeAlias = AccountToken | ApiKey
+Credentials: TypeAlias = BasicCredentials | ClientCredentials
 
 
 @attrs.frozen
@@ -126,7 +147,8 @@ class Environment:
 def from_env(environ: Mapping[str, str] | None = None) -> Environment:
     """Read credentials and settings from `environ`, by default the process's environment.
 
-    An API key (`TWILIO_API_KEY`, `TWILIO_API_SECRET`) goes before an auth token
+    An API key (`TWILIO_API_KEY`, `TWILIO_API_SECRET`) goes before an OAuth app
+    (`TWILIO_CLIENT_ID`, `TWILIO_CLIENT_SECRET`), and that before an auth token
     (`TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN`). `TWILIO_REGION`, `TWILIO_EDGE` and
     `MARKETPLACE_BASE_URL` are optional. A variable that is empty counts as not set.
 
@@ -150,10 +172,15 @@ def from_env(environ: Mapping[str, str] | None = None) -> Environment:
         account_sid = read_sid("account_sid", "AC", "TWILIO_ACCOUNT_SID")
         key_sid = read_sid("key_sid", "SK", "TWILIO_API_KEY")
         key_secret = read("key_secret", "TWILIO_API_SECRET")
+        client_id = read_sid("client_id", "OQ", "TWILIO_CLIENT_ID")
+        client_secret = read("client_secret", "TWILIO_CLIENT_SECRET")
         credentials: Credentials
         if key_sid or key_secret:
             _require(TWILIO_API_KEY=key_sid, TWILIO_API_SECRET=key_secret)
             credentials = ApiKey(key_sid or "", key_secret or "", account_sid)
+        elif client_id or client_secret:
+            _require(TWILIO_CLIENT_ID=client_id, TWILIO_CLIENT_SECRET=client_secret)
+            credentials = ClientCredentials(client_id or "", client_secret or "", account_sid)
         else:
             auth_token = read("auth_token", "TWILIO_AUTH_TOKEN")
             _require(TWILIO_ACCOUNT_SID=account_sid, TWILIO_AUTH_TOKEN=auth_token)

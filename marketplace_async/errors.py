@@ -16,6 +16,7 @@
     |-- AmbiguousOutcomeError       a write may have happened, and may not be sent again
     |-- ConfigurationError          a configuration does not meet the schema (also a ValueError)
     |-- SchemaError                 the schema of an add-on cannot be used
+    |-- TokenError                  no OAuth access token could be had: nothing was sent
     |-- CredentialsError            the environment lacks credentials, or has malformed ones
     |-- ClientClosedError           the client, or the session that it borrowed, is closed
     `-- MissingExtraError           an optional dependency is not installed (also an ImportError)
@@ -214,6 +215,21 @@ class ConfigurationError(MarketplaceError, ValueError):
 
 class SchemaError(MarketplaceError):
     """The configuration schema of an add-on cannot be used; the message says why."""
+
+
+class TokenError(MarketplaceError):
+    """No OAuth access token could be had, so that nothing was sent.
+
+    Attributes:
+        error: What came of the last try to get one.
+    """
+
+    def __init__(self, error: MarketplaceError) -> None:
+        super().__init__(error)
+        self.error = error
+
+    def __str__(self) -> str:
+        return f"no access token: {self.error}"
 
 
 class CredentialsError(MarketplaceError):

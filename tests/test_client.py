@@ -143,7 +143,9 @@ def test_an_option_that_cannot_be_right_is_refused(
 
 
 def test_credentials_must_be_credentials() -> None:
-    with pytest.raises(TypeError, match="expected AccountToken or ApiKey, got tuple"):
+    with pytest.raises(
+        TypeError, match="expected AccountToken, ApiKey or ClientCredentials, got tuple"
+    ):
         MarketplaceClient(("AC1", "token"))  # type: ignore[arg-type]
 
 
@@ -301,7 +303,9 @@ async def test_siblings_share_the_connections_and_keep_accounts_apart(
 async def test_a_sibling_is_never_of_another_account_by_mistake() -> None:
     environ = {"TWILIO_ACCOUNT_SID": "AC" + "1" * 32, "TWILIO_AUTH_TOKEN": "x"}
     client = MarketplaceClient.from_env(environ)
-    with pytest.raises(TypeError, match="expected AccountToken or ApiKey, got NoneType"):
+    with pytest.raises(
+        TypeError, match="expected AccountToken, ApiKey or ClientCredentials, got NoneType"
+    ):
         client.with_credentials(None)  # type: ignore[arg-type]
     assert client.with_credentials(account()).environment is None
     assert client.with_options(timeout=5).environment is client.environment

@@ -114,7 +114,7 @@ async def test_with_accounts_given_only_those_are_let_in() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"accounts": {"me": "x"}}, "accounts: expected AC or SK"),
+        ({"accounts": {"me": "x"}}, "accounts: expected AC, SK or OQ"),
         ({"concurrency": 0}, "concurrency: expected 1 or more"),
         ({"latency": -1.0}, "latency: expected 0 seconds or more"),
     ],

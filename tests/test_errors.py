@@ -28,6 +28,7 @@ from marketplace_async import (
     ResponseError,
     SchemaError,
     ServerError,
+    TokenError,
     TransportError,
     errors,
 )
@@ -124,6 +125,7 @@ def test_a_rate_limit_tells_when_to_come_back() -> None:
         AmbiguousOutcomeError(REQUEST, TransportError(REQUEST, "reset")),
         ConfigurationError("XB1", [ConfigurationIssue("a", "is wrong")]),
         SchemaError("a schema"),
+        TokenError(TransportError(REQUEST, "reset")),
         CredentialsError("TWILIO_ACCOUNT_SID is missing"),
         ClientClosedError("closed"),
         MissingExtraError("the emulator", "emulator"),

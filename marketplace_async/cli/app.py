@@ -72,8 +72,8 @@ async def emulator(
     When it is ready, its first line of output is its URL. Ctrl-C or SIGTERM ends it.
 
     It keeps state, checks configurations against the schemas of its add-ons, pages, and keeps
-    accounts apart. It is not the service: it bills nobody, calls no add-on, takes no OAuth tokens
-    and no preview API, and where the vendor's documentation says nothing of an answer, it guesses.
+    accounts apart. It is not the service: it bills nobody, calls no add-on, has no preview API,
+    and where the vendor's documentation says nothing of an answer, it guesses.
     It is no server for the public: it has no TLS, and lets everybody in unless told otherwise.
 
     Parameters
@@ -85,9 +85,9 @@ async def emulator(
     db
         A file for the state, which then survives a restart. Otherwise it is in memory.
     account
-        SID:SECRET of an account or an API key to let in; can be given more than once. Without it,
-        any well-formed SID with any secret is an account of its own. The API key SK... belongs to
-        the account AC... with the same digits.
+        SID:SECRET of an account, an API key or an OAuth app to let in; can be given more than once.
+        Without it, any well-formed SID with any secret is an account of its own. The API key SK...
+        and the OAuth app OQ... belong to the account AC... with the same digits.
     catalogue
         A file with more add-ons: a JSON list of objects with unique_name, friendly_name,
         configuration_schema, extensions and so on.
@@ -99,8 +99,8 @@ async def emulator(
     accounts: dict[str, str] = {}
     for pair in account or ():
         sid, colon, secret = pair.partition(":")
-        if not (re.fullmatch("(AC|SK)[0-9a-fA-F]{32}", sid) and colon and secret):
-            print("--account: expected SID:SECRET, with a SID of AC or SK", file=sys.stderr)
+        if not (re.fullmatch("(AC|SK|OQ)[0-9a-fA-F]{32}", sid) and colon and secret):
+            print("--account: expected SID:SECRET, with a SID of AC, SK or OQ", file=sys.stderr)
             return 2
         accounts[sid] = secret
     return await _emulator.run(

@@ -28,6 +28,7 @@ INFERRED: Final[dict[str, tuple[int, int, str]]] = {
     "usage_stage": (403, 20403, "The Add-on is not in Marketing Preview, Private Beta or Active"),
     "usage_quantity": (400, 20001, "The quantity of a billable item must be a number above 0"),
     # Here nothing is.
+    "grant_type": (400, 20001, "grant_type must be client_credentials"),
     "parameter_invalid": (400, 20001, "Invalid value for parameter {name}: {why}"),
     "terms": (400, 20001, "AcceptTermsOfService must be true"),
     "configuration": (400, 20001, "Configuration does not match the schema of the Add-on: {why}"),

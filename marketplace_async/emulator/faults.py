@@ -154,7 +154,7 @@ class LogEntry:
         method: The HTTP method.
         path: The path.
         query: The query string, as it was sent.
-        body: The body, as it was sent.
+        body: The body, as it was sent; empty where it holds a secret.
         account_sid: The account that asked, if it was let in.
         status: The status of the answer; None if the connection was dropped instead.
         request_id: The `Twilio-Request-Id` of the answer.

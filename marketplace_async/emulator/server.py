@@ -23,12 +23,13 @@ from .failing import answer_with, failure_of, relinked
 from .faults import Fault, Faults, LogEntry, RequestLog
 from .routes import Answer, Call, Operation, Routes
 from .store import Store, UsageItem
+from .tokens import Tokens
 
 _log = logging.getLogger("marketplace_async.emulator")
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_USER = re.compile(r"(?:AC|SK)[0-9a-fA-F]{32}")
+_USER = re.compile(r"(?:AC|SK|OQ)[0-9a-fA-F]{32}")
 _ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
 _MAX_BODY: Final = 32 * 1024 * 1024
 _HEADERS: Final = {
@@ -56,13 +57,14 @@ class Emulator:
         host: The address to listen on.
         port: The port; 0 takes a free one.
         db: A file for the state, which survives a restart; in memory unless given.
-        accounts: The account SIDs or API key SIDs that are let in, with their secrets. Unless
-            given, any well-formed SID with any secret is let in. The API key `SK...` belongs to the
-            account `AC...` with the same digits.
+        accounts: The SIDs of accounts, API keys or OAuth apps that are let in, with their secrets.
+            Unless given, any well-formed SID with any secret is let in. The API key `SK...` and the
+            OAuth app `OQ...` belong to the account `AC...` with the same digits.
         catalogue: The add-ons on offer; the built-in ones unless given.
         concurrency: Requests at once per account, 1 or more; those beyond it are answered 429. No
             limit unless given.
         latency: Seconds that each answer takes at least.
+        token_lifetime: Seconds for which an OAuth access token is good.
 
     Attributes:
         faults: Failures on demand.
@@ -79,10 +81,11 @@ class Emulator:
         catalogue: Catalogue | None = None,
         concurrency: int | None = None,
         latency: float = 0.0,
+        token_lifetime: float = 3600,
     ) -> None:
         for user in accounts or ():
             if not _USER.fullmatch(user):
-                raise ValueError(f"accounts: expected AC or SK and 32 hex digits, got {user!r}")
+                raise ValueError(f"accounts: expected AC, SK or OQ and 32 hex digits, got {user!r}")
         if concurrency is not None and concurrency < 1:
             raise ValueError(f"concurrency: expected 1 or more, got {concurrency}")
         if not 0 <= latency < float("inf"):
@@ -97,6 +100,7 @@ class Emulator:
         self._concurrency = concurrency
         self._latency = latency
         self._in_flight: Counter[str] = Counter()
+        self._tokens = Tokens(accounts, token_lifetime)
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None
 
@@ -117,6 +121,7 @@ class Emulator:
         except sqlite3.Error as error:
             raise OSError(f"{self._db}: {error}") from error
         app = web.Application(client_max_size=_MAX_BODY, middlewares=[self._outside_the_api])
+        app.router.add_post("/v2/token", self._handler(self._tokens.issue, public=True))
         for method, path, operation in Routes(store, self._catalogue).table():
             app.router.add_route(method, path, self._handler(operation))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -149,6 +154,10 @@ class Emulator:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+    def revoke_tokens(self) -> None:
+        """Let no OAuth access token that was issued be good any more."""
+        self._tokens.revoke_all()
 
     def usage(self) -> list[UsageItem]:
         """Return all usage that was accepted for billing, oldest first."""
@@ -194,9 +203,9 @@ class Emulator:
             raise RuntimeError("the emulator is not running")
         return self._store
 
-    def _handler(self, operation: Operation) -> _Handler:
+    def _handler(self, operation: Operation, *, public: bool = False) -> _Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._serve(request, operation)
+            return await self._serve(request, operation, public=public)
 
         return handle
 
@@ -219,7 +228,9 @@ class Emulator:
 
         return handle
 
-    async def _serve(self, request: web.Request, operation: Operation) -> web.StreamResponse:
+    async def _serve(
+        self, request: web.Request, operation: Operation, *, public: bool = False
+    ) -> web.StreamResponse:
         """Answer one request, whatever becomes of it, and log it."""
         started = time.perf_counter()
         request_id = f"RQ{uuid.uuid4().hex}"
@@ -230,7 +241,8 @@ class Emulator:
         answer: Answer
         try:
             body = await _read(request)
-            account_sid = self._authenticate(request.headers.get("Authorization", ""))
+            authorization = request.headers.get("Authorization", "")
+            account_sid = "" if public else self._authenticate(authorization)
             with self._counted(account_sid) as at_once:
                 headers["Twilio-Concurrent-Requests"] = str(at_once)
                 fault = self.faults.take(request.method, request.path)
@@ -251,7 +263,7 @@ class Emulator:
                 method=request.method,
                 path=request.path,
                 query=request.query_string,
-                body=body,
+                body=b"" if public else body,
                 account_sid=account_sid,
                 status=None if dropped else status,
                 request_id=request_id,
@@ -289,13 +301,15 @@ class Emulator:
     def _authenticate(self, authorization: str) -> str:
         """Return the account that asks."""
         scheme, _, encoded = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            return self._tokens.account_of(encoded)
         if scheme.lower() != "basic":
             raise Refused("wrong_secret")
         try:
             user, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
         except ValueError:
             raise Refused("wrong_user") from None
-        if not _USER.fullmatch(user):
+        if not _USER.fullmatch(user) or user.startswith("OQ"):
             raise Refused("wrong_user")
         if self._accounts is not None:
             if user not in self._accounts:
