@@ -660,6 +660,50 @@ async def test_the_log_tells_what_was_asked_and_holds_no_credentials(wire: Wire)
     assert len(log) == 0
 
 
+async def test_faults_log_and_usage_can_be_had_over_http(wire: Wire) -> None:
+    wanted = {"method": "GET", "path": "/v1/Listings", "status": 503, "times": 2}
+    status, fault, _ = await wire("POST", "/_emulator/faults", json=wanted)
+    assert (status, fault["times"], fault["hits"]) == (201, 2, 0)
+    assert (await wire("GET", "/v1/Listings"))[0] == 503
+    _, body, _ = await wire("GET", "/_emulator/faults")
+    assert [one["hits"] for one in body["faults"]] == [1]
+    assert (await wire("DELETE", "/_emulator/faults"))[0] == 204
+    assert (await wire("GET", "/v1/Listings"))[0] == 200
+    await wire("POST", "/v1/Listings", data={"ModuleInfo": "{}"})
+    _, body, _ = await wire("GET", "/_emulator/log")
+    assert [(one["path"], one["status"]) for one in body["log"]] == [
+        ("/v1/Listings", 503),
+        ("/v1/Listings", 200),
+        ("/v1/Listings", 200),
+    ]
+    assert body["log"][-1]["body"] == "ModuleInfo=%7B%7D"
+    assert (await wire("DELETE", "/_emulator/log"))[0] == 204
+    assert len(wire.emulator.log) == 0
+    (sid,) = wire.emulator.install(AC, SPAM_SCORE)
+    await report(wire.emulator, sid)
+    _, body, _ = await wire("GET", "/_emulator/usage")
+    assert [item["quantity"] for item in body["usage"]] == [1.5, 2]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (b"{", "truncated"),
+        (b"[]", "Expected `object`"),
+        (b"{}", "a fault needs a status"),
+        (b'{"status": 503, "color": 1}', "a fault has no 'color'"),
+        (b'{"hits": 1}', "a fault has no 'hits'"),
+        (b'{"status": 503, "path": 5}', ""),
+    ],
+)
+async def test_a_fault_over_http_that_makes_no_sense_is_refused(
+    wire: Wire, wanted: bytes, message: str
+) -> None:
+    status, body, _ = await wire("POST", "/_emulator/faults", data=wanted)
+    assert status == 400
+    assert message in body["message"]
+
+
 async def test_a_failure_inside_the_emulator_is_an_answer_and_a_log_line(
     wire: Wire, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -125,7 +125,10 @@ class Faults:
         Raises:
             ValueError: The fault makes no sense; the message says why.
         """
-        fault = Fault(method=method, path=path, **failure)
+        return self.append(Fault(method=method, path=path, **failure))
+
+    def append(self, fault: Fault) -> Fault:
+        """Add a fault that was made before, and return it."""
         self._faults.append(fault)
         return fault
 

@@ -19,6 +19,7 @@ from aiohttp import web
 
 from .answers import Refused
 from .catalogue import Catalogue
+from .control import control_routes
 from .failing import answer_with, failure_of, relinked
 from .faults import Fault, Faults, LogEntry, RequestLog
 from .routes import Answer, Call, Operation, Routes
@@ -122,6 +123,7 @@ class Emulator:
             raise OSError(f"{self._db}: {error}") from error
         app = web.Application(client_max_size=_MAX_BODY, middlewares=[self._outside_the_api])
         app.router.add_post("/v2/token", self._handler(self._tokens.issue, public=True))
+        app.router.add_routes(control_routes(self.faults, self.log, self.usage))
         for method, path, operation in Routes(store, self._catalogue).table():
             app.router.add_route(method, path, self._handler(operation))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

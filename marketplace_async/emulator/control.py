@@ -1,0 +1,73 @@
+"""Faults, log and usage over HTTP, for programs in any language: what tests in Python do directly.
+
+POST /_emulator/faults      a JSON object with the attributes of a `Fault`; answers 201 and it
+GET /_emulator/faults       all of them, with their hits
+DELETE /_emulator/faults    removes them
+GET /_emulator/log          the latest requests, oldest first
+DELETE /_emulator/log       forgets them
+GET /_emulator/usage        all usage that was billed
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import msgspec
+from aiohttp import web
+
+from .faults import Fault, Faults, RequestLog
+from .store import UsageItem
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def control_routes(
+    faults: Faults, log: RequestLog, usage: Callable[[], list[UsageItem]]
+) -> list[web.RouteDef]:
+    """Return the routes over the faults, the log and the usage of an emulator."""
+
+    async def add_fault(request: web.Request) -> web.Response:
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=dict[str, Any])
+            fields = {field.name for field in attrs.fields(Fault) if field.init}
+            if unknown := wanted.keys() - fields:
+                raise ValueError(f"a fault has no {min(unknown)!r}")
+            fault = faults.append(Fault(**wanted))
+        except (ValueError, TypeError) as error:
+            return _json({"message": str(error)}, status=400)
+        return _json(attrs.asdict(fault), status=201)
+
+    async def list_faults(_: web.Request) -> web.Response:
+        return _json({"faults": [attrs.asdict(fault) for fault in faults]})
+
+    async def clear_faults(_: web.Request) -> web.Response:
+        faults.clear()
+        return web.Response(status=204)
+
+    async def list_log(_: web.Request) -> web.Response:
+        entries = [
+            {**attrs.asdict(entry), "body": entry.body.decode(errors="replace")} for entry in log
+        ]
+        return _json({"log": entries})
+
+    async def clear_log(_: web.Request) -> web.Response:
+        log.clear()
+        return web.Response(status=204)
+
+    async def list_usage(_: web.Request) -> web.Response:
+        return _json({"usage": [attrs.asdict(item) for item in usage()]})
+
+    return [
+        web.post("/_emulator/faults", add_fault),
+        web.get("/_emulator/faults", list_faults),
+        web.delete("/_emulator/faults", clear_faults),
+        web.get("/_emulator/log", list_log),
+        web.delete("/_emulator/log", clear_log),
+        web.get("/_emulator/usage", list_usage),
+    ]
+
+
+def _json(document: dict[str, Any], status: int = 200) -> web.Response:
+    return web.Response(
+        status=status, body=_encode(document), content_type="application/json", charset="utf-8"
+    )
