@@ -1,4 +1,4 @@
-"""Sessions: `nox -s demo`, `nox -s tests`, `nox -s lint`, `nox -s typing`."""
+"""Sessions: `nox -s` with demo, tests, lint, typing, or reliability for the long proofs."""
 
 import nox
 
@@ -55,3 +55,10 @@ def typing(session: nox.Session) -> None:
     for version in SUPPORTED:
         session.run("mypy", "--python-version", version)
     session.run("pyright", "--pythonpath", f"{session.virtualenv.location}/bin/python")
+
+
+@nox.session
+def reliability(session: nox.Session) -> None:
+    """Run the long proofs: some 20 minutes."""
+    session.install("-e", ".[cli]", "hypothesis")
+    session.run("python", "tests/reliability.py", *session.posargs)
