@@ -59,6 +59,6 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def reliability(session: nox.Session) -> None:
-    """Run the long proofs: some 20 minutes."""
+    """Run the long proofs: some 15 minutes."""
     session.install("-e", ".[cli]", "hypothesis")
     session.run("python", "tests/reliability.py", *session.posargs)

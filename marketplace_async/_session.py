@@ -163,6 +163,9 @@ class Session:
                     reason = f"the body is larger than {self.max_body} bytes"
                     raise ResponseError(request, response, reason)
                 return response
+        except asyncio.CancelledError as error:
+            # Its traceback would lead through aiohttp, the variables of which hold the headers.
+            raise error.with_traceback(None) from None
         except (*_NOT_CONNECTED, ValueError) as error:
             # A ValueError is aiohttp's word for what it cannot send at all.
             failure = ConnectError(request, _describe(error), time.perf_counter() - started)

@@ -122,7 +122,7 @@ class RateLimitedError(APIError):
 
 
 class ServerError(APIError):
-    """5xx: the service failed; a write may have happened all the same."""
+    """5xx: the service failed."""
 
 
 class ResponseError(MarketplaceError):
@@ -148,7 +148,7 @@ class TransportError(MarketplaceError):
     """No answer came: the connection failed, or broke before the last byte.
 
     Attributes:
-        request: What was asked; a write may have happened all the same.
+        request: What was asked.
         reason: What failed.
         elapsed: Seconds until it did.
     """

@@ -7,6 +7,7 @@ import pickle
 import ssl
 import subprocess
 import sys
+import traceback
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ from marketplace_async import (
     ClientClosedError,
     CredentialsError,
     MarketplaceClient,
+    MarketplaceError,
     RateLimitedError,
     Request,
     RequestTimeoutError,
@@ -662,6 +664,49 @@ async def test_tls_is_verified_unless_told_otherwise(certificate: Path) -> None:
         for verification in (trusting, False):
             async with MarketplaceClient(account(), base_url=url, ssl=verification) as client:
                 assert (await client.installed_add_ons.fetch(XE)).sid == XE
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"drop": True},
+        {"status": 401},
+        {"status": 429},
+        {"status": 500},
+        {"body": "garbled"},
+        {"body": "cut"},
+        {"delay": 2.0},
+        None,
+        "cancelled",
+    ],
+)
+async def test_no_secret_is_in_a_traceback_not_even_among_its_variables(fault: Any) -> None:
+    credentials = AccountToken(account().account_sid, "geheim-42")
+    emulator = Emulator()
+    await emulator.start()
+    async with MarketplaceClient(
+        credentials, base_url=emulator.url, retry=FAST, timeout=0.2
+    ) as client:
+        if fault is None:
+            await emulator.stop()
+        elif fault == "cancelled":
+            emulator.faults.add("*", "*", delay=2.0)
+        else:
+            emulator.faults.add("*", "*", **fault, times=None)
+        error: BaseException | None = None
+        try:
+            async with asyncio.timeout(0.05 if fault == "cancelled" else None):
+                await create(client)
+        except (MarketplaceError, TimeoutError) as raised:
+            error = raised
+        assert error is not None
+    await emulator.stop()
+    shown = "".join(
+        traceback.TracebackException.from_exception(error, capture_locals=True).format()
+    )
+    basic = credentials.authorization.reveal().removeprefix("Basic ")
+    assert "_stack.py" in shown
+    assert not any(secret in shown for secret in ("geheim-42", basic))
 
 
 # -- seeing through

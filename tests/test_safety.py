@@ -266,13 +266,25 @@ async def test_what_else_stands_under_the_name_is_a_conflict(changes: dict[str, 
 
 
 async def test_a_conflict_is_ours_if_only_a_lookup_came_too_early() -> None:
-    async with emulated(timeout=0.2, retry=RETRY) as (client, emulator):
-        # It is processed when the look-up has found nothing, and before the second try.
-        emulator.faults.add("POST", "*", delay=0.5)
-        emulator.faults.add("POST", "*", delay=0.5, times=2)
-        ours = await create(client.with_options(retry=Retry(attempts=4, backoff=0.8)))
-        await asyncio.sleep(0.6)
+    async with emulated(timeout=0.4, retry=RETRY) as (client, emulator):
+        # The first try times out, and is carried out after the look-up has found nothing ...
+        emulator.faults.add("POST", "*", delay=0.6)
+        emulator.faults.add("GET", "*", delay=0.35, when="after")
+        # ... so that the second meets it.
+        ours = await create(client)
+        statuses = [(entry.method, entry.status) for entry in emulator.log]
+        assert statuses == [("POST", 201), ("GET", 200), ("POST", 409), ("GET", 200)]
         assert await client.installed_add_ons.list().collect() == [ours]
+
+
+async def test_a_conflict_that_cannot_be_looked_up_stays_ambiguous() -> None:
+    async with emulated(retry=RETRY) as (client, emulator):
+        emulator.faults.add("POST", "*", drop=True)
+        emulator.faults.add("POST", "*", status=409)
+        emulator.faults.add("GET", "*", delay=0.0001)
+        emulator.faults.add("GET", "*", status=500, times=None)
+        with pytest.raises(AmbiguousOutcomeError, match="500 20500"):
+            await create(client)
 
 
 async def test_a_conflict_without_an_unknown_outcome_before_it_is_the_answer() -> None:

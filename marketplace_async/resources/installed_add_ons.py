@@ -13,7 +13,12 @@ from .._paging import ListOptions, Meta, Paginator
 from .._read import Read
 from .._schema import check_configuration
 from .._wire import FORM, JSON, Request, check_flag, check_sid, check_text, form
-from ..errors import ConflictError, NotFoundError
+from ..errors import (
+    AmbiguousOutcomeError,
+    ConflictError,
+    MarketplaceError,
+    NotFoundError,
+)
 from ..retry import Budget
 from .available_add_ons import AvailableAddOns
 
@@ -203,8 +208,9 @@ class InstalledAddOns:
             BadRequestError: The configuration does not meet the schema.
             ConflictError: The unique name is taken.
             NotFoundError: There is no such add-on.
-            MarketplaceError: Any other failure. After a TransportError or a ServerError it may be
-                installed all the same.
+            AmbiguousOutcomeError: It may be installed or not. With a unique name it is looked up
+                and tried again, so that this is only raised if that fails too.
+            MarketplaceError: Any other failure; it is not installed.
 
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons
         """
@@ -230,8 +236,13 @@ class InstalledAddOns:
         try:
             return await self._read(request, to(InstalledAddOn), budget=budget, resolve=resolve)
         except ConflictError as error:
+            if not error.after_unknown:
+                raise
             # Ours, from a try that nobody had an answer to, or somebody else's?
-            found = await resolve(budget) if error.after_unknown else None
+            try:
+                found = await resolve(budget)
+            except MarketplaceError as failure:
+                raise AmbiguousOutcomeError(request, failure) from failure
             if found is None:
                 raise
             return found
@@ -508,7 +519,7 @@ class InstalledAddOnUsage:
         self._path = f"{_path(installed_add_on_sid)}/Usage"
 
     async def create(self, billable_items: Iterable[BillableItem]) -> UsageReport:
-        """Report usage. This bills money, and no report is ever sent twice on its own account.
+        """Report usage. This bills money: a report that may have been billed is not sent again.
 
         Args:
             billable_items: What to bill, at least one.
@@ -521,8 +532,8 @@ class InstalledAddOnUsage:
             NotFoundError: It is not installed, or there is no such listing.
             PermissionDeniedError: The account is not the add-on's partner, or the add-on is not set
                 up for usage that is reported by hand.
-            MarketplaceError: Any other failure. After a TransportError or a ServerError it may be
-                billed all the same.
+            AmbiguousOutcomeError: It may be billed or not.
+            MarketplaceError: Any other failure; it is not billed.
 
         See https://www.twilio.com/docs/marketplace/listings/api-overview-users
         """

@@ -63,8 +63,8 @@ class Listings:
         Raises:
             ValueError, TypeError: An argument cannot be right; nothing was sent.
             BadRequestError: The service refuses what was given.
-            MarketplaceError: Any other failure. After a TransportError or a ServerError it may be
-                created all the same.
+            AmbiguousOutcomeError: It may be created or not.
+            MarketplaceError: Any other failure; it is not created.
 
         See https://www.twilio.com/docs/marketplace/listings/api-overview-users
         """

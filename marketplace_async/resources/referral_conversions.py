@@ -38,8 +38,8 @@ class ReferralConversions:
         Raises:
             ValueError, TypeError: `referral_account_sid` is no such SID; nothing was sent.
             BadRequestError: The service refuses the account.
-            MarketplaceError: Any other failure. After a TransportError or a ServerError it may be
-                converted all the same.
+            AmbiguousOutcomeError: It may be converted or not.
+            MarketplaceError: Any other failure; it is not converted.
 
         See https://www.twilio.com/docs/marketplace/listings/api-overview-users
         """
