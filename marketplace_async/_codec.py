@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
-from msgspec import ValidationError
+from msgspec import MsgspecError, ValidationError
 from msgspec.json import Decoder, Encoder
 
 from ._wire import Request, Response, check_unicode
@@ -50,11 +50,9 @@ def decode(request: Request, response: Response, *, cls: type[T]) -> T:
         return value
     except RecursionError:
         reason = "the body is nested too deeply"
-    except ValidationError as error:
+    except (ValidationError, OverflowError) as error:
         reason = f"the body is not what the API promises: {error}"
-    except OverflowError as error:
-        reason = f"the body is not what the API promises: {error}"
-    except ValueError as error:
+    except (MsgspecError, ValueError) as error:
         reason = f"the body is not JSON: {error}"
     raise ResponseError(request, response, reason)
 
@@ -116,7 +114,7 @@ def _plain(value: object, path: str) -> object:
 def _error_document(response: Response) -> dict[str, Any]:
     try:
         document: dict[str, Any] = _loads(dict[str, Any])(response.body)
-    except (ValueError, RecursionError):
+    except (MsgspecError, ValueError, RecursionError):
         return {}
     return document
 

@@ -166,14 +166,14 @@ class Session:
         except asyncio.CancelledError as error:
             # Its traceback would lead through aiohttp, the variables of which hold the headers.
             raise error.with_traceback(None) from None
-        except (*_NOT_CONNECTED, ValueError) as error:
-            # A ValueError is aiohttp's word for what it cannot send at all.
+        except _NOT_CONNECTED as error:
             failure = ConnectError(request, _describe(error), time.perf_counter() - started)
             cause = getattr(error, "os_error", None)
         except TimeoutError as error:
             reason = str(error) or self._allowed()
             failure = RequestTimeoutError(request, reason, time.perf_counter() - started)
-        except (aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            # Some of these come before anything is sent, but none says so: they count as unknown.
             failure = TransportError(request, _describe(error), time.perf_counter() - started)
             cause = getattr(error, "os_error", None)
         # Raised out here, so that no aiohttp error is its context: those hold the headers that were

@@ -67,7 +67,7 @@ class MarketplaceClient:
             one of its own, and closes it.
         concurrency: Requests in flight at once, 1 or more, over this client and its siblings.
         timeout: Seconds for one attempt, from connecting to the last byte; `Timeout` says more.
-        retry: How often, and for how long, to try again what the service refused;
+        retry: How often, and for how long, to try again what was refused or can be repeated;
             `Retry(attempts=1)` turns it off.
         region: The vendor's region, such as au1.
         edge: The vendor's edge location, such as sydney; alone it implies region us1.

@@ -134,7 +134,7 @@ class Catalogue:
                 if unknown:
                     raise ValueError(f"an add-on has no {min(unknown)!r}")
             add_ons = msgspec.convert(documents, tuple[AddOn, ...])
-        except (ValueError, RecursionError) as error:
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ValueError(f"{file}: {error}") from None
         return cls((*_BUILT_IN, *add_ons))
 

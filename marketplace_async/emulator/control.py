@@ -33,7 +33,7 @@ def control_routes(
             if unknown := wanted.keys() - fields:
                 raise ValueError(f"a fault has no {min(unknown)!r}")
             fault = faults.append(Fault(**wanted))
-        except (ValueError, TypeError) as error:
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:
             return _json({"message": str(error)}, status=400)
         return _json(attrs.asdict(fault), status=201)
 

@@ -68,7 +68,7 @@ def _read_json(data: bytes | str, cls: type[T], answer: str, **values: object) -
         return msgspec.json.decode(data, type=cls)
     except RecursionError:
         raise Refused(answer, why="nested too deeply", **values) from None
-    except ValueError as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         raise Refused(answer, why=error, **values) from None
 
 
