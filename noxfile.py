@@ -59,6 +59,7 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def reliability(session: nox.Session) -> None:
-    """Run the long proofs: some 15 minutes."""
-    session.install("-e", ".[cli]", "hypothesis")
+    """Run every operation against every fault, and the long proofs: some 15 minutes."""
+    session.install("-e", ".[cli]", *TESTS)
+    session.run("pytest", "tests/test_safety.py")
     session.run("python", "tests/reliability.py", *session.posargs)

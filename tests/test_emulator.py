@@ -582,6 +582,15 @@ async def test_a_failure_comes_before_the_effect_or_after_it(
     assert [entry.status for entry in wire.emulator.log] == [500, None, 200]
 
 
+async def test_a_drip_gives_the_answer_byte_by_byte(wire: Wire) -> None:
+    wire.emulator.faults.add("GET", "*", drip=0.001)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    status, body, headers = await wire("GET", "/v1/InstalledAddOns")
+    assert (status, body["installed_add_ons"]) == (200, [])
+    assert loop.time() - started > 0.001 * int(headers["Content-Length"])
+
+
 async def test_a_delay_delays(wire: Wire) -> None:
     wire.emulator.faults.add("GET", "*", delay=0.1)
     loop = asyncio.get_running_loop()
