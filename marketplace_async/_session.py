@@ -109,7 +109,7 @@ class Session:
     pool: Pool
     base_url: str
     timeout: Timeout = attrs.field(converter=to_timeout)
-    proxy: URL | str | None = attrs.field(default=None, repr=False)
+    proxy: URL | None = attrs.field(default=None, repr=False)
     ssl: tls.SSLContext | bool | aiohttp.Fingerprint = True
     max_body: int = 64 * 2**20
 

@@ -4,6 +4,7 @@ from enum import Enum, auto
 
 import attrs
 
+from ._wire import check_count
 from .errors import (
     APIError,
     ConnectError,
@@ -60,8 +61,7 @@ def _at_least_0(_: object, field: "attrs.Attribute[float]", value: float) -> Non
 
 
 def _at_least_1(_: object, field: "attrs.Attribute[int]", value: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{field.name}: expected a whole number from 1 on, got {value!r}")
+    check_count(value, field.name)
 
 
 @attrs.frozen(kw_only=True)

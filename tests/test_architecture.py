@@ -31,7 +31,7 @@ ALLOWED = {
     "emulator": {"errors"},
     "resources": {"_paging", "_codec", "_read", "_schema", "_wire", "errors", "retry"},
     "_session": {"errors", "credentials", "_wire", "_version"},
-    "retry": {"errors"},
+    "retry": {"errors", "_wire"},
     "credentials": {"errors", "_wire"},
     "_wire": set(),
 }

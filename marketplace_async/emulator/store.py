@@ -56,7 +56,7 @@ CREATE TABLE IF NOT EXISTS usage (
 """
 
 _COLUMNS = (
-    "seq, sid, account_sid, available_add_on_sid, friendly_name, description, unique_name, "
+    "sid, account_sid, available_add_on_sid, friendly_name, description, unique_name, "
     "configuration, date_created, date_updated"
 )
 
@@ -69,7 +69,6 @@ class NameTaken(Exception):
 class Installation:
     """A row: an add-on that is installed on an account."""
 
-    seq: int
     sid: str
     account_sid: str
     available_add_on_sid: str
@@ -130,8 +129,7 @@ class Store:
         sid = new_sid("XE")
         try:
             self._db.execute(
-                f"INSERT INTO installed_add_ons ({_COLUMNS}) "
-                "VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO installed_add_ons ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     sid,
                     account_sid,
