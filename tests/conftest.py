@@ -18,6 +18,11 @@ from marketplace_async.emulator.store import Store
 pytest_plugins = ["marketplace_async.testing", "pytester"]
 
 PROJECT = Path(__file__).parents[1]
+
+# This process stays in development mode. The programs that tests start do not inherit it: there
+# asyncio writes to standard error when a step takes long, as one does on a busy machine.
+os.environ.pop("PYTHONDEVMODE", None)
+
 DESCRIPTION = Path(
     os.environ.get("MARKETPLACE_OPENAPI", PROJECT / "../shared/api/marketplace_v1.json")
 )
