@@ -3,6 +3,7 @@
 Start with `MarketplaceClient`; the errors are drawn as a tree in `marketplace_async.errors`.
 """
 
+from ._limits import Traffic
 from ._paging import ListOptions, Page, Paginator
 from ._schema import ConfigurationIssue, configuration_errors
 from ._session import Timeout
@@ -92,6 +93,7 @@ __all__ = [
     "ServerError",
     "Timeout",
     "TokenError",
+    "Traffic",
     "TransportError",
     "UsageReport",
     "__version__",

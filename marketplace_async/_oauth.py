@@ -7,6 +7,7 @@ import attrs
 
 from ._codec import to
 from ._read import Read
+from ._tasks import Tasks
 from ._wire import FORM, Request, Response, form
 from .credentials import ClientCredentials, Secret
 from .errors import (
@@ -32,13 +33,14 @@ class _TokenAnswer:
 class Tokens:
     """The access tokens of one set of client credentials, for a family of clients.
 
-    A fetch is a task of this object: whoever waits for it can be cancelled without ending it for
-    the others, and `aclose` ends it.
+    A fetch is a task of the family: whoever waits for it can be cancelled without ending it for the
+    others.
     """
 
-    def __init__(self, credentials: ClientCredentials, read: Read) -> None:
+    def __init__(self, credentials: ClientCredentials, read: Read, tasks: Tasks) -> None:
         self._credentials = credentials
         self._read = read
+        self._tasks = tasks
         self._current: Secret | None = None
         self._renew_at = 0.0
         self._expires_at = 0.0
@@ -55,7 +57,7 @@ class Tokens:
         if self._current is not None and now < self._renew_at:
             return self._current
         if self._fetching is None:
-            self._fetching = asyncio.create_task(self._fetch())
+            self._fetching = self._tasks.start(self._fetch())
             self._fetching.add_done_callback(self._fetched)
         try:
             return await asyncio.shield(self._fetching)
@@ -69,17 +71,8 @@ class Tokens:
         if self._current is authorization:
             self._current = None
 
-    async def aclose(self) -> None:
-        """End a fetch that is under way."""
-        if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.wait([self._fetching])
-
-    def _fetched(self, task: "asyncio.Task[Secret]") -> None:
+    def _fetched(self, _: object) -> None:
         self._fetching = None
-        if not task.cancelled():
-            # Retrieved here, as everybody who waited for it may have been cancelled.
-            task.exception()
 
     async def _fetch(self) -> Secret:
         # No variable holds the secret: tracebacks can show those.

@@ -1,6 +1,7 @@
 """Lists as values: nothing is asked until they are iterated, and then page by page."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 import attrs
@@ -8,7 +9,8 @@ from yarl import URL
 
 from ._codec import decode
 from ._read import Read
-from ._wire import Request, Response
+from ._tasks import cancelled
+from ._wire import Request, Response, check_flag
 from .errors import MarketplaceError, ResponseError
 
 T = TypeVar("T")
@@ -50,11 +52,13 @@ class ListOptions(TypedDict, total=False):
         limit: At most so many records, 0 or more; all unless given.
         page_size: Records a request, 1 to 1000; as many as serve `limit` unless given.
         start: A saved `page.next_url`, to resume there. It carries its own page size.
+        look_ahead: Whether to ask for the next page while you work on this one; True unless given.
     """
 
     limit: int | None
     page_size: int | None
     start: str | None
+    look_ahead: bool
 
 
 class Paginator(Generic[T]):
@@ -72,7 +76,7 @@ class Paginator(Generic[T]):
         **options: Unpack[ListOptions],
     ) -> None:
         if unknown := options.keys() - ListOptions.__annotations__.keys():
-            raise TypeError(f"{min(unknown)}: a list takes limit, page_size and start")
+            raise TypeError(f"{min(unknown)}: a list takes limit, page_size, start and look_ahead")
         limit, page_size, start = (
             options.get("limit"),
             options.get("page_size"),
@@ -88,6 +92,7 @@ class Paginator(Generic[T]):
         self._path = path
         self._envelope = envelope
         self._key = key
+        self._look_ahead = check_flag(options.get("look_ahead", True), "look_ahead")
         self._limit = limit
         self._page_size = page_size
         self._start = None if start is None else _query_of_start(start, path)
@@ -96,16 +101,22 @@ class Paginator(Generic[T]):
         return f"<Paginator of {self._path}, limit={self._limit}>"
 
     async def __aiter__(self) -> AsyncIterator[T]:
-        cursor = self._cursor(self._limit)
-        while page := await cursor.next_page():
-            for item in page.items:
-                yield item
+        cursor = self._cursor(self._limit, look_ahead=self._look_ahead)
+        try:
+            while page := await cursor.next_page():
+                for item in page.items:
+                    yield item
+        finally:
+            await cursor.aclose()
 
     async def pages(self) -> AsyncGenerator[Page[T], None]:
         """Iterate page by page, each with the link to resume after it."""
-        cursor = self._cursor(self._limit)
-        while page := await cursor.next_page():
-            yield page
+        cursor = self._cursor(self._limit, look_ahead=self._look_ahead)
+        try:
+            while page := await cursor.next_page():
+                yield page
+        finally:
+            await cursor.aclose()
 
     async def collect(self) -> list[T]:
         """Return all items."""
@@ -119,51 +130,86 @@ class Paginator(Generic[T]):
                 return page.items[0]
         return None
 
-    def _cursor(self, limit: int | None) -> "_Cursor[T]":
+    def _cursor(self, limit: int | None, *, look_ahead: bool = False) -> "Cursor[T]":
         query = self._start
         if query is None:
             page_size = self._page_size or min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE)
             query = f"PageSize={page_size}"
         request = Request("GET", self._path, query)
-        return _Cursor(self._read, request, self._envelope, self._key, limit)
+        return Cursor(self._read, request, self._envelope, self._key, limit, look_ahead)
 
 
-class _Cursor(Generic[T]):
+def cursor_of(paginator: Paginator[T]) -> "Cursor[T]":
+    """Return a walk through a list that asks for nothing before it is needed."""
+    if not isinstance(paginator, Paginator):
+        raise TypeError(f"expected a list such as installed_add_ons.list(), got {paginator!r}")
+    return paginator._cursor(paginator._limit)
+
+
+class Cursor(Generic[T]):
     """One walk through a list: what the ways to iterate share."""
 
     def __init__(
-        self, read: Read, request: Request, envelope: type[Any], key: str, limit: int | None
+        self,
+        read: Read,
+        request: Request,
+        envelope: type[Any],
+        key: str,
+        limit: int | None,
+        look_ahead: bool,
     ) -> None:
         self._read = read
         self._request = request
         self._envelope = envelope
         self._key = key
         self._left = limit
+        self._look_ahead = look_ahead
+        self._ahead: asyncio.Task[Page[T]] | None = None
         self._seen = {request.query}
-        self._response: Response | None = None
-        self._meta: Meta | None = None
+        self._latest: tuple[Response, Meta] | None = None
         self._empty_pages = 0
 
     async def next_page(self) -> Page[T] | None:
-        if self._left == 0:
-            return None
-        if self._response is not None and self._meta is not None:
-            if self._meta.next_page_url is None:
+        """Return the next page, or None after the last."""
+        reading: Awaitable[Page[T]] | None = self._ahead
+        if reading is None:
+            request = self._following()
+            if request is None:
                 return None
-            # A link is judged when it is needed: a bad one takes nothing from the page before.
-            self._request = self._following(self._response, self._meta, self._meta.next_page_url)
+            self._request = request
+            reading = self._read(request, self._parse)
         here = f"{self._request.path}?{self._request.query}"
         try:
-            page = await self._read(self._request, self._parse)
+            page = await reading
         except MarketplaceError as error:
             error.resume_at = here
             raise
+        self._ahead = None
         self._empty_pages = 0 if page.items else self._empty_pages + 1
         if self._left is not None:
             if len(page.items) > self._left:
                 page = Page(page.items[: self._left], here)
             self._left -= len(page.items)
+        if self._look_ahead:
+            await self._begin_next_page()
         return page
+
+    async def aclose(self) -> None:
+        """End what is under way."""
+        if self._ahead is not None:
+            await cancelled(self._ahead)
+
+    async def _begin_next_page(self) -> None:
+        try:
+            request = self._following()
+        except ResponseError:
+            # A link is judged again when it is needed: a bad one takes nothing from this page.
+            return
+        if request is not None:
+            self._request = request
+            self._ahead = self._read.start(request, self._parse)
+            # It goes out now, even if the caller never waits for anything else.
+            await asyncio.sleep(0)
 
     def _parse(self, request: Request, response: Response) -> Page[T]:
         envelope = decode(request, response, cls=self._envelope)
@@ -172,10 +218,19 @@ class _Cursor(Generic[T]):
             raise ResponseError(
                 request, response, f"expected a page of {self._key}, got {meta.key}"
             )
-        self._response, self._meta = response, meta
+        self._latest = response, meta
         return Page(getattr(envelope, self._key), meta.next_page_url)
 
-    def _following(self, response: Response, meta: Meta, link: str) -> Request:
+    def _following(self) -> Request | None:
+        """Return the request for the page after the latest, if there is one and it is wanted."""
+        if self._left == 0:
+            return None
+        if self._latest is None:
+            return self._request
+        response, meta = self._latest
+        link = meta.next_page_url
+        if link is None:
+            return None
         path = self._request.path
         try:
             if len(link) > _LONGEST_LINK:

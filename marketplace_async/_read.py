@@ -1,5 +1,6 @@
 """What the resources call: a request goes out, and what it asked for comes back."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias, TypeVar
 
@@ -9,7 +10,7 @@ from .retry import Budget
 T = TypeVar("T")
 
 Parse: TypeAlias = Callable[[Request, Response], T]
-Resolve: TypeAlias = Callable[[Budget], Awaitable[T | None]]
+Resolve: TypeAlias = Callable[[], Awaitable[T | None]]
 
 
 class Read(Protocol):
@@ -20,7 +21,6 @@ class Read(Protocol):
         request: Request,
         parse: Parse[T],
         *,
-        budget: Budget | None = None,
         resolve: Resolve[T] | None = None,
     ) -> T:
         """Return what `parse` makes of the answer.
@@ -28,7 +28,6 @@ class Read(Protocol):
         Args:
             request: What to send.
             parse: Makes a value of an answer, or raises ResponseError.
-            budget: What has been used up already, by a call that this one is nested in.
             resolve: Finds out what came of a try that may have happened: gives the value if it did,
                 None if it did not. With it, what may not be repeated blindly can be tried again.
 
@@ -36,4 +35,12 @@ class Read(Protocol):
             APIError, ResponseError, TransportError: The last try failed.
             AmbiguousOutcomeError: A try may have happened, and it is not safe to repeat it.
         """
+        ...
+
+    def within(self, budget: Budget) -> "Read":
+        """Return the like that shares what may be used up, for calls that belong to one."""
+        ...
+
+    def start(self, request: Request, parse: Parse[T]) -> "asyncio.Task[T]":
+        """Begin to read what is not needed yet, in a task that the client owns."""
         ...

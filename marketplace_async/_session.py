@@ -11,7 +11,7 @@ import attrs
 from yarl import URL
 
 from ._version import __version__
-from ._wire import Request, Response
+from ._wire import Request, Response, check_above_0
 from .credentials import Secret
 from .errors import (
     ClientClosedError,
@@ -40,21 +40,14 @@ class Timeout:
     def __attrs_post_init__(self) -> None:
         for name, value in attrs.asdict(self).items():
             if value is not None:
-                _check_seconds(value, name)
-
-
-def _check_seconds(value: float, name: str) -> None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise TypeError(f"{name}: expected seconds, got {value!r}")
-    if not 0 < value < float("inf"):
-        raise ValueError(f"{name}: expected more than 0 seconds, got {value!r}")
+                check_above_0(value, name, "seconds")
 
 
 def to_timeout(value: float | Timeout) -> Timeout:
     """Turn plain seconds into a Timeout."""
     if isinstance(value, Timeout):
         return value
-    _check_seconds(value, "timeout")
+    check_above_0(value, "timeout", "seconds")
     return Timeout(total=value)
 
 

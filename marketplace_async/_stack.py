@@ -1,6 +1,7 @@
 """Wrappers around one function, `Send`: each adds one behaviour, and `client.py` composes them."""
 
 import asyncio
+import copy
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator
@@ -9,8 +10,10 @@ from contextvars import ContextVar
 from typing import ParamSpec, Protocol, TypeVar
 
 from ._codec import api_error
+from ._limits import Slots
 from ._oauth import Tokens
-from ._read import Parse, Read, Resolve
+from ._read import Parse, Resolve
+from ._tasks import Tasks
 from ._wire import Exchange, Request, Response, Send
 from .credentials import BasicCredentials, Secret
 from .errors import (
@@ -39,12 +42,20 @@ _log.addHandler(logging.NullHandler())
 _captures: "ContextVar[tuple[_Sink, ...]]" = ContextVar("captures", default=())
 
 
-def limited(send: Callable[P, Awaitable[T]], slots: asyncio.Semaphore) -> Callable[P, Awaitable[T]]:
-    """Hold a slot for as long as one exchange takes."""
+def limited(
+    send: Callable[P, Awaitable[Response]], slots: Slots, account: str
+) -> Callable[P, Awaitable[Response]]:
+    """Hold a slot of this account for as long as one exchange takes."""
 
-    async def send_in_a_slot(*args: P.args, **kwargs: P.kwargs) -> T:
-        async with slots:
-            return await send(*args, **kwargs)
+    async def send_in_a_slot(*args: P.args, **kwargs: P.kwargs) -> Response:
+        slot = slots.take(account) or await slots.wait(account)
+        status = None
+        try:
+            response = await send(*args, **kwargs)
+            status = response.status
+        finally:
+            slots.give_back(slot, status)
+        return response
 
     return send_in_a_slot
 
@@ -141,26 +152,43 @@ def reading(send: Send) -> Parsed:
     return read
 
 
-def retrying(read: Parsed, policy: Retry, *, renewable: bool = False) -> Read:
+class Retrying:
     """Try again what was refused, and what can be repeated or resolved, as far as `policy` goes.
 
     Where the credentials are `renewable`, a 401 is a refusal of the token: once it goes again with
     a newer one, at no cost to the policy.
     """
 
-    async def read_again(
+    def __init__(
+        self, read: Parsed, policy: Retry, tasks: Tasks, *, renewable: bool = False
+    ) -> None:
+        self._read = read
+        self._policy = policy
+        self._tasks = tasks
+        self._renewable = renewable
+        self._budget: Budget | None = None
+
+    def within(self, budget: Budget) -> "Retrying":
+        sharing = copy.copy(self)
+        sharing._budget = budget
+        return sharing
+
+    def start(self, request: Request, parse: Parse[T]) -> "asyncio.Task[T]":
+        return self._tasks.start(self(request, parse))
+
+    async def __call__(
+        self,
         request: Request,
         parse: Parse[T],
         *,
-        budget: Budget | None = None,
         resolve: Resolve[T] | None = None,
     ) -> T:
-        budget = Budget() if budget is None else budget
+        budget = Budget() if self._budget is None else self._budget
         after_unknown = False
-        may_renew = renewable
+        may_renew = self._renewable
         while True:
             try:
-                return await read(request, parse)
+                return await self._read(request, parse)
             except MarketplaceError as error:
                 refused_token = isinstance(error, AuthenticationError) and error.request is request
                 if may_renew and refused_token:
@@ -176,7 +204,7 @@ def retrying(read: Parsed, policy: Retry, *, renewable: bool = False) -> Read:
                 after_unknown |= outcome is Outcome.UNKNOWN
                 delay = None
                 if outcome is Outcome.REFUSED or request.repeat == "always" or resolve is not None:
-                    delay = policy.delay(
+                    delay = self._policy.delay(
                         budget.failures,
                         spent=budget.spent,
                         chance=random.random(),
@@ -190,10 +218,8 @@ def retrying(read: Parsed, policy: Retry, *, renewable: bool = False) -> Read:
             await asyncio.sleep(delay)
             if resolve is not None and outcome is Outcome.UNKNOWN:
                 try:
-                    value = await resolve(budget)
+                    value = await resolve()
                 except MarketplaceError as error:
                     raise AmbiguousOutcomeError(request, error) from error
                 if value is not None:
                     return value
-
-    return read_again

@@ -88,6 +88,15 @@ def check_count(value: int, name: str) -> int:
     return value
 
 
+def check_above_0(value: float, name: str, unit: str) -> float:
+    """Return `value` if it is a finite number of these units above 0."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name}: expected {unit}, got {value!r}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name}: expected more than 0 {unit}, got {value!r}")
+    return value
+
+
 def form(**fields: str | bool | None) -> bytes:
     """Encode a form body; fields that are None are left out."""
     return urlencode(

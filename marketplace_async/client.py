@@ -1,6 +1,5 @@
 """The client: what it is given, and how the stack is composed from it."""
 
-import asyncio
 import copy
 import ssl as tls
 from collections.abc import Mapping
@@ -10,12 +9,15 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 import attrs
 from yarl import URL
 
+from ._limits import Slots, Traffic
 from ._oauth import Tokens
 from ._session import Pool, Session, Timeout
-from ._stack import authorized, limited, reading, recording, retrying
+from ._stack import Retrying, authorized, limited, reading, recording
+from ._tasks import Tasks
 from ._wire import (
     Request,
     Response,
+    check_above_0,
     check_base_url,
     check_count,
     check_flag,
@@ -43,6 +45,7 @@ class ClientOptions(TypedDict, total=False):
 
     session: "aiohttp.ClientSession | None"
     concurrency: int
+    pace: float | None
     timeout: float | Timeout
     retry: Retry
     region: str | None
@@ -65,7 +68,10 @@ class MarketplaceClient:
         credentials: Who asks: an `AccountToken`, an `ApiKey` or `ClientCredentials`.
         session: An aiohttp session to borrow; it is never closed. Unless given, the client opens
             one of its own, and closes it.
-        concurrency: Requests in flight at once, 1 or more, over this client and its siblings.
+        concurrency: Requests in flight at once, 1 or more, over this client and its siblings. Each
+            account has as many as the service allows it, which is found out.
+        pace: Requests a second, more than 0, that this client and its siblings send at most; as
+            many as they can unless given.
         timeout: Seconds for one attempt, from connecting to the last byte; `Timeout` says more.
         retry: How often, and for how long, to try again what was refused or can be repeated;
             `Retry(attempts=1)` turns it off.
@@ -99,6 +105,7 @@ class MarketplaceClient:
         *,
         session: "aiohttp.ClientSession | None" = None,
         concurrency: int = 64,
+        pace: float | None = None,
         timeout: float | Timeout = 10.0,
         retry: Retry = Retry(),  # noqa: B008 - frozen
         region: str | None = None,
@@ -111,12 +118,14 @@ class MarketplaceClient:
         allow_http: bool = False,
     ) -> None:
         check_count(concurrency, "concurrency")
+        if pace is not None:
+            check_above_0(pace, "pace", "requests a second")
         check_count(max_body, "max_body")
         check_flag(trust_env, "trust_env")
         check_flag(allow_http, "allow_http")
         vendor = vendor_url("marketplace", region=region, edge=edge)
         self.environment: Environment | None = None
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = Slots(concurrency, pace)
         self._session = Session(
             Pool(session, trust_env=trust_env),
             vendor if base_url is None else check_base_url(base_url, allow_http=allow_http),
@@ -128,6 +137,7 @@ class MarketplaceClient:
         self._oauth_url = self._session.base_url
         if base_url is None:
             self._oauth_url = vendor_url("oauth", region=region, edge=edge)
+        self._tasks = Tasks()
         self._tokens: dict[ClientCredentials, Tokens] = {}
         self._owns_pool = True
         self._compose(credentials, retry)
@@ -149,9 +159,12 @@ class MarketplaceClient:
             if isinstance(credentials, ClientCredentials)
             else credentials
         )
-        self._read = read = retrying(
-            reading(recording(authorized(limited(session.send, slots), who))),
+        self._read = read = Retrying(
+            reading(
+                recording(authorized(limited(session.send, slots, _account_of(credentials)), who))
+            ),
             retry,
+            self._tasks,
             renewable=isinstance(who, Tokens),
         )
         self.available_add_ons = AvailableAddOns(read)
@@ -228,11 +241,15 @@ class MarketplaceClient:
         """
         return await self._read(request, lambda _, response: response)
 
+    @property
+    def traffic(self) -> Traffic:
+        """What this client and its siblings have sent so far."""
+        return self._slots.traffic
+
     async def aclose(self) -> None:
         """Close the connections that this client opened; its siblings cannot send after that."""
         if self._owns_pool:
-            for tokens in self._tokens.values():
-                await tokens.aclose()
+            await self._tasks.aclose()
             await self._session.pool.close()
 
     async def __aenter__(self) -> Self:
@@ -255,7 +272,8 @@ class MarketplaceClient:
         if tokens is None:
             # Past the slots, which might all be waiting for the token, and past what records.
             session = attrs.evolve(self._session, base_url=self._oauth_url)
-            tokens = Tokens(credentials, retrying(reading(session.send), self._retry))
+            read = Retrying(reading(session.send), self._retry, self._tasks)
+            tokens = Tokens(credentials, read, self._tasks)
             self._tokens[credentials] = tokens
         return tokens
 
@@ -265,3 +283,12 @@ class MarketplaceClient:
         sibling._session = session
         sibling._compose(credentials, retry)
         return sibling
+
+
+def _account_of(credentials: Credentials) -> str:
+    """Return what tells apart whose requests the service counts, as far as that is known."""
+    if isinstance(credentials, AccountToken):
+        return credentials.account_sid
+    if isinstance(credentials, ApiKey):
+        return credentials.account_sid or credentials.key_sid
+    return credentials.account_sid or credentials.client_id

@@ -276,16 +276,16 @@ async def cancellations(scale: float, chance: random.Random, minutes: float) -> 
 
             # Some end before they are cancelled: those do not count.
             await at_once(60, range(3 * total), one)
-            slots = client._slots._value
+            slots = client.traffic.in_flight
             tasks = len(asyncio.all_tasks()) - 1
             connector = client._session.pool.session().connector
             busy = len(connector._acquired) if connector is not None else 0
         await asyncio.sleep(0.05)
         gc.collect()
         files = open_files() - files_before
-    left = (20 - slots) + tasks + busy + max(files, 0)
+    left = slots + tasks + busy + max(files, 0)
     text = (
-        f"{cancelled:,} cancellations: {20 - slots} slots, {tasks} tasks, "
+        f"{cancelled:,} cancellations: {slots} slots, {tasks} tasks, "
         f"{busy} connections, {max(files, 0)} files left"
     )
     return text, left + int(cancelled < total)

@@ -122,6 +122,8 @@ async def test_a_client_that_was_never_used_closes_without_a_word() -> None:
         ({"timeout": float("nan")}, ValueError, "timeout: expected more than 0 seconds"),
         ({"timeout": "5"}, TypeError, "timeout: expected seconds, got '5'"),
         ({"timeout": True}, TypeError, "timeout: expected seconds, got True"),
+        ({"pace": 0}, ValueError, "pace: expected more than 0 requests a second, got 0"),
+        ({"pace": "5"}, TypeError, "pace: expected requests a second, got '5'"),
         ({"retry": 3}, TypeError, "retry: expected a Retry"),
         ({"retry": None}, TypeError, "retry: expected a Retry"),
         ({"session": 5}, TypeError, "session: expected an aiohttp.ClientSession"),
@@ -326,8 +328,9 @@ async def test_no_cookie_is_kept_and_no_connection_waited_for() -> None:
 
     async with _web_server(answer) as url:
         async with MarketplaceClient(account(), base_url=url, concurrency=150) as client:
+            siblings = [client.with_credentials(account(number)) for number in range(150)]
             for _ in range(2):
-                await asyncio.gather(*(client.installed_add_ons.fetch(XE) for _ in range(150)))
+                await asyncio.gather(*(one.installed_add_ons.fetch(XE) for one in siblings))
     assert set(cookies) == {None}
 
 

@@ -1,17 +1,28 @@
 """Lists: what they ask for, where they stop, and what they make of odd pages."""
 
+import asyncio
+import contextlib
+import gc
 import json
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, strategies as st
 
-from marketplace_async import MarketplaceClient, Page, Request, Response, ResponseError
+from marketplace_async import (
+    BadRequestError,
+    MarketplaceClient,
+    Page,
+    Request,
+    Response,
+    ResponseError,
+    capture,
+)
 from marketplace_async._read import Parse
 from marketplace_async.emulator import Emulator
 from marketplace_async.resources.installed_add_ons import InstalledAddOns
-from marketplace_async.testing import account
+from marketplace_async.testing import account, emulated
 
 T = TypeVar("T")
 
@@ -37,6 +48,12 @@ class Pages:
     async def __call__(self, request: Request, parse: Parse[T], **_: object) -> T:
         self.asked.append(f"{request.path}?{request.query}")
         return parse(request, Response(200, {}, self.bodies.pop(0)))
+
+    def start(self, request: Request, parse: Parse[T]) -> "asyncio.Task[T]":
+        return asyncio.ensure_future(self(request, parse))
+
+    def within(self, budget: object) -> "Pages":
+        return self
 
 
 def numbers(items: Iterable[Any]) -> list[int]:
@@ -175,7 +192,7 @@ async def test_links_that_go_in_a_circle_are_an_error() -> None:
         ({"start": f"{HOST}/v1/Listings?a=b"}, ValueError, "expected a link to a page of"),
         ({"start": ""}, ValueError, "expected a link to a page of"),
         ({"start": f"{PATH}?a=b", "page_size": 5}, ValueError, "page_size: not with start="),
-        ({"size": 5}, TypeError, "size: a list takes limit, page_size and start"),
+        ({"size": 5}, TypeError, "size: a list takes limit, page_size, start and look_ahead"),
     ],
 )
 def test_options_out_of_range_are_refused_at_once(
@@ -185,19 +202,20 @@ def test_options_out_of_range_are_refused_at_once(
         InstalledAddOns(Pages()).list(**options)
 
 
-@given(total=st.integers(0, 30), page_size=st.integers(1, 10), limit=st.none() | st.integers(0, 40))
+@given(
+    total=st.integers(0, 30),
+    page_size=st.integers(1, 10),
+    limit=st.none() | st.integers(0, 40),
+    look_ahead=st.booleans(),
+)
 def test_any_limit_and_page_size_give_the_first_items_in_order(
-    total: int, page_size: int, limit: int | None
+    total: int, page_size: int, limit: int | None, look_ahead: bool
 ) -> None:
     chunks = [range(i, min(i + page_size, total)) for i in range(0, total, page_size)] or [range(0)]
     links = [f"{HOST}{PATH}?PageToken=PA{n}" for n in range(1, len(chunks))]
     pages = Pages(*(page(*pair) for pair in zip(chunks, [*links, None], strict=True)))
-    listing = InstalledAddOns(pages).list(limit=limit, page_size=page_size)
-    expected = list(range(total))[:limit]
-    coroutine = listing.collect()
-    with pytest.raises(StopIteration) as stop:
-        coroutine.send(None)
-    assert numbers(stop.value.value) == expected
+    listing = InstalledAddOns(pages).list(limit=limit, page_size=page_size, look_ahead=look_ahead)
+    assert numbers(asyncio.run(listing.collect())) == list(range(total))[:limit]
 
 
 async def test_a_list_of_a_server_is_complete_resumable_and_repeatable(
@@ -231,3 +249,160 @@ async def test_leaving_a_list_early_asks_for_no_further_page(
     async for _ in marketplace_client.installed_add_ons.list(page_size=10):
         break
     assert len(marketplace_emulator.log) == 1
+
+
+# -- look-ahead
+
+
+@pytest.fixture
+async def fifty(
+    marketplace_client: MarketplaceClient, marketplace_emulator: Emulator
+) -> AsyncIterator[tuple[MarketplaceClient, Emulator]]:
+    marketplace_emulator.install(account().account_sid, SPAM_SCORE, times=50)
+    yield marketplace_client, marketplace_emulator
+    async with asyncio.timeout(0.3):  # the loop closes what a `break` has left
+        while marketplace_client.traffic.in_flight:
+            await asyncio.sleep(0.01)
+
+
+def at_once(emulator: Emulator, times: int) -> None:
+    """Let so many requests pass before the faults that are added next."""
+    emulator.faults.add("GET", "*", delay=1e-6, times=times)
+
+
+async def test_while_the_caller_works_the_next_page_comes_and_never_more_than_one(
+    fifty: tuple[MarketplaceClient, Emulator],
+) -> None:
+    client, emulator = fifty
+    seen = 0
+    async for _ in client.installed_add_ons.list(page_size=5).pages():
+        seen += 1
+        await asyncio.sleep(0.02)
+        assert len(emulator.log) == min(seen + 1, 10)
+    assert seen == 10
+
+
+async def test_it_goes_out_even_if_the_caller_never_waits(
+    fifty: tuple[MarketplaceClient, Emulator],
+) -> None:
+    client, _ = fifty
+    async for _page in client.installed_add_ons.list(page_size=25).pages():
+        if client.traffic.sent == 2:
+            break
+        pytest.fail("the second page was not asked for")
+
+
+async def test_without_look_ahead_a_page_is_asked_for_when_it_is_needed(
+    fifty: tuple[MarketplaceClient, Emulator],
+) -> None:
+    client, emulator = fifty
+    seen = 0
+    async for _ in client.installed_add_ons.list(page_size=5, look_ahead=False).pages():
+        seen += 1
+        await asyncio.sleep(0.01)
+        assert len(emulator.log) == seen
+
+
+async def test_nothing_is_asked_for_beyond_the_limit_or_after_the_first(
+    fifty: tuple[MarketplaceClient, Emulator],
+) -> None:
+    client, emulator = fifty
+    async for _ in client.installed_add_ons.list(page_size=5, limit=10):
+        await asyncio.sleep(0.002)
+    assert len(emulator.log) == 2
+    await client.installed_add_ons.list(page_size=5).first()
+    await asyncio.sleep(0.02)
+    assert len(emulator.log) == 3
+
+
+@pytest.mark.parametrize("way", ["break", "raise", "cancel", "aclose"])
+async def test_who_leaves_early_ends_what_is_under_way(
+    fifty: tuple[MarketplaceClient, Emulator], way: str
+) -> None:
+    client, emulator = fifty
+    at_once(emulator, 1)
+    emulator.faults.add("GET", "*", delay=0.5, times=None)
+    before = asyncio.all_tasks()
+    pages = client.installed_add_ons.list(page_size=5).pages()
+
+    async def walk(pages: AsyncIterator[object]) -> None:
+        async for _ in pages:
+            assert client.traffic.in_flight == 1
+            if way == "cancel":
+                await asyncio.sleep(30)
+            if way == "raise":
+                raise LookupError
+            break
+
+    task = asyncio.ensure_future(walk(pages))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, LookupError):
+        await task
+    if way == "aclose":
+        await pages.aclose()
+    del pages, task
+    gc.collect()
+    async with asyncio.timeout(0.3):
+        while client.traffic.in_flight:
+            await asyncio.sleep(0.01)
+    ours = {task for task in asyncio.all_tasks() - before if "Retrying" in repr(task)}
+    assert not ours
+
+
+async def test_closing_the_client_ends_a_look_ahead(
+    fifty: tuple[MarketplaceClient, Emulator],
+) -> None:
+    client, emulator = fifty
+    items = client.installed_add_ons.list(page_size=5).pages()
+    at_once(emulator, 1)
+    emulator.faults.add("GET", "*", delay=5, times=None)
+    await anext(items)
+    assert client.traffic.in_flight == 1
+    await client.aclose()
+    assert client.traffic.in_flight == 0
+    with pytest.raises(asyncio.CancelledError):
+        await anext(items)
+
+
+async def test_an_error_ahead_comes_with_its_page_and_takes_nothing_from_the_one_before(
+    fifty: tuple[MarketplaceClient, Emulator],
+) -> None:
+    client, emulator = fifty
+    at_once(emulator, 1)
+    emulator.faults.add("GET", "*", status=400)
+    pages = client.installed_add_ons.list(page_size=5).pages()
+    assert len((await anext(pages)).items) == 5
+    with pytest.raises(BadRequestError) as failed:
+        await anext(pages)
+    assert failed.value.resume_at is not None
+    rest = await client.installed_add_ons.list(start=failed.value.resume_at).collect()
+    assert len(rest) == 45
+
+
+async def test_an_error_ahead_of_who_has_left_is_not_complained_about(
+    fifty: tuple[MarketplaceClient, Emulator],
+) -> None:
+    client, emulator = fifty
+    at_once(emulator, 1)
+    emulator.faults.add("GET", "*", status=400)
+    async for _ in client.installed_add_ons.list(page_size=5).pages():
+        await asyncio.sleep(0.05)
+        break
+    gc.collect()  # an exception that nobody retrieved would be logged, and a warning here
+
+
+async def test_what_is_looked_ahead_is_in_the_capture(
+    fifty: tuple[MarketplaceClient, Emulator],
+) -> None:
+    client, _ = fifty
+    with capture() as exchanges:
+        await client.installed_add_ons.list(page_size=10).collect()
+    assert len(exchanges) == 5
+
+
+async def test_one_slot_is_enough_to_look_ahead() -> None:
+    async with emulated(concurrency=1) as (client, emulator):
+        emulator.install(account().account_sid, SPAM_SCORE, times=9)
+        async for installed in client.installed_add_ons.list(page_size=2):
+            await client.installed_add_ons.fetch(installed.sid)

@@ -1,6 +1,5 @@
 """Add-ons that are installed on an account, with their extensions and their usage."""
 
-import functools
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -227,20 +226,21 @@ class InstalledAddOns:
         if unique_name is None:
             return await self._read(request, to(InstalledAddOn))
 
-        async def resolve(budget: Budget) -> InstalledAddOn | None:
-            found = await self._find(unique_name, budget)
+        read = self._read.within(Budget())
+
+        async def resolve() -> InstalledAddOn | None:
+            found = await InstalledAddOns(read)._find(unique_name)
             same = found is not None and _agrees(found, available_add_on_sid, configuration or {})
             return found if same else None
 
-        budget = Budget()
         try:
-            return await self._read(request, to(InstalledAddOn), budget=budget, resolve=resolve)
+            return await read(request, to(InstalledAddOn), resolve=resolve)
         except ConflictError as error:
             if not error.after_unknown:
                 raise
             # Ours, from a try that nobody had an answer to, or somebody else's?
             try:
-                found = await resolve(budget)
+                found = await resolve()
             except MarketplaceError as failure:
                 raise AmbiguousOutcomeError(request, failure) from failure
             if found is None:
@@ -422,9 +422,8 @@ class InstalledAddOns:
                     if other or not rounds:
                         raise
 
-    async def _find(self, unique_name: str, budget: Budget | None = None) -> InstalledAddOn | None:
-        read = functools.partial(self._read, budget=budget)
-        async for one in InstalledAddOns(read).list():
+    async def _find(self, unique_name: str) -> InstalledAddOn | None:
+        async for one in self.list():
             if one.unique_name == unique_name:
                 return one
         return None

@@ -1,0 +1,345 @@
+"""Slots: never more in flight than there are, fair between accounts, and as many as are allowed."""
+
+import asyncio
+import random
+from collections import Counter, deque
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from marketplace_async import (
+    ApiKey,
+    ClientClosedError,
+    MarketplaceClient,
+    RateLimitedError,
+    Retry,
+)
+from marketplace_async._limits import Allowance, Slots
+from marketplace_async.emulator import Emulator
+from marketplace_async.testing import account, emulated
+
+XE = "XE" + "a" * 32
+SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+# -- what one account is allowed, as pure decisions
+
+
+def test_it_doubles_from_round_to_round_until_the_first_refusal() -> None:
+    allowance, clock = Allowance(), Clock()
+    assert int(allowance.limit) == 8
+    for number in range(1, 9):
+        allowance.answered(number, clock)
+    assert int(allowance.limit) == 16
+    allowance.refused(13, clock)
+    assert (int(allowance.limit), allowance.ceiling) == (12, 13)
+
+
+@pytest.mark.parametrize("refusals", [(6, 7, 8), (8, 7, 6), (7, 8, 6)])
+def test_of_a_burst_of_refusals_the_lowest_counts(refusals: tuple[int, ...]) -> None:
+    allowance, clock = Allowance(), Clock()
+    for number in refusals:
+        allowance.refused(number, clock)
+    assert (int(allowance.limit), allowance.ceiling) == (5, 6)
+
+
+def test_it_stays_below_where_it_was_refused_and_probes_ever_more_rarely() -> None:
+    allowance, clock = Allowance(), Clock()
+    allowance.refused(6, clock)
+    probes: list[float] = []
+    for second in range(1000):
+        clock.now = float(second)
+        allowance.answered(int(allowance.limit), clock)
+        if int(allowance.limit) == 6:
+            probes.append(clock.now)
+            allowance.refused(6, clock)
+        assert int(allowance.limit) == 5
+    waits = [after - before for before, after in pairwise(probes)]
+    assert probes[0] == 10
+    assert waits == [20, 40, 80, 160, 300, 300]
+
+
+def test_where_a_probe_is_let_in_it_grows_again_step_by_step() -> None:
+    allowance, clock = Allowance(), Clock()
+    allowance.refused(6, clock)
+    clock.now = 10.0
+    allowance.answered(5, clock)
+    allowance.answered(6, clock)
+    assert allowance.ceiling is None
+    for _ in range(7):
+        allowance.answered(6, clock)
+    assert int(allowance.limit) == 7
+
+
+def test_there_is_always_one() -> None:
+    allowance, clock = Allowance(), Clock()
+    for _ in range(5):
+        allowance.refused(1, clock)
+    assert int(allowance.limit) == 1
+
+
+# -- slots, without requests
+
+
+async def test_a_slot_that_is_free_is_had_without_waiting() -> None:
+    slots = Slots(2)
+    first = slots.take("a")
+    assert first is not None
+    assert slots.take("b") is not None
+    assert slots.take("c") is None
+    slots.give_back(first)
+    assert slots.take("c") is not None
+
+
+async def test_accounts_have_their_turns() -> None:
+    slots = Slots(1)
+    held = slots.take("a")
+    assert held is not None
+    order: list[str] = []
+
+    async def one(name: str) -> None:
+        slot = await slots.wait(name)
+        order.append(name)
+        slots.give_back(slot, 200)
+
+    async with asyncio.TaskGroup() as group:
+        for name in "aaaabbc":
+            group.create_task(one(name))
+        await asyncio.sleep(0)
+        slots.give_back(held, 200)
+    assert "".join(order) == "abcabaa"
+
+
+async def test_no_account_takes_the_last_slots_while_others_are_about() -> None:
+    clock = Clock()
+    slots = Slots(16, clock=clock)
+    allowed = Allowance()
+    allowed.limit = 100.0
+    alone = [slots.take("a") for _ in range(8)]
+    assert None not in alone
+    slots._lanes["a"].allowance = allowed
+    assert [slots.take("a") for _ in range(9)].count(None) == 1
+    for slot in alone:
+        assert slot is not None
+        slots.give_back(slot, 200)
+    assert slots.take("b") is not None
+    assert [slots.take("a") for _ in range(8)].count(None) == 2
+    clock.now = 61.0
+    assert slots.take("a") is not None
+
+
+async def test_the_state_of_idle_accounts_goes() -> None:
+    clock = Clock()
+    slots = Slots(4, clock=clock)
+    for number in range(10_000):
+        slot = slots.take(str(number))
+        assert slot is not None
+        slots.give_back(slot, 429 if number < 6 else 200)
+        assert len(slots._lanes) <= 16
+    assert "0" in slots._lanes  # what was learned is kept for a while
+    clock.now = 100.0
+    for number in range(20):
+        slot = slots.take(f"later {number}")
+        assert slot is not None
+        slots.give_back(slot, 200)
+    assert "0" not in slots._lanes
+
+
+async def test_a_pace_spaces_requests_and_makes_up_for_late_timers() -> None:
+    slots = Slots(1000, pace=200)
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    gone: list[float] = []
+
+    async def one(name: str) -> None:
+        slot = slots.take(name) or await slots.wait(name)
+        gone.append(loop.time() - started)
+        slots.give_back(slot, 200)
+
+    await asyncio.gather(*(one(str(number % 7)) for number in range(60)))
+    # Not one before its time, and none lost.
+    assert all(at >= number / 200 - 0.051 for number, at in enumerate(gone))
+    assert len(gone) == 60
+    assert gone[-1] >= 59 / 200 - 0.051
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), total=st.integers(1, 12))
+def test_whatever_happens_no_slot_is_lost_and_none_is_handed_out_twice(
+    data: st.DataObject, total: int
+) -> None:
+    async def run() -> None:
+        slots = Slots(total)
+        steps = data.draw(
+            st.lists(
+                st.tuples(
+                    st.sampled_from(["ask", "end", "cancel"]),
+                    st.integers(0, 30),
+                    st.sampled_from([200, 429, 503, None]),
+                ),
+                max_size=60,
+            )
+        )
+        asking: list[asyncio.Task[None]] = []
+        held: deque[asyncio.Future[int | None]] = deque()
+        in_flight: Counter[str] = Counter()
+
+        async def one(name: str) -> None:
+            slot = slots.take(name) or await slots.wait(name)
+            in_flight[name] += 1
+            assert in_flight.total() <= total
+            assert in_flight.total() <= slots.traffic.in_flight
+            ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+            held.append(ended)
+            status = None
+            try:
+                status = await ended
+            finally:
+                in_flight[name] -= 1
+                slots.give_back(slot, status)
+
+        for step, number, status in steps:
+            if step == "ask":
+                asking.append(asyncio.ensure_future(one(f"account {number % 4}")))
+            elif step == "end" and held:
+                ended = held[number % len(held)]
+                held.remove(ended)
+                if not ended.done():
+                    ended.set_result(status)
+            elif step == "cancel" and asking:
+                asking[number % len(asking)].cancel()
+            if number % 3:
+                await asyncio.sleep(0)
+        while not all(task.done() for task in asking):
+            while held:
+                ended = held.popleft()
+                if not ended.done():
+                    ended.set_result(200)
+            await asyncio.sleep(0)
+        assert slots.traffic.in_flight == 0
+        assert in_flight.total() == 0
+        for task in asking:
+            if not task.cancelled():
+                task.result()
+
+    asyncio.run(run())
+
+
+# -- slots, under requests
+
+
+class AtOnce:
+    """A check inside the emulator of how many requests are answered at once."""
+
+    def __init__(self, emulator: Emulator) -> None:
+        self.most: Counter[str] = Counter()
+        self.most_in_all = 0
+        counted = emulator._counted
+
+        def count(account_sid: str):  # type: ignore[no-untyped-def]  # as what it stands for
+            now = emulator._in_flight
+            self.most[account_sid] = max(self.most[account_sid], now[account_sid] + 1)
+            self.most_in_all = max(self.most_in_all, now.total() + 1)
+            return counted(account_sid)
+
+        emulator._counted = count  # type: ignore[method-assign]
+
+
+async def test_never_more_in_flight_than_slots() -> None:
+    emulator = Emulator(latency=0.01)
+    async with emulated(emulator, concurrency=6) as (client, _):
+        at_once = AtOnce(emulator)
+        siblings = [client.with_credentials(account(number)) for number in range(1, 5)]
+        await asyncio.gather(
+            *(one.installed_add_ons.list().collect() for one in siblings for _ in range(30))
+        )
+        assert at_once.most_in_all == 6
+        assert client.traffic.sent == 120
+        assert client.traffic.in_flight == 0
+
+
+async def test_it_settles_at_what_the_account_allows_and_few_are_refused() -> None:
+    emulator = Emulator(latency=0.01, concurrency=5)
+    async with emulated(emulator, concurrency=64, retry=Retry(backoff=0.05)) as (client, _):
+        at_once = AtOnce(emulator)
+        lists = (client.installed_add_ons.list().collect() for _ in range(600))
+        await asyncio.gather(*lists)
+        assert client.traffic.refused <= 0.02 * 600
+        refused_at_first = client.traffic.refused
+        at_once.most.clear()
+        await asyncio.gather(*(client.installed_add_ons.list().collect() for _ in range(200)))
+        assert client.traffic.refused == refused_at_first
+        assert at_once.most[account().account_sid] == 5
+
+
+async def test_two_keys_of_one_account_share_what_it_allows_where_the_account_is_known() -> None:
+    emulator = Emulator(latency=0.02, concurrency=4)
+    sid = account().account_sid
+    async with emulated(emulator, concurrency=64, retry=Retry(backoff=0.01)) as (client, _):
+        for number in (1, 2):
+            # Both belong to one account, the SID of which they are told.
+            key = ApiKey(f"SK{number:032x}", "made-up", account_sid=sid)
+            await client.with_credentials(key).available_add_ons.list(limit=1).first()
+        assert list(client._slots._lanes) == [sid]
+        stranger = ApiKey(f"SK{3:032x}", "made-up")
+        await client.with_credentials(stranger).available_add_ons.list(limit=1).first()
+        assert list(client._slots._lanes) == [sid, stranger.key_sid]
+
+
+async def test_one_account_with_10000_requests_hardly_holds_up_the_others() -> None:
+    loop = asyncio.get_running_loop()
+    emulator = Emulator(latency=0.05)
+
+    async def p99(client: MarketplaceClient) -> float:
+        async def timed(number: int) -> float:
+            await asyncio.sleep(random.random() * 0.5)
+            started = loop.time()
+            await client.with_credentials(account(number)).installed_add_ons.list().collect()
+            return loop.time() - started
+
+        times = sorted(await asyncio.gather(*(timed(number) for number in range(10, 110))))
+        return times[98]
+
+    async with emulated(emulator, concurrency=16) as (client, _):
+        alone = await p99(client)
+        async with asyncio.TaskGroup() as group:
+            queue = [
+                group.create_task(client.available_add_ons.list(limit=1).first())
+                for _ in range(10_000)
+            ]
+            await asyncio.sleep(0.2)
+            beside = await p99(client)
+            waiting = sum(not task.done() for task in queue)
+            for task in queue:
+                task.cancel()
+    assert waiting > 8000
+    assert beside <= 2 * alone
+
+
+async def test_a_client_of_another_loop_that_has_to_wait_is_told_so() -> None:
+    slots = Slots(1)
+    held = slots.take("a")
+    waiting = asyncio.ensure_future(slots.wait("a"))
+    await asyncio.sleep(0)
+    with pytest.raises(ClientClosedError, match="another event loop"):
+        await asyncio.to_thread(asyncio.run, slots.wait("a"))
+    assert held is not None
+    slots.give_back(held)
+    slots.give_back(await waiting)
+
+
+async def test_what_is_refused_is_counted() -> None:
+    async with emulated(retry=Retry(attempts=1)) as (client, emulator):
+        emulator.faults.add("GET", "*", status=429, times=1)
+        with pytest.raises(RateLimitedError):
+            await client.installed_add_ons.fetch(XE)
+        assert (client.traffic.sent, client.traffic.refused) == (1, 1)
