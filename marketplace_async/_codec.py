@@ -59,6 +59,12 @@ def decode(request: Request, response: Response, *, cls: type[T]) -> T:
 
 def to(cls: type[T]) -> Callable[[Request, Response], T]:
     """Return what makes a `cls` of an answer."""
+    parse: Callable[[Request, Response], T] = _parse(cls)  # type: ignore[arg-type]  # as above
+    return parse
+
+
+@functools.cache
+def _parse(cls: Any) -> Callable[[Request, Response], Any]:
     return functools.partial(decode, cls=cls)
 
 

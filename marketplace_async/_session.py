@@ -10,6 +10,7 @@ import aiohttp
 import attrs
 from yarl import URL
 
+from ._deadlines import Deadlines
 from ._version import __version__
 from ._wire import Request, Response, check_above_0
 from .credentials import Secret
@@ -105,12 +106,24 @@ class Session:
     proxy: URL | None = attrs.field(default=None, repr=False)
     ssl: tls.SSLContext | bool | aiohttp.Fingerprint = True
     max_body: int = 64 * 2**20
+    _base: URL = attrs.field(init=False, repr=False)
+    _timers: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
+    _deadlines: Deadlines | None = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.ssl, tls.SSLContext | bool | aiohttp.Fingerprint):
             raise TypeError(
                 f"ssl: expected an SSLContext, a bool or a Fingerprint, got {self.ssl!r}"
             )
+        total = self.timeout.total
+        timers = aiohttp.ClientTimeout(
+            total=None, connect=self.timeout.connect, sock_read=self.timeout.read
+        )
+        # What does not change from request to request is made once: it would cost as much as the
+        # decoding of an answer.
+        object.__setattr__(self, "_base", URL(self.base_url))
+        object.__setattr__(self, "_timers", timers)
+        object.__setattr__(self, "_deadlines", None if total is None else Deadlines(total))
 
     async def send(self, request: Request, authorization: Secret | None = None) -> Response:
         """Send a request once and read the answer to its end.
@@ -122,59 +135,73 @@ class Session:
             ClientClosedError: There is no session to send it over.
         """
         session = self.pool.session()
-        query = f"?{request.query}" if request.query else ""
         counter = _counter_for(request, session)
         started = time.perf_counter()
+        deadline = None if self._deadlines is None else self._deadlines.begin()
         failure: MarketplaceError
         cause: BaseException | None = None
         try:
-            async with session.request(
+            answer = await session.request(
                 request.method,
-                URL(self.base_url + request.path + query, encoded=True),
+                self._url(request),
                 data=_payload(request.body),
                 headers=_headers(request, authorization),
-                timeout=aiohttp.ClientTimeout(
-                    total=self.timeout.total,
-                    connect=self.timeout.connect,
-                    sock_read=self.timeout.read,
-                ),
+                timeout=self._timers,
                 allow_redirects=False,
                 raise_for_status=False,
                 proxy=self.proxy,
                 ssl=self.ssl,
                 middlewares=None if counter is None else counter.middlewares,
-            ) as answer:
+            )
+            try:
                 body = await _read(answer, self.max_body)
-                response = Response(
-                    answer.status,
-                    answer.headers,
-                    body or b"",
-                    time.perf_counter() - started,
-                    counter is not None and counter.sent > 1,
-                )
-                if body is None:
-                    reason = f"the body is larger than {self.max_body} bytes"
-                    raise ResponseError(request, response, reason)
-                return response
+            except BaseException:
+                answer.close()
+                raise
+            response = Response(
+                answer.status,
+                answer.headers,
+                body or b"",
+                time.perf_counter() - started,
+                counter is not None and counter.sent > 1,
+            )
+            if body is None:
+                reason = f"the body is larger than {self.max_body} bytes"
+                raise ResponseError(request, response, reason)
+            return response
         except asyncio.CancelledError as error:
-            # Its traceback would lead through aiohttp, the variables of which hold the headers.
-            raise error.with_traceback(None) from None
+            if deadline is None or not deadline.is_cause_of_cancellation():
+                # Its traceback would lead through aiohttp, whose variables hold the headers.
+                raise error.with_traceback(None) from None
+            reason = f"no answer within {self.timeout.total} s"
+            failure = RequestTimeoutError(request, reason, time.perf_counter() - started)
         except _NOT_CONNECTED as error:
             failure = ConnectError(request, _describe(error), time.perf_counter() - started)
             cause = getattr(error, "os_error", None)
         except TimeoutError as error:
-            reason = str(error) or self._allowed()
+            reason = str(error) or f"no answer within {self.timeout.read} s"
             failure = RequestTimeoutError(request, reason, time.perf_counter() - started)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Some of these come before anything is sent, but none says so: they count as unknown.
             failure = TransportError(request, _describe(error), time.perf_counter() - started)
             cause = getattr(error, "os_error", None)
+        finally:
+            if deadline is not None and self._deadlines is not None:
+                self._deadlines.end(deadline)
         # Raised out here, so that no aiohttp error is its context: those hold the headers that were
         # sent, or the proxy's password, and print them.
         raise failure from cause
 
-    def _allowed(self) -> str:
-        return f"no answer within {self.timeout.total or self.timeout.read} s"
+    def _url(self, request: Request) -> URL:
+        base = self._base
+        return URL.build(
+            scheme=base.scheme,
+            host=base.raw_host or "",
+            port=base.explicit_port,
+            path=base.raw_path.rstrip("/") + request.path,
+            query_string=request.query,
+            encoded=True,
+        )
 
 
 _NOT_CONNECTED = (

@@ -1,0 +1,65 @@
+"""Time-outs that share one timer: a timer for each request costs a tenth of the request."""
+
+import asyncio
+from collections import deque
+
+import attrs
+
+
+@attrs.define(eq=False)
+class Deadline:
+    """When a request has to have ended."""
+
+    at: float
+    task: "asyncio.Task[object] | None"
+    cancelling: int
+    expired: bool = False
+
+    def is_cause_of_cancellation(self) -> bool:
+        """Tell whether it is what cancelled the task, which it then takes back."""
+        if self.task is None or not self.expired:
+            return False
+        # As in asyncio.timeout: somebody else may have cancelled the task, too.
+        return self.task.uncancel() <= self.cancelling
+
+
+class Deadlines:
+    """Cancels the tasks whose requests take longer than so many seconds.
+
+    All have the same time, so that they end in the order in which they began: one timer, for the
+    first of them, is enough.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._running: deque[Deadline] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> Deadline:
+        """Let the time of a request of this task begin."""
+        task = asyncio.current_task()
+        assert task is not None
+        loop = task.get_loop()
+        deadline = Deadline(loop.time() + self._seconds, task, task.cancelling())
+        self._running.append(deadline)
+        if self._timer is None:
+            self._timer = loop.call_at(deadline.at, self._cancel_the_late)
+        return deadline
+
+    def end(self, deadline: Deadline) -> None:
+        """Take note that a request has ended, however it did."""
+        deadline.task = None
+        while self._running and self._running[0].task is None:
+            self._running.popleft()
+
+    def _cancel_the_late(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        for deadline in self._running:
+            if deadline.task is None or deadline.expired:
+                continue
+            if deadline.at > loop.time():
+                self._timer = loop.call_at(deadline.at, self._cancel_the_late)
+                return
+            deadline.expired = True
+            deadline.task.cancel()
