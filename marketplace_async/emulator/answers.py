@@ -27,7 +27,11 @@ INFERRED: Final[dict[str, tuple[int, int, str]]] = {
     "usage_not_manual": (403, 20403, "The Add-on is not set up for manual usage reporting"),
     "usage_stage": (403, 20403, "The Add-on is not in Marketing Preview, Private Beta or Active"),
     "usage_quantity": (400, 20001, "The quantity of a billable item must be a number above 0"),
+    "account_inactive": (403, 20403, "The Account is {status}"),
     # Here nothing is.
+    "subaccount_owner": (403, 20403, "A subaccount cannot have subaccounts"),
+    "own_status": (403, 20403, "An Account cannot change its own Status"),
+    "account_closed": (400, 20001, "The Account {sid} is closed, which is final"),
     "grant_type": (400, 20001, "grant_type must be client_credentials"),
     "parameter_invalid": (400, 20001, "Invalid value for parameter {name}: {why}"),
     "terms": (400, 20001, "AcceptTermsOfService must be true"),

@@ -4,12 +4,13 @@ import asyncio
 import math
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from .answers import error_body
 from .faults import Fault
-from .routes import Answer, Call, Document
+from .routes import Answer, Document
 
 _USUAL_CODES: Final = {400: 20001, 401: 20003, 405: 20004}
 _NOBODY: Final = "http://127.0.0.2:9"
@@ -29,19 +30,29 @@ def failure_of(fault: Fault) -> Answer | None:
     return fault.status, error_body(fault.status, code, message)
 
 
-def relinked(fault: Fault, document: Document | None, call: Call) -> Document | None:
+def relinked(fault: Fault, document: Document | None) -> Document | None:
     """Return the page of a list with the next link that the fault wants, and all else as it is."""
-    if fault.next_link is None or document is None or "meta" not in document:
+    if fault.next_link is None or document is None:
         return document
-    meta: dict[str, Any] = document["meta"]
-    following = {
-        "repeated": meta["url"],
-        "cyclic": meta["first_page_url"],
-        "foreign": (meta["next_page_url"] or f"{meta['url']}&PageToken=PA").replace(
-            call.base_url, _NOBODY
-        ),
-    }
-    return {**document, "meta": {**meta, "next_page_url": following[fault.next_link]}}
+    if "meta" in document:
+        meta: dict[str, Any] = document["meta"]
+        link = _misleading(fault, meta["url"], meta["first_page_url"], meta["next_page_url"])
+        return {**document, "meta": {**meta, "next_page_url": link}}
+    if "next_page_uri" in document:
+        uris = (document[name] for name in ("uri", "first_page_uri", "next_page_uri"))
+        return {**document, "next_page_uri": _misleading(fault, *uris)}
+    return document
+
+
+def _misleading(fault: Fault, here: str, first: str, following: str | None) -> str:
+    match fault.next_link:
+        case "repeated":
+            return here
+        case "cyclic":
+            return first
+        case _:
+            link = urlsplit(following or f"{here}&PageToken=PA")
+            return f"{_NOBODY}{link.path}?{link.query}"
 
 
 async def answer_with(

@@ -7,13 +7,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Any, Final, TypeAlias, TypeVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl
 
 import attrs
 import msgspec
 
 from .answers import Refused
 from .catalogue import AddOn, Catalogue
+from .paging import Slices, cut, slices_of
 from .store import Installation, NameTaken, Slice, Store, UsageItem, new_sid
 
 T = TypeVar("T")
@@ -21,7 +22,6 @@ T = TypeVar("T")
 Document: TypeAlias = dict[str, Any]
 Answer: TypeAlias = tuple[int, Document | None]
 
-_PAGE_TOKEN = re.compile(r"(PA|PB)([A-Z]{2}[0-9a-fA-F]{32})")
 _MAX_POLICIES: Final = 5_000_000
 _LISTING_PARTS: Final = {
     "ModuleInfo": "module_info",
@@ -146,14 +146,14 @@ class Routes:
 
     def list_available(self, call: Call) -> Answer:
         documents = [_available(call, add_on) for add_on in self._catalogue if add_on.visible]
-        return _page(call, "available_add_ons", _slices(documents))
+        return _page(call, "available_add_ons", slices_of(documents))
 
     def fetch_available(self, call: Call) -> Answer:
         return 200, _available(call, self._visible_add_on(call))
 
     def list_available_extensions(self, call: Call) -> Answer:
         add_on = self._visible_add_on(call)
-        return _page(call, "extensions", _slices(_available_extensions(call, add_on)))
+        return _page(call, "extensions", slices_of(_available_extensions(call, add_on)))
 
     def fetch_available_extension(self, call: Call) -> Answer:
         return 200, _with_sid(call, _available_extensions(call, self._visible_add_on(call)))
@@ -206,7 +206,7 @@ class Routes:
         return 204, None
 
     def list_installed_extensions(self, call: Call) -> Answer:
-        return _page(call, "extensions", _slices(self._installed_extensions(call)))
+        return _page(call, "extensions", slices_of(self._installed_extensions(call)))
 
     def fetch_installed_extension(self, call: Call) -> Answer:
         return 200, _with_sid(call, self._installed_extensions(call))
@@ -384,69 +384,23 @@ class Routes:
         return {"module_info": module_info}, add_on.partner_account_sid == call.account_sid
 
 
-def _page(
-    call: Call, key: str, slices: Callable[[int, str | None, str | None], Slice | None]
-) -> Answer:
-    """Answer with one page of a list; `slices` cuts (size, after a SID, before a SID) out of it."""
-    size = _count(call, "PageSize", 50)
-    if not 1 <= size <= 1000:
-        raise Refused("page_size")
-    number = _count(call, "Page", 0)
-    token = call.query.get("PageToken")
-    if token is None and number > 0:
-        raise Refused("page_without_token")
-    after = before = None
-    if token is not None:
-        match = _PAGE_TOKEN.fullmatch(token)
-        if match is None:
-            raise Refused("page_token")
-        after, before = (match[2], None) if match[1] == "PA" else (None, match[2])
-    part = slices(size, after, before)
-    if part is None:
-        raise Refused("page_token")
+def _page(call: Call, key: str, slices: Slices) -> Answer:
+    """Answer with one page of a list."""
+    page = cut(call.query, slices)
 
-    def url(page: int, page_token: str | None) -> str:
-        query = {"PageSize": size, "Page": page} | ({"PageToken": page_token} if page_token else {})
-        return f"{call.base_url}{call.path}?{urlencode(query)}"
+    def url(query: str | None) -> str | None:
+        return query and f"{call.base_url}{call.path}?{query}"
 
-    items = part.items
-    following = url(number + 1, f"PA{items[-1]['sid']}") if items and part.after else None
-    previous = url(max(number - 1, 0), f"PB{items[0]['sid']}") if items and part.before else None
     meta = {
-        "page": number,
-        "page_size": size,
-        "first_page_url": url(0, None),
-        "previous_page_url": previous,
-        "url": url(number, token),
-        "next_page_url": following,
+        "page": page.number,
+        "page_size": page.size,
+        "first_page_url": url(page.first),
+        "previous_page_url": url(page.previous),
+        "url": url(page.here),
+        "next_page_url": url(page.following),
         "key": key,
     }
-    return 200, {key: items, "meta": meta}
-
-
-def _count(call: Call, name: str, default: int) -> int:
-    text = call.query.get(name)
-    if not text:
-        return default
-    if not re.fullmatch("[0-9]{1,9}", text):
-        raise Refused("parameter_invalid", name=name, why="expected a whole number")
-    return int(text)
-
-
-def _slices(
-    documents: Sequence[Document],
-) -> Callable[[int, str | None, str | None], Slice | None]:
-    def slices(size: int, after: str | None, before: str | None) -> Slice | None:
-        positions = {document["sid"]: index for index, document in enumerate(documents)}
-        start, stop = 0, size
-        if sid := after or before:
-            if sid not in positions:
-                return None
-            start = positions[sid] + 1 if after else max(positions[sid] - size, 0)
-            stop = start + size if after else positions[sid]
-        return Slice(documents[start:stop], before=start > 0, after=stop < len(documents))
-
-    return slices
+    return 200, {key: page.items, "meta": meta}
 
 
 def _with_sid(call: Call, extensions: Sequence[Document]) -> Document:

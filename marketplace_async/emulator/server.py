@@ -1,7 +1,6 @@
 """The emulator as a server: lets accounts in, limits, delays, fails on demand, and answers."""
 
 import asyncio
-import base64
 import logging
 import re
 import sqlite3
@@ -17,6 +16,8 @@ from typing import Any, Final, Self, TypeAlias
 import msgspec
 from aiohttp import web
 
+from .access import USER, Access
+from .accounts import ROOT, STATUSES, AccountRoutes
 from .answers import Refused
 from .catalogue import Catalogue
 from .control import control_routes
@@ -24,13 +25,12 @@ from .failing import answer_with, failure_of, relinked
 from .faults import Fault, Faults, LogEntry, RequestLog
 from .routes import Answer, Call, Operation, Routes
 from .store import Store, UsageItem
-from .tokens import Tokens
 
 _log = logging.getLogger("marketplace_async.emulator")
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_USER = re.compile(r"(?:AC|SK|OQ)[0-9a-fA-F]{32}")
+_ACCESS = web.AppKey("access", Access)
 _ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
 _MAX_BODY: Final = 32 * 1024 * 1024
 _HEADERS: Final = {
@@ -40,7 +40,6 @@ _HEADERS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": "ETag, Twilio-Request-Id",
     "Strict-Transport-Security": "max-age=31536000",
-    "X-Api-Domain": "marketplace.twilio.com",
     "X-Home-Region": "us1",
     "X-Powered-By": "marketplace_async emulator",
     "X-Shenanigans": "none",
@@ -60,7 +59,8 @@ class Emulator:
         db: A file for the state, which survives a restart; in memory unless given.
         accounts: The SIDs of accounts, API keys or OAuth apps that are let in, with their secrets.
             Unless given, any well-formed SID with any secret is let in. The API key `SK...` and the
-            OAuth app `OQ...` belong to the account `AC...` with the same digits.
+            OAuth app `OQ...` belong to the account `AC...` with the same digits. Subaccounts that
+            are made here are let in besides, with their own auth tokens only.
         catalogue: The add-ons on offer; the built-in ones unless given.
         concurrency: Requests at once per account, 1 or more; those beyond it are answered 429. No
             limit unless given.
@@ -85,7 +85,7 @@ class Emulator:
         token_lifetime: float = 3600,
     ) -> None:
         for user in accounts or ():
-            if not _USER.fullmatch(user):
+            if not USER.fullmatch(user):
                 raise ValueError(f"accounts: expected AC, SK or OQ and 32 hex digits, got {user!r}")
         if concurrency is not None and concurrency < 1:
             raise ValueError(f"concurrency: expected 1 or more, got {concurrency}")
@@ -101,7 +101,8 @@ class Emulator:
         self._concurrency = concurrency
         self._latency = latency
         self._in_flight: Counter[str] = Counter()
-        self._tokens = Tokens(accounts, token_lifetime)
+        self._token_lifetime = token_lifetime
+        self._access: Access | None = None
         self._store: Store | None = None
         self._runner: web.AppRunner | None = None
 
@@ -122,9 +123,11 @@ class Emulator:
         except sqlite3.Error as error:
             raise OSError(f"{self._db}: {error}") from error
         app = web.Application(client_max_size=_MAX_BODY, middlewares=[self._outside_the_api])
-        app.router.add_post("/v2/token", self._handler(self._tokens.issue, public=True))
+        access = app[_ACCESS] = Access(store, self._accounts, self._token_lifetime)
+        app.router.add_post("/v2/token", self._handler(access.tokens.issue, public=True))
         app.router.add_routes(control_routes(self.faults, self.log, self.usage))
-        for method, path, operation in Routes(store, self._catalogue).table():
+        accounts = AccountRoutes(store, self._accounts)
+        for method, path, operation in Routes(store, self._catalogue).table() + accounts.table():
             app.router.add_route(method, path, self._handler(operation))
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         try:
@@ -134,7 +137,7 @@ class Emulator:
             await runner.cleanup()
             store.close()
             raise
-        self._runner, self._store = runner, store
+        self._runner, self._store, self._access = runner, store, access
 
     async def stop(self) -> None:
         """Give what is in flight a second to end, and close the state; in memory it is gone."""
@@ -159,7 +162,8 @@ class Emulator:
 
     def revoke_tokens(self) -> None:
         """Let no OAuth access token that was issued be good any more."""
-        self._tokens.revoke_all()
+        if self._access is not None:
+            self._access.tokens.revoke_all()
 
     def usage(self) -> list[UsageItem]:
         """Return all usage that was accepted for billing, oldest first."""
@@ -184,8 +188,7 @@ class Emulator:
         Returns:
             The SIDs, `XE...`.
         """
-        if not isinstance(account_sid, str) or not _ACCOUNT.fullmatch(account_sid):
-            raise ValueError(f"account_sid: expected AC and 32 hex digits, got {account_sid!r}")
+        _check_account(account_sid, "account_sid")
         add_on = self._catalogue.get(available_add_on_sid)
         if add_on is None:
             raise ValueError(f"available_add_on_sid: {available_add_on_sid} is not on offer")
@@ -197,6 +200,36 @@ class Emulator:
                     routes.install(account_sid, add_on, None, dict(configuration or {})).sid
                     for _ in range(times)
                 ]
+        except Refused as refusal:
+            raise ValueError(refusal.message) from None
+
+    def add_subaccounts(
+        self,
+        owner_account_sid: str,
+        count: int = 1,
+        *,
+        friendly_name: str = "Subaccount {number}",
+        status: str = "active",
+    ) -> list[tuple[str, str]]:
+        """Make subaccounts without requests, for what begins with many.
+
+        They are let in with their own auth tokens only. `install` fills them.
+
+        Args:
+            owner_account_sid: The parent, `AC...`.
+            count: How many.
+            friendly_name: The name of each; {number} in it stands for 1, 2, 3 ...
+            status: "active", "suspended" or "closed".
+
+        Returns:
+            The SID and the auth token of each: what an `AccountToken` takes.
+        """
+        _check_account(owner_account_sid, "owner_account_sid")
+        if status not in STATUSES:
+            raise ValueError(f"status: expected one of {STATUSES}, got {status!r}")
+        names = (friendly_name.replace("{number}", str(number + 1)) for number in range(count))
+        try:
+            return AccountRoutes(self._running_store()).add(owner_account_sid, names, status)
         except Refused as refusal:
             raise ValueError(refusal.message) from None
 
@@ -236,7 +269,12 @@ class Emulator:
         """Answer one request, whatever becomes of it, and log it."""
         started = time.perf_counter()
         request_id = f"RQ{uuid.uuid4().hex}"
-        headers = {**_HEADERS, "Twilio-Request-Id": request_id}
+        host = "api" if request.path.startswith(f"{ROOT}/") else "marketplace"
+        headers = {
+            **_HEADERS,
+            "Twilio-Request-Id": request_id,
+            "X-Api-Domain": f"{host}.twilio.com",
+        }
         account_sid: str | None = None
         body = b""
         fault: Fault | None = None
@@ -244,7 +282,7 @@ class Emulator:
         try:
             body = await _read(request)
             authorization = request.headers.get("Authorization", "")
-            account_sid = "" if public else self._authenticate(authorization)
+            account_sid = "" if public else request.app[_ACCESS].authenticate(authorization)
             with self._counted(account_sid) as at_once:
                 headers["Twilio-Concurrent-Requests"] = str(at_once)
                 fault = self.faults.take(request.method, request.path)
@@ -298,27 +336,7 @@ class Emulator:
             answer = refusal.status, refusal.body
         if fault.when == "after":
             await asyncio.sleep(fault.delay)
-        return failure or (answer[0], relinked(fault, answer[1], call))
-
-    def _authenticate(self, authorization: str) -> str:
-        """Return the account that asks."""
-        scheme, _, encoded = authorization.partition(" ")
-        if scheme.lower() == "bearer":
-            return self._tokens.account_of(encoded)
-        if scheme.lower() != "basic":
-            raise Refused("wrong_secret")
-        try:
-            user, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except ValueError:
-            raise Refused("wrong_user") from None
-        if not _USER.fullmatch(user) or user.startswith("OQ"):
-            raise Refused("wrong_user")
-        if self._accounts is not None:
-            if user not in self._accounts:
-                raise Refused("wrong_user")
-            if secret != self._accounts[user]:
-                raise Refused("wrong_secret")
-        return "AC" + user[2:]
+        return failure or (answer[0], relinked(fault, answer[1]))
 
     @contextmanager
     def _counted(self, account_sid: str) -> Iterator[int]:
@@ -333,6 +351,11 @@ class Emulator:
             self._in_flight[account_sid] -= 1
             if not self._in_flight[account_sid]:
                 del self._in_flight[account_sid]
+
+
+def _check_account(sid: str, name: str) -> None:
+    if not isinstance(sid, str) or not _ACCOUNT.fullmatch(sid):
+        raise ValueError(f"{name}: expected AC and 32 hex digits, got {sid!r}")
 
 
 async def _read(request: web.Request) -> bytes:

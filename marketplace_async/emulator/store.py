@@ -5,9 +5,10 @@ is committed: in a file it survives the death of the process.
 """
 
 import json
+import secrets
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -53,11 +54,25 @@ CREATE TABLE IF NOT EXISTS usage (
     sid TEXT NOT NULL,
     quantity TEXT NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS accounts (
+    seq INTEGER PRIMARY KEY,
+    sid TEXT NOT NULL UNIQUE,
+    owner_account_sid TEXT NOT NULL,
+    friendly_name TEXT NOT NULL,
+    status TEXT NOT NULL,
+    auth_token TEXT NOT NULL,
+    date_created TEXT NOT NULL,
+    date_updated TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS by_owner ON accounts (owner_account_sid, seq);
 """
 
 _COLUMNS = (
     "sid, account_sid, available_add_on_sid, friendly_name, description, unique_name, "
     "configuration, date_created, date_updated"
+)
+_ACCOUNT_COLUMNS = (
+    "sid, owner_account_sid, friendly_name, status, auth_token, date_created, date_updated"
 )
 
 
@@ -88,6 +103,23 @@ class UsageItem:
     installed_add_on_sid: str
     sid: str
     quantity: Decimal = attrs.field(converter=Decimal)
+
+
+@attrs.frozen
+class Account:
+    """A row: an account that owns itself, or a subaccount that was made for one."""
+
+    sid: str
+    owner_account_sid: str
+    friendly_name: str
+    status: str
+    auth_token: str = attrs.field(repr=False)
+    date_created: str
+    date_updated: str
+
+    @property
+    def is_subaccount(self) -> bool:
+        return self.owner_account_sid != self.sid
 
 
 @attrs.frozen
@@ -194,25 +226,42 @@ class Store:
         self, account_sid: str, size: int, *, after: str | None, before: str | None
     ) -> Slice | None:
         """Return `size` installations next to a SID, or the first; None if the SID is unknown."""
+        return self._slice(
+            f"SELECT {_COLUMNS} FROM installed_add_ons WHERE account_sid = ? AND NOT deleted",
+            [account_sid],
+            "SELECT seq FROM installed_add_ons WHERE sid = ? AND account_sid = ?",
+            [after or before, account_sid],
+            Installation,
+            size,
+            after,
+            before,
+        )
+
+    def _slice(
+        self,
+        select: str,
+        values: Sequence[object],
+        select_anchor: str,
+        anchor_values: Sequence[object],
+        make: Callable[..., Any],
+        size: int,
+        after: str | None,
+        before: str | None,
+    ) -> Slice | None:
         anchor = 0
-        if sid := after or before:
-            row = self._db.execute(
-                "SELECT seq FROM installed_add_ons WHERE sid = ? AND account_sid = ?",
-                (sid, account_sid),
-            ).fetchone()
+        if after or before:
+            row = self._db.execute(select_anchor, anchor_values).fetchone()
             if row is None:
                 return None
             anchor = row[0]
         compare, order = ("<", "DESC") if before else (">", "ASC")
         # One more than asked for tells whether there is more in this direction.
         rows = self._db.execute(
-            f"SELECT {_COLUMNS} FROM installed_add_ons "
-            f"WHERE account_sid = ? AND NOT deleted AND seq {compare} ? "
-            f"ORDER BY seq {order} LIMIT ?",
-            (account_sid, anchor, size + 1),
+            f"{select} AND seq {compare} ? ORDER BY seq {order} LIMIT ?",
+            [*values, anchor, size + 1],
         ).fetchall()
         more, rows = len(rows) > size, rows[:size]
-        items = [Installation(*row) for row in (reversed(rows) if before else rows)]
+        items = [make(*row) for row in (reversed(rows) if before else rows)]
         if before:
             return Slice(items, before=more, after=True)
         return Slice(items, before=bool(after), after=more)
@@ -266,6 +315,73 @@ class Store:
         ]
         with self.transaction():
             self._db.executemany("INSERT INTO usage VALUES (NULL, ?, ?, ?, ?)", rows)
+
+    def account(self, sid: str) -> Account | None:
+        """Return an account that was made, or that asked for its accounts before."""
+        row = self._db.execute(
+            f"SELECT {_ACCOUNT_COLUMNS} FROM accounts WHERE sid = ?", (sid,)
+        ).fetchone()
+        return None if row is None else Account(*row)
+
+    def ensure_account(self, sid: str) -> Account:
+        """Return an account; one that was not made here becomes one that owns itself."""
+        account = self.account(sid)
+        if account is None:
+            account = Account(sid, sid, sid, "active", secrets.token_hex(16), now := _now(), now)
+            self._insert_accounts([account])
+        return account
+
+    def add_accounts(
+        self, owner_account_sid: str, friendly_names: Iterable[str], status: str
+    ) -> list[tuple[str, str]]:
+        """Make subaccounts, all of them or none; gives the SID and the auth token of each."""
+        now = _now()
+        made = [
+            Account(new_sid("AC"), owner_account_sid, name, status, secrets.token_hex(16), now, now)
+            for name in friendly_names
+        ]
+        with self.transaction():
+            self._insert_accounts(made)
+        return [(account.sid, account.auth_token) for account in made]
+
+    def _insert_accounts(self, accounts: Iterable[Account]) -> None:
+        self._db.executemany(
+            f"INSERT INTO accounts ({_ACCOUNT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [attrs.astuple(account) for account in accounts],
+        )
+
+    def update_account(self, sid: str, friendly_name: str | None, status: str | None) -> None:
+        """Change what is not None."""
+        if friendly_name is not None or status is not None:
+            self._db.execute(
+                "UPDATE accounts SET friendly_name = ifnull(?, friendly_name), "
+                "status = ifnull(?, status), date_updated = ? WHERE sid = ?",
+                (friendly_name, status, _now(), sid),
+            )
+
+    def accounts(
+        self,
+        asking: Account,
+        size: int,
+        *,
+        after: str | None,
+        before: str | None,
+        status: str | None,
+        friendly_name: str | None,
+    ) -> Slice | None:
+        """Return `size` accounts that an account may see, itself among them, as `installations`."""
+        mine = "sid = ?" if asking.is_subaccount else "owner_account_sid = ?"
+        return self._slice(
+            f"SELECT {_ACCOUNT_COLUMNS} FROM accounts WHERE {mine} "
+            "AND status = ifnull(?, status) AND friendly_name = ifnull(?, friendly_name)",
+            [asking.sid, status, friendly_name],
+            f"SELECT seq FROM accounts WHERE sid = ? AND {mine}",
+            [after or before, asking.sid],
+            Account,
+            size,
+            after,
+            before,
+        )
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

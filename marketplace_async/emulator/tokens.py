@@ -3,7 +3,7 @@
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from .answers import Refused
 from .routes import Answer, Call
@@ -12,10 +12,15 @@ _CLIENT_ID = re.compile(r"OQ[0-9a-fA-F]{32}")
 
 
 class Tokens:
-    """The access tokens of an emulator. They do not survive it."""
+    """The access tokens of an emulator. They do not survive it.
 
-    def __init__(self, clients: Mapping[str, str] | None, lifetime: float) -> None:
-        self._clients = clients
+    Args:
+        check: Gives the account of a client ID with a secret, or raises Refused.
+        lifetime: Seconds for which a token is good.
+    """
+
+    def __init__(self, check: Callable[[str, str], str], lifetime: float) -> None:
+        self._check = check
         self._lifetime = lifetime
         self._issued: dict[str, tuple[str, float]] = {}
 
@@ -27,10 +32,9 @@ class Tokens:
             raise Refused("grant_type")
         if not _CLIENT_ID.fullmatch(client_id) or "client_secret" not in fields:
             raise Refused("wrong_user")
-        if self._clients is not None and self._clients.get(client_id) != fields["client_secret"]:
-            raise Refused("wrong_secret")
+        account_sid = self._check(client_id, fields["client_secret"])
         token = secrets.token_urlsafe(32)
-        self._issued[token] = ("AC" + client_id[2:], time.monotonic() + self._lifetime)
+        self._issued[token] = (account_sid, time.monotonic() + self._lifetime)
         return 200, {
             "access_token": token,
             "token_type": "bearer",
