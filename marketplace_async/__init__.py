@@ -10,6 +10,7 @@ from ._session import Timeout
 from ._stack import capture
 from ._version import __version__
 from ._wire import Exchange, Request, Response
+from .accounts import Account, AccountSource
 from .client import ClientOptions, MarketplaceClient
 from .credentials import AccountToken, ApiKey, ClientCredentials, Credentials, Environment, Secret
 from .errors import (
@@ -49,6 +50,8 @@ from .retry import Retry
 
 __all__ = [
     "APIError",
+    "Account",
+    "AccountSource",
     "AccountToken",
     "AmbiguousOutcomeError",
     "ApiKey",

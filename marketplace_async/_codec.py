@@ -43,17 +43,26 @@ def _loads(cls: Any) -> Callable[[bytes], Any]:
     return _converter().get_loads_hook(cls)
 
 
+def from_json(text: bytes, cls: type[T], expected: str) -> T:
+    """Turn JSON into a `cls`, or raise the ValueError that says why not, but shows no value."""
+    try:
+        value: T = _loads(cls)(text)  # type: ignore[arg-type]  # a type is hashable
+        return value
+    except RecursionError:
+        reason = "nested too deeply"
+    except (ValidationError, OverflowError) as error:
+        reason = f"not {expected}: {error}"
+    except (MsgspecError, ValueError) as error:
+        reason = f"not JSON: {error}"
+    raise ValueError(reason)
+
+
 def decode(request: Request, response: Response, *, cls: type[T]) -> T:
     """Turn the body of a response into a `cls`, or raise the ResponseError that says why not."""
     try:
-        value: T = _loads(cls)(response.body)  # type: ignore[arg-type]  # a type is hashable
-        return value
-    except RecursionError:
-        reason = "the body is nested too deeply"
-    except (ValidationError, OverflowError) as error:
-        reason = f"the body is not what the API promises: {error}"
-    except (MsgspecError, ValueError) as error:
-        reason = f"the body is not JSON: {error}"
+        return from_json(response.body, cls, "what the API promises")
+    except ValueError as error:
+        reason = f"the body is {error}"
     raise ResponseError(request, response, reason)
 
 
@@ -151,5 +160,7 @@ def api_error(request: Request, response: Response) -> APIError:
 def _excerpt(response: Response, length: int = 80) -> str:
     if not response.body:
         return "an answer without a body"
+    if response.confidential:
+        return "no error document"
     text = response.body[:length].decode(errors="replace")
     return f"no error document: {text!r}" + ("..." if len(response.body) > length else "")

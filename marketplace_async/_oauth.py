@@ -8,7 +8,7 @@ import attrs
 from ._codec import to
 from ._read import Read
 from ._tasks import Tasks
-from ._wire import FORM, Request, Response, form
+from ._wire import FORM, Request, form
 from .credentials import ClientCredentials, Secret
 from .errors import (
     APIError,
@@ -106,9 +106,7 @@ def _without_secrets(error: MarketplaceError, request: Request) -> MarketplaceEr
     """Return an error like this one that holds neither the secret sent nor a token received."""
     match error:
         case ResponseError():
-            response = error.response
-            bare = Response(response.status, response.headers, b"", response.elapsed)
-            return ResponseError(request, bare, "the answer holds no access token")
+            return ResponseError(request, error.response, "the answer holds no access token")
         case APIError():
             bare_error = AuthenticationError if error.status in (400, 401, 403) else type(error)
             return bare_error(request, error.response, error.code, error.message, error.more_info)

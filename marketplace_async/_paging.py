@@ -1,14 +1,14 @@
 """Lists as values: nothing is asked until they are iterated, and then page by page."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from typing import Any, Generic, TypedDict, TypeVar, Unpack
+from urllib.parse import urlencode
 
 import attrs
 from yarl import URL
 
-from ._codec import decode
-from ._read import Read
+from ._read import Parse, Read
 from ._tasks import cancelled
 from ._wire import Request, Response, check_flag
 from .errors import MarketplaceError, ResponseError
@@ -71,8 +71,9 @@ class Paginator(Generic[T]):
         self,
         read: Read,
         path: str,
-        envelope: type[Any],
+        parse: Parse[Any],
         key: str,
+        filters: Mapping[str, str] | None = None,
         **options: Unpack[ListOptions],
     ) -> None:
         if unknown := options.keys() - ListOptions.__annotations__.keys():
@@ -88,10 +89,15 @@ class Paginator(Generic[T]):
             raise ValueError(
                 "page_size: not with start=, which is a link with a page size of its own"
             )
+        if start is not None and filters:
+            raise ValueError(
+                f"{', '.join(filters)}: not with start=, which is a link with filters of its own"
+            )
         self._read = read
         self._path = path
-        self._envelope = envelope
+        self._parse = parse
         self._key = key
+        self._filters = filters or {}
         self._look_ahead = check_flag(options.get("look_ahead", True), "look_ahead")
         self._limit = limit
         self._page_size = page_size
@@ -134,9 +140,9 @@ class Paginator(Generic[T]):
         query = self._start
         if query is None:
             page_size = self._page_size or min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE)
-            query = f"PageSize={page_size}"
+            query = urlencode({**self._filters, "PageSize": page_size})
         request = Request("GET", self._path, query)
-        return Cursor(self._read, request, self._envelope, self._key, limit, look_ahead)
+        return Cursor(self._read, request, self._parse, self._key, limit, look_ahead)
 
 
 def cursor_of(paginator: Paginator[T]) -> "Cursor[T]":
@@ -153,14 +159,14 @@ class Cursor(Generic[T]):
         self,
         read: Read,
         request: Request,
-        envelope: type[Any],
+        parse: Parse[Any],
         key: str,
         limit: int | None,
         look_ahead: bool,
     ) -> None:
         self._read = read
         self._request = request
-        self._envelope = envelope
+        self._parse_envelope = parse
         self._key = key
         self._left = limit
         self._look_ahead = look_ahead
@@ -212,7 +218,7 @@ class Cursor(Generic[T]):
             await asyncio.sleep(0)
 
     def _parse(self, request: Request, response: Response) -> Page[T]:
-        envelope = decode(request, response, cls=self._envelope)
+        envelope = self._parse_envelope(request, response)
         meta: Meta = envelope.meta
         if meta.key != self._key:
             raise ResponseError(
@@ -240,9 +246,10 @@ class Cursor(Generic[T]):
             query = _query_of_link(link, path)
             if meta.url is not None:
                 # The service may spell a page's link otherwise than it was asked for.
-                self._seen.add(URL(meta.url).raw_query_string)
+                here, there = URL(meta.url), URL(link)
+                self._seen.add(here.raw_query_string)
                 # Only the query is used, so that this leads nobody astray: but it cannot be right.
-                if URL(meta.url).origin() != URL(link).origin():
+                if (here.scheme, here.host, here.port) != (there.scheme, there.host, there.port):
                     raise ValueError(f"it leads to another host than the page is on, {link!r}")
             if query in self._seen:
                 raise ValueError(f"it leads back to a page already read, {link!r}")

@@ -98,7 +98,11 @@ class Pool:
 
 @attrs.frozen
 class Session:
-    """Sends requests to one base URL over a pool, with one set of options."""
+    """Sends requests to one base URL over a pool, with one set of options.
+
+    Args:
+        confidential: Whether the answers hold secrets.
+    """
 
     pool: Pool
     base_url: str
@@ -106,6 +110,7 @@ class Session:
     proxy: URL | None = attrs.field(default=None, repr=False)
     ssl: tls.SSLContext | bool | aiohttp.Fingerprint = True
     max_body: int = 64 * 2**20
+    confidential: bool = False
     _base: URL = attrs.field(init=False, repr=False)
     _timers: aiohttp.ClientTimeout = attrs.field(init=False, repr=False)
     _deadlines: Deadlines | None = attrs.field(init=False, repr=False)
@@ -164,6 +169,7 @@ class Session:
                 body or b"",
                 time.perf_counter() - started,
                 counter is not None and counter.sent > 1,
+                self.confidential,
             )
             if body is None:
                 reason = f"the body is larger than {self.max_body} bytes"

@@ -118,7 +118,7 @@ def recording(send: Send) -> Send:
             _record(request, None, error)
             _log.debug("%s -> cancelled", request)
             raise
-        _record(request, response)
+        _record(request, response.without_secrets())
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
                 "%s -> %d in %.3f s, %s",

@@ -186,6 +186,7 @@ class Response:
         elapsed: Seconds from sending to the last byte.
         resent: Whether aiohttp sent the request twice of its own accord, because the connection
             closed under it: the first may have taken effect. Only known of DELETE.
+        confidential: Whether the body holds secrets: errors, `capture()` and pickles go without it.
     """
 
     status: int
@@ -193,6 +194,11 @@ class Response:
     body: bytes = attrs.field(repr=False)
     elapsed: float = attrs.field(default=0.0, eq=False)
     resent: bool = False
+    confidential: bool = attrs.field(default=False, repr=False)
+
+    def without_secrets(self) -> "Response":
+        """Return what may be kept and shown of this answer: all, or all but its body."""
+        return attrs.evolve(self, body=b"") if self.confidential else self
 
     @property
     def request_id(self) -> str | None:
@@ -213,8 +219,15 @@ class Response:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The read-only view that multidict gives of headers refuses to be pickled.
-        headers = CIMultiDict(self.headers)
-        return Response, (self.status, headers, self.body, self.elapsed, self.resent)
+        headers, body = CIMultiDict(self.headers), self.without_secrets().body
+        return Response, (
+            self.status,
+            headers,
+            body,
+            self.elapsed,
+            self.resent,
+            self.confidential,
+        )
 
 
 @attrs.frozen

@@ -11,6 +11,7 @@ from yarl import URL
 
 from ._limits import Slots, Traffic
 from ._oauth import Tokens
+from ._read import Read
 from ._session import Pool, Session, Timeout
 from ._stack import Retrying, authorized, limited, reading, recording
 from ._tasks import Tasks
@@ -24,6 +25,7 @@ from ._wire import (
     check_proxy,
     vendor_url,
 )
+from .accounts import Accounts
 from .credentials import (
     AccountToken,
     ApiKey,
@@ -87,6 +89,7 @@ class MarketplaceClient:
             is not on this machine.
 
     Attributes:
+        accounts: The account itself, and its subaccounts with their credentials.
         available_add_ons: The catalogue.
         installed_add_ons: What is installed on the account.
         listings: The pages that present add-ons, for their owners.
@@ -134,9 +137,10 @@ class MarketplaceClient:
             ssl,
             max_body,
         )
-        self._oauth_url = self._session.base_url
+        self._oauth_url = self._api_url = self._session.base_url
         if base_url is None:
             self._oauth_url = vendor_url("oauth", region=region, edge=edge)
+            self._api_url = vendor_url("api", region=region, edge=edge)
         self._tasks = Tasks()
         self._tokens: dict[ClientCredentials, Tokens] = {}
         self._owns_pool = True
@@ -152,25 +156,34 @@ class MarketplaceClient:
             raise TypeError(f"retry: expected a Retry, such as Retry(attempts=1), got {retry!r}")
         self._credentials = credentials
         self._retry = retry
-        session, slots = self._session, self._slots
+        self._read = read = self._reader(self._session)
+        self.available_add_ons = AvailableAddOns(read)
+        self.installed_add_ons = InstalledAddOns(read)
+        self.listings = Listings(read)
+        self.referral_conversions = ReferralConversions(read)
+
+    def _reader(self, session: Session) -> Read:
+        credentials = self._credentials
         who: BasicCredentials | Tokens
         who = (
             self._tokens_of(credentials)
             if isinstance(credentials, ClientCredentials)
             else credentials
         )
-        self._read = read = Retrying(
-            reading(
-                recording(authorized(limited(session.send, slots, _account_of(credentials)), who))
-            ),
-            retry,
+        account = _account_of(credentials)
+        return Retrying(
+            reading(recording(authorized(limited(session.send, self._slots, account), who))),
+            self._retry,
             self._tasks,
             renewable=isinstance(who, Tokens),
         )
-        self.available_add_ons = AvailableAddOns(read)
-        self.installed_add_ons = InstalledAddOns(read)
-        self.listings = Listings(read)
-        self.referral_conversions = ReferralConversions(read)
+
+    @property
+    def accounts(self) -> Accounts:
+        """The account that asks, and its subaccounts with their credentials."""
+        # Composed when asked for: few of the siblings of a client ever are.
+        session = attrs.evolve(self._session, base_url=self._api_url, confidential=True)
+        return Accounts(self._reader(session))
 
     @classmethod
     def from_env(
@@ -271,7 +284,7 @@ class MarketplaceClient:
         tokens = self._tokens.get(credentials)
         if tokens is None:
             # Past the slots, which might all be waiting for the token, and past what records.
-            session = attrs.evolve(self._session, base_url=self._oauth_url)
+            session = attrs.evolve(self._session, base_url=self._oauth_url, confidential=True)
             read = Retrying(reading(session.send), self._retry, self._tasks)
             tokens = Tokens(credentials, read, self._tasks)
             self._tokens[credentials] = tokens

@@ -17,7 +17,7 @@
     |-- ConfigurationError          a configuration does not meet the schema (also a ValueError)
     |-- SchemaError                 the schema of an add-on cannot be used
     |-- TokenError                  no OAuth access token could be had: nothing was sent
-    |-- CredentialsError            the environment lacks credentials, or has malformed ones
+    |-- CredentialsError            the environment, a file or a vault lacks usable credentials
     |-- ClientClosedError           the client, or the session that it borrowed, is closed
     `-- MissingExtraError           an optional dependency is not installed (also an ImportError)
 
@@ -69,6 +69,7 @@ class APIError(MarketplaceError):
         more_info: str | None = None,
         details: Any = None,
     ) -> None:
+        response = response.without_secrets()
         super().__init__(request, response, code, message, more_info, details)
         self.request = request
         self.response = response
@@ -135,6 +136,7 @@ class ResponseError(MarketplaceError):
     """
 
     def __init__(self, request: Request, response: Response, reason: str) -> None:
+        response = response.without_secrets()
         super().__init__(request, response, reason)
         self.request = request
         self.response = response
@@ -233,7 +235,7 @@ class TokenError(MarketplaceError):
 
 
 class CredentialsError(MarketplaceError):
-    """Variables of the environment are missing or malformed; the message names them."""
+    """Credentials are missing or malformed; the message names the variable, or file and line."""
 
 
 class ClientClosedError(MarketplaceError):

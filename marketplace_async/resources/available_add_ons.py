@@ -105,7 +105,7 @@ class AvailableAddOns:
         return Paginator(
             self._read,
             "/v1/AvailableAddOns",
-            _AvailableAddOnsPage,
+            to(_AvailableAddOnsPage),
             "available_add_ons",
             **options,
         )
@@ -162,7 +162,7 @@ class AvailableAddOnExtensions:
         return Paginator(
             self._read,
             self._path,
-            _ExtensionsPage,
+            to(_ExtensionsPage),
             "extensions",
             **options,
         )

@@ -278,7 +278,11 @@ class InstalledAddOns:
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons
         """
         return Paginator(
-            self._read, "/v1/InstalledAddOns", _InstalledAddOnsPage, "installed_add_ons", **options
+            self._read,
+            "/v1/InstalledAddOns",
+            to(_InstalledAddOnsPage),
+            "installed_add_ons",
+            **options,
         )
 
     async def update(
@@ -488,7 +492,7 @@ class InstalledAddOnExtensions:
 
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
         """
-        return Paginator(self._read, self._path, _ExtensionsPage, "extensions", **options)
+        return Paginator(self._read, self._path, to(_ExtensionsPage), "extensions", **options)
 
     async def update(self, sid: str, *, enabled: bool) -> InstalledAddOnExtension:
         """Enable or disable an extension.
