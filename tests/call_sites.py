@@ -1,18 +1,21 @@
 """Call sites as users write them: nothing here runs, type checkers read it."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Any, assert_type
 
 import aiohttp
 
 from marketplace_async import (
+    Account,
+    AccountSource,
     AccountToken,
     APIError,
     ApiKey,
     AvailableAddOn,
     AvailableAddOnExtension,
     BillableItem,
+    ClientCredentials,
     ClientOptions,
     Exchange,
     InstalledAddOn,
@@ -28,6 +31,7 @@ from marketplace_async import (
     Retry,
     Timeout,
     UsageReport,
+    accounts,
     capture,
 )
 from marketplace_async.emulator import Emulator
@@ -101,6 +105,28 @@ async def lists(client: MarketplaceClient) -> None:
         assert_type(page.items, tuple[InstalledAddOn, ...])
         client.installed_add_ons.list(start=page.next_url)
     client.installed_add_ons.list(size=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+async def find_accounts(client: MarketplaceClient) -> None:
+    assert_type(client.accounts.list(status="active", limit=5), Paginator[Account])
+    found = await client.accounts.fetch("AC...")
+    assert_type(found, Account)
+    assert_type(found.credentials, AccountToken | ApiKey | ClientCredentials | None)
+    source = accounts.from_file("accounts.csv", status="closed")
+    assert_type(source, AccountSource)
+    async for account in source:
+        assert_type(account, Account)
+    tokens = {"AC...": AccountToken("AC...", "token")}
+    assert_type(await accounts.from_vault(tokens, tokens.get).fetch("AC..."), Account)
+
+    async def find(sid: str) -> ApiKey:
+        return ApiKey("SK...", "secret")
+
+    async def sids() -> AsyncIterator[str]:
+        yield "AC..."
+
+    accounts.from_vault(sids(), find)
+    client.accounts.list(status="gone")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def failures_and_exchanges(client: MarketplaceClient) -> None:

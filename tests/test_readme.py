@@ -55,7 +55,7 @@ def running(program: str, base_url: str, *arguments: str, **more: str) -> Iterat
 
 
 def test_there_are_as_many_blocks_as_expected() -> None:
-    assert len(PROGRAMS) == 11
+    assert len(PROGRAMS) == 12
     assert set(NAMED) == {"conftest.py", "test_install.py", "service.py", "worker.py"}
 
 
@@ -83,6 +83,11 @@ def test_the_programs_show_what_they_say(served: Emulator) -> None:
     assert "callback_url 5 is not of type" in output("configuration_errors(")
     assert "10 add-ons\n7 more" in output("resume_at")
     assert "add-ons on 100 accounts" in output("concurrency=32")
+    found = output("accounts.from_file")
+    assert f"listed: {account().account_sid}" in found
+    assert "Shop AccountToken(" in found
+    assert "Cafe" not in found
+    assert "from the vault: AC00000000000000000000000000000002 []" in found
     assert "TWILIO_AUTH_TOKEN" in output("from_env.environment")
     assert "there is one of that name" in output("except ConflictError")
     assert "DEBUG:marketplace_async:GET /v1/AvailableAddOns -> 200" in output("logging.DEBUG")

@@ -29,8 +29,8 @@ CONFIGURATION = {
 
 
 def client(served: Emulator, **options: Any) -> Any:
-    client = twilio_rest.Client(AC, "x", **options)
-    client.marketplace.base_url = served.url
+    client = twilio_rest.Client(**{"username": AC, "password": "x", **options})
+    client.marketplace.base_url = client.api.base_url = served.url
     return client
 
 
@@ -114,6 +114,37 @@ def test_listings_are_created_read_and_changed(marketplace: Any) -> None:
     listing = marketplace.module_data_management(created.sid)
     assert listing.fetch().module_info == {"name": "x"}
     assert listing.update(pricing=json.dumps({"body": "free"})).pricing == {"body": "free"}
+
+
+def test_subaccounts_are_made_listed_suspended_and_closed(served: Emulator) -> None:
+    parent = client(served)
+    made = [parent.api.v2010.accounts.create(friendly_name=f"Shop {n}").sid for n in range(7)]
+    everything = parent.api.v2010.accounts.list(page_size=3)
+    assert [one.sid for one in everything] == [AC, *made]
+    assert {one.owner_account_sid for one in everything} == {AC}
+    assert all(one.date_created.tzinfo is not None for one in everything)
+    page = parent.api.v2010.accounts.page(page_size=5)
+    following = page.next_page()
+    assert [one.sid for one in following] == made[4:]
+    assert [one.sid for one in following.previous_page()] == [AC, *made[:4]]
+    (shop,) = parent.api.v2010.accounts.list(friendly_name="Shop 3")
+    own = client(served, username=shop.sid, password=shop.auth_token)
+    assert own.api.v2010.accounts(shop.sid).fetch().friendly_name == "Shop 3"
+    assert own.marketplace.v1.installed_add_ons.list() == []
+    installed = own.marketplace.v1.installed_add_ons("XE" + "0" * 32)
+    for status, alike, answer in (
+        ("suspended", 1, (403, 20403)),
+        ("active", 8, (404, 20404)),
+        ("closed", 1, (403, 20403)),
+    ):
+        assert parent.api.v2010.accounts(shop.sid).update(status=status).status == status
+        assert len(parent.api.v2010.accounts.list(status=status)) == alike
+        with pytest.raises(TwilioRestException) as error:
+            installed.fetch()
+        assert (error.value.status, error.value.code) == answer
+    with pytest.raises(TwilioRestException) as error:
+        parent.api.v2010.accounts(shop.sid).update(status="active")
+    assert error.value.status == 400
 
 
 @pytest.mark.filterwarnings("ignore:BasicAuth is deprecated", "ignore:The 'auth' parameter")

@@ -204,12 +204,12 @@ class _Place:
     columns: tuple[str, ...] | None = None
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class _Row:
     account_sid: str | None = None
-    auth_token: str | None = attrs.field(default=None, repr=False)
-    api_key: str | None = attrs.field(default=None, repr=False)
-    api_secret: str | None = attrs.field(default=None, repr=False)
+    auth_token: str | None = None
+    api_key: str | None = None
+    api_secret: str | None = None
     friendly_name: str | None = None
     status: str | None = None
 

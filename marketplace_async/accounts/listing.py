@@ -74,7 +74,7 @@ class Accounts:
         return Paginator(self._read, f"{_ROOT}.json", _page_of, "accounts", filters, **options)
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class _Document:
     sid: str
     friendly_name: str | None = None
@@ -82,7 +82,7 @@ class _Document:
     owner_account_sid: str | None = None
     date_created: str | None = None
     date_updated: str | None = None
-    auth_token: str | None = attrs.field(default=None, repr=False)
+    auth_token: str | None = None
 
     def account(self) -> Account:
         token = self.auth_token
