@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from .answers import Refused
-from .store import Store
+from .store import Account, Store
 from .tokens import Tokens
 
 USER: Final = re.compile(r"(?:AC|SK|OQ)[0-9a-fA-F]{32}")
@@ -32,7 +32,9 @@ class Access:
         """Return the account that an Authorization header is of."""
         scheme, _, encoded = authorization.partition(" ")
         if scheme.lower() == "bearer":
-            return self._if_active(self.tokens.account_of(encoded))
+            account_sid = self.tokens.account_of(encoded)
+            _check_active(self._store.account(account_sid))
+            return account_sid
         if scheme.lower() != "basic":
             raise Refused("wrong_secret")
         try:
@@ -46,20 +48,20 @@ class Access:
     def check(self, user: str, secret: str) -> str:
         """Return the account of an account, an API key or an OAuth app with this secret."""
         account_sid = "AC" + user[2:]
+        account = self._store.account(account_sid)
         expected = None if self._secrets is None else self._secrets.get(user)
-        if expected is None:
-            account = self._store.account(account_sid)
-            # Where anybody is let in, a parent is whoever says so: it was not made here.
-            if account is not None and (account.is_subaccount or self._secrets is not None):
-                expected = account.auth_token
-        if expected is None and self._secrets is not None:
+        anybody = self._secrets is None
+        # Where anybody is let in, a parent is whoever says so: it was not made here.
+        if expected is None and account is not None and (account.is_subaccount or not anybody):
+            expected = account.auth_token
+        if expected is None and not anybody:
             raise Refused("wrong_user")
         if expected is not None and secret != expected:
             raise Refused("wrong_secret")
-        return self._if_active(account_sid)
-
-    def _if_active(self, account_sid: str) -> str:
-        account = self._store.account(account_sid)
-        if account is not None and account.status != "active":
-            raise Refused("account_inactive", status=account.status)
+        _check_active(account)
         return account_sid
+
+
+def _check_active(account: Account | None) -> None:
+    if account is not None and account.status != "active":
+        raise Refused("account_inactive", status=account.status)
