@@ -9,13 +9,15 @@ import threading
 import traceback
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 import pytest
 from hypothesis import given, strategies as st
+from test_hostile import answer, saying, talking
 
 from marketplace_async import (
     Account,
@@ -28,19 +30,15 @@ from marketplace_async import (
     MarketplaceError,
     NotFoundError,
     PermissionDeniedError,
-    Request,
     Response,
     ResponseError,
     Retry,
     accounts,
     capture,
 )
-from marketplace_async._read import Parse
-from marketplace_async.accounts.listing import Accounts, _utc
+from marketplace_async.accounts.listing import _utc
 from marketplace_async.emulator import Emulator
 from marketplace_async.testing import account, emulated
-
-T = TypeVar("T")
 
 PARENT = account().account_sid
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
@@ -190,14 +188,9 @@ def test_the_vendors_host_for_accounts_has_region_and_edge_too() -> None:
 # -- what the service may say
 
 
-class Answer:
-    """What answers every request with one prepared body."""
-
-    def __init__(self, document: Any) -> None:
-        self.body = json.dumps(document).encode()
-
-    async def __call__(self, request: Request, parse: Parse[T], **_: object) -> T:
-        return parse(request, Response(200, {}, self.body, confidential=True))
+def answering(document: Any) -> AbstractAsyncContextManager[MarketplaceClient]:
+    """A client of a server that says nothing else."""
+    return talking(saying(answer(json.dumps(document).encode())))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +205,8 @@ class Answer:
 async def test_dates_of_rfc_2822_are_aware_and_in_utc(
     text: str | None, date: datetime | None
 ) -> None:
-    found = await Accounts(Answer({"sid": PARENT, "date_created": text})).fetch(PARENT)
+    async with answering({"sid": PARENT, "date_created": text}) as client:
+        found = await client.accounts.fetch(PARENT)
     assert found == Account(sid=PARENT, date_created=date)
     assert date is None or (found.date_created or date).tzinfo is UTC
 
@@ -227,7 +221,8 @@ def test_a_date_that_is_none_is_a_value_error(text: str) -> None:
 
 async def test_an_account_without_a_token_has_no_credentials() -> None:
     for token in ({}, {"auth_token": None}, {"auth_token": ""}):
-        found = await Accounts(Answer({"sid": PARENT, **token})).fetch(PARENT)
+        async with answering({"sid": PARENT, **token}) as client:
+            found = await client.accounts.fetch(PARENT)
         assert found.credentials is None
 
 
@@ -247,9 +242,10 @@ async def test_what_the_service_does_not_promise_is_an_error_that_shows_no_secre
     changes: dict[str, Any], reason: str
 ) -> None:
     good = {"sid": PARENT, "auth_token": SECRET}
-    answer = Answer({"accounts": [good, {**good, **changes}], "next_page_uri": None})
-    with pytest.raises(ResponseError, match=reason) as error:
-        await Accounts(answer).list().collect()
+    page = {"accounts": [good, {**good, **changes}], "next_page_uri": None}
+    async with answering(page) as client:
+        with pytest.raises(ResponseError, match=reason) as error:
+            await client.accounts.list().collect()
     assert_hidden(SECRET, error.value)
 
 
