@@ -22,7 +22,7 @@ ROOMS = [
     ["_stack"],
     ["resources", "accounts", "_session"],
     ["_paging", "_schema", "_oauth", "_limits"],
-    ["_codec", "_read", "_tasks"],
+    ["_codec", "_read", "_tasks", "_deadlines"],
     ["credentials", "retry"],
     ["errors"],
     ["_wire", "_version"],
@@ -37,6 +37,7 @@ ALLOWED = {
     "credentials": {"errors", "_wire"},
     "_limits": {"errors"},
     "_tasks": set(),
+    "_deadlines": set(),
     "_wire": set(),
 }
 THIRD_PARTIES = {
@@ -46,6 +47,7 @@ THIRD_PARTIES = {
     "_session": {"aiohttp", "attrs", "yarl"},
     "client": {"attrs", "yarl"},
     "_oauth": {"attrs"},
+    "_deadlines": {"attrs"},
     "_limits": {"attrs"},
     "bulk": {"attrs"},
     "_schema": {"attrs", "jsonschema_rs"},
