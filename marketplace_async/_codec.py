@@ -3,11 +3,12 @@
 import functools
 import math
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
-from msgspec import MsgspecError, ValidationError
+from msgspec import Meta, MsgspecError, ValidationError
 from msgspec.json import Decoder, Encoder
 
 from ._wire import Request, Response, check_unicode
@@ -15,6 +16,9 @@ from .errors import APIError, ResponseError, api_error_class
 
 T = TypeVar("T")
 
+
+Moment: TypeAlias = Annotated[datetime, Meta(tz=True)]
+"""A date with its zone: UTC, as the service writes it. One without a zone is refused."""
 
 _canonical = Encoder(order="deterministic").encode
 

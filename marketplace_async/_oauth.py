@@ -24,7 +24,7 @@ _EARLY_SHARE = 0.1
 _EARLY_SECONDS = 60.0
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _TokenAnswer:
     access_token: str
     expires_in: float

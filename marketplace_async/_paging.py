@@ -126,7 +126,10 @@ class Paginator(Generic[T]):
 
     async def collect(self) -> list[T]:
         """Return all items."""
-        return [item async for item in self]
+        items: list[T] = []
+        async for page in self.pages():
+            items += page.items
+        return items
 
     async def first(self) -> T | None:
         """Return the first item, or None; it asks for one, unless `page_size` was given."""

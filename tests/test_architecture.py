@@ -31,7 +31,7 @@ ALLOWED = {
     "emulator": {"errors"},
     "bulk": {"_paging", "_tasks", "_wire"},
     "resources": {"_paging", "_codec", "_read", "_schema", "_wire", "errors", "retry"},
-    "_session": {"errors", "credentials", "_wire", "_version"},
+    "_session": {"errors", "credentials", "_deadlines", "_wire", "_version"},
     "accounts": {"_paging", "_codec", "_read", "_wire", "credentials", "errors"},
     "retry": {"errors", "_wire"},
     "credentials": {"errors", "_wire"},

@@ -74,7 +74,7 @@ class Accounts:
         return Paginator(self._read, f"{_ROOT}.json", _page_of, "accounts", filters, **options)
 
 
-@attrs.frozen(repr=False)
+@attrs.frozen(eq=False, repr=False)
 class _Document:
     sid: str
     friendly_name: str | None = None
@@ -98,14 +98,14 @@ class _Document:
         )
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _PageDocument:
     accounts: tuple[_Document, ...]
     next_page_uri: str | None
     uri: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Page:
     accounts: tuple[Account, ...]
     meta: Meta

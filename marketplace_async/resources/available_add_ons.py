@@ -54,13 +54,13 @@ class AvailableAddOnExtension:
     url: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _AvailableAddOnsPage:
     available_add_ons: tuple[AvailableAddOn, ...]
     meta: Meta
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _ExtensionsPage:
     extensions: tuple[AvailableAddOnExtension, ...]
     meta: Meta

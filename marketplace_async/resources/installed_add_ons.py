@@ -1,13 +1,12 @@
 """Add-ons that are installed on an account, with their extensions and their usage."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal, Unpack, cast
 
 import attrs
 
-from .._codec import encode, json_object_or_none, same_json, to
+from .._codec import Moment, encode, json_object_or_none, same_json, to
 from .._paging import ListOptions, Meta, Paginator
 from .._read import Read
 from .._schema import check_configuration
@@ -33,8 +32,8 @@ class InstalledAddOn:
         description: What the add-on does, in short.
         configuration: How it is configured; meets the add-on's schema.
         unique_name: Its name for programs, unique on the account.
-        date_created: When it was installed, in UTC.
-        date_updated: When it was last changed, in UTC.
+        date_created: When it was installed, with the zone that the service says: UTC.
+        date_updated: When it was last changed, likewise.
         url: The absolute URL of this record.
         links: The URLs of what belongs to it: `extensions` and `available_add_on`.
     """
@@ -45,18 +44,10 @@ class InstalledAddOn:
     description: str | None = None
     configuration: dict[str, Any] | None = attrs.field(default=None, hash=False)
     unique_name: str | None = None
-    date_created: datetime | None = None
-    date_updated: datetime | None = None
+    date_created: Moment | None = None
+    date_updated: Moment | None = None
     url: str | None = None
     links: dict[str, str] | None = attrs.field(default=None, hash=False)
-
-    def __attrs_post_init__(self) -> None:
-        # The service writes `Z`, which decodes to UTC itself: this is for what it may do one day.
-        for name in ("date_created", "date_updated"):
-            date: datetime | None = getattr(self, name)
-            if date is not None and date.tzinfo is not UTC:
-                aware = date.astimezone(UTC) if date.tzinfo else date.replace(tzinfo=UTC)
-                object.__setattr__(self, name, aware)
 
     @property
     def available_add_on_sid(self) -> str | None:
@@ -158,19 +149,19 @@ class Ensured:
 _ROUNDS = 3
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _InstalledAddOnsPage:
     installed_add_ons: tuple[InstalledAddOn, ...]
     meta: Meta
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _ExtensionsPage:
     extensions: tuple[InstalledAddOnExtension, ...]
     meta: Meta
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Usage:
     billable_items: tuple[BillableItem, ...]
 

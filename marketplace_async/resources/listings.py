@@ -40,7 +40,7 @@ class Listing:
     url: str | None = None
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _OwnListings:
     listings: tuple[dict[str, Any], ...]
 

@@ -18,7 +18,7 @@ class ReferralConversion:
     converted_account_sid: str
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Referral:
     referral_account_sid: str
 
