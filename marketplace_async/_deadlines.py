@@ -6,7 +6,7 @@ from collections import deque
 import attrs
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Deadline:
     """When a request has to have ended."""
 

@@ -92,7 +92,7 @@ class _Lane:
         self.idle_since = 0.0
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Slot:
     lane: _Lane
     number: int

@@ -22,7 +22,7 @@ _LONGEST_LINK = 8192
 _MOST_EMPTY_PAGES = 10
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Meta:
     """The part of a page that says where it stands in its list."""
 

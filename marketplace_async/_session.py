@@ -96,7 +96,7 @@ class Pool:
             await self._session.close()
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Session:
     """Sends requests to one base URL over a pool, with one set of options.
 

@@ -29,9 +29,7 @@ _SID = re.compile(r"([A-Z]{2})[0-9a-fA-F]{32}")
 _METHOD = re.compile(r"[A-Z]+")
 # No dot segments, no dot or slash in disguise, and nothing that starts a query or a fragment: what
 # is sent cannot leave the resource that it names.
-_PATH = re.compile(
-    r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%(?!2[eEfF])[0-9a-fA-F]{2})*)+"
-)
+_PATH = r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%(?!2[eEfF])[0-9a-fA-F]{2})*)+"
 # What nearly all paths are, and quicker to see.
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/_-]*")
 _QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9a-fA-F]{2})*")
@@ -152,7 +150,7 @@ class Request:
             raise ValueError(
                 f"method: expected a word in capitals such as GET, got {self.method!r}"
             )
-        if not (_PLAIN_PATH.fullmatch(self.path) or _PATH.fullmatch(self.path)):
+        if not (_PLAIN_PATH.fullmatch(self.path) or re.fullmatch(_PATH, self.path)):
             raise ValueError(
                 f"path: expected a path such as /v1/InstalledAddOns, got {self.path!r}"
             )

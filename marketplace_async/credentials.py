@@ -1,6 +1,5 @@
 """Who asks: the credentials of an account, and where the environment has them."""
 
-import hmac
 import os
 from base64 import b64encode
 from collections.abc import Mapping
@@ -43,7 +42,9 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._text.encode(), other._text.encode())
+        from hmac import compare_digest  # hardly anybody compares, and it takes a while
+
+        return compare_digest(self._text.encode(), other._text.encode())
 
     def __hash__(self) -> int:
         return hash((Secret, self._text))

@@ -104,7 +104,7 @@ class Retry:
         return wait if spent + wait <= self.budget else None
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Budget:
     """What one call has used up, shared by the calls nested in it, so that neither tries nor time
     multiply.
