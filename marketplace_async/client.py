@@ -25,7 +25,7 @@ from ._wire import (
     check_proxy,
     vendor_url,
 )
-from .accounts import Accounts
+from .accounts import Account, Accounts
 from .credentials import (
     AccountToken,
     ApiKey,
@@ -35,6 +35,7 @@ from .credentials import (
     Environment,
     from_env,
 )
+from .errors import CredentialsError
 from .resources import AvailableAddOns, InstalledAddOns, Listings, ReferralConversions
 from .retry import Retry
 
@@ -223,6 +224,16 @@ class MarketplaceClient:
         sibling = self._sibling(self._session, credentials, self._retry)
         sibling.environment = None
         return sibling
+
+    def with_account(self, account: Account) -> Self:
+        """Return a sibling for an account that was listed, or read from a file or a vault.
+
+        Raises:
+            CredentialsError: The account came without credentials.
+        """
+        if account.credentials is None:
+            raise CredentialsError(f"{account.sid} came without credentials")
+        return self.with_credentials(account.credentials)
 
     def with_options(
         self, *, timeout: float | Timeout | None = None, retry: Retry | None = None

@@ -32,6 +32,7 @@ from marketplace_async import (
     Timeout,
     UsageReport,
     accounts,
+    bulk,
     capture,
 )
 from marketplace_async.emulator import Emulator
@@ -150,3 +151,24 @@ async def tests() -> None:
         emulator.faults.add("POST", "/v1/InstalledAddOns", status=429, times=2)
         statuses: Sequence[int | None] = [entry.status for entry in emulator.log]
         del statuses
+
+
+async def in_bulk(client: MarketplaceClient, sids: list[str]) -> None:
+    fetch = client.installed_add_ons.fetch
+    assert_type(await bulk.gather(fetch, sids), list[InstalledAddOn])
+    outcomes = await bulk.settle(fetch, sids, limit=16)
+    assert_type(outcomes, list[bulk.Outcome[str, InstalledAddOn]])
+    async with bulk.settle(fetch, sids) as stream:
+        async for outcome in stream:
+            assert_type(outcome.value, InstalledAddOn | None)
+    lists = (
+        client.with_account(one).installed_add_ons.list() async for one in client.accounts.list()
+    )
+    async with bulk.merge(lists) as records:
+        async for record in records:
+            assert_type(record, InstalledAddOn)
+    async with bulk.merge_settled(
+        lambda one: client.with_account(one).installed_add_ons.list(), client.accounts.list()
+    ) as settled:
+        async for each in settled:
+            assert_type(each, bulk.Outcome[Account, InstalledAddOn])

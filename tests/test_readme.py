@@ -55,7 +55,7 @@ def running(program: str, base_url: str, *arguments: str, **more: str) -> Iterat
 
 
 def test_there_are_as_many_blocks_as_expected() -> None:
-    assert len(PROGRAMS) == 12
+    assert len(PROGRAMS) == 13
     assert set(NAMED) == {"conftest.py", "test_install.py", "service.py", "worker.py"}
 
 
@@ -82,7 +82,7 @@ def test_the_programs_show_what_they_say(served: Emulator) -> None:
     assert "installed {'callback_method': 'GET'}\nunchanged" in output("ensured.action")
     assert "callback_url 5 is not of type" in output("configuration_errors(")
     assert "10 add-ons\n7 more" in output("resume_at")
-    assert "add-ons on 100 accounts" in output("concurrency=32")
+    assert "100 installed, 0 missing" in output("concurrency=32")
     found = output("accounts.from_file")
     assert f"listed: {account().account_sid}" in found
     assert "Shop AccountToken(" in found
@@ -92,6 +92,22 @@ def test_the_programs_show_what_they_say(served: Emulator) -> None:
     assert "there is one of that name" in output("except ConflictError")
     assert "DEBUG:marketplace_async:GET /v1/AvailableAddOns -> 200" in output("logging.DEBUG")
     assert "'$15 a month'" in output("listings.create")
+
+
+async def test_every_add_on_of_every_subaccount_is_four_lines(
+    marketplace_emulator: Emulator,
+) -> None:
+    made = marketplace_emulator.add_subaccounts(account().account_sid, 3)
+    subaccounts = [sid for sid, _ in made]
+    for sid in subaccounts:
+        marketplace_emulator.install(sid, "XB06d5274893cc9af4198667d2f7d74d09", times=2)
+    (program,) = (program for program in PROGRAMS if "parent.with_account" in program)
+    with running(program, marketplace_emulator.url) as process:
+        output, errors = await asyncio.to_thread(process.communicate)
+    assert errors == ""
+    lines = output.splitlines()
+    assert sorted(line.split()[0] for line in lines[:-1]) == sorted(subaccounts * 2)
+    assert lines[-1] == "Traffic(sent=5, refused=0, in_flight=0)"
 
 
 def test_the_pytest_example_runs(pytester: pytest.Pytester) -> None:
