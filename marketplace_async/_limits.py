@@ -8,6 +8,7 @@ from typing import Final
 
 import attrs
 
+from ._wire import Response
 from .errors import ClientClosedError
 
 # What an account begins with; nobody knows what the service allows.
@@ -37,42 +38,52 @@ class Traffic:
 
 
 class Allowance:
-    """How many requests one account may have in flight, as its refusals tell.
+    """How many requests one account may have in flight, as the answers tell.
 
-    It doubles from round to round until the first refusal, which tells how many are too many. From
-    then on it stays just below, and only probes now and then, ever more rarely, whether that still
-    holds.
+    It doubles from round to round until the first refusal. From then on it stays just below where
+    it was refused, and only probes now and then, ever more rarely, whether that still holds.
 
     Attributes:
         limit: How many it may have in flight now; its whole part counts.
         ceiling: How many were too many, if that is known.
     """
 
-    __slots__ = ("_careful", "_interval", "_probe_at", "ceiling", "limit")
+    __slots__ = ("_careful", "_interval", "_most", "_probe_at", "ceiling", "limit")
 
     def __init__(self) -> None:
         self.limit = float(_START)
         self.ceiling: int | None = None
+        self._most = 0
         self._careful = False
         self._interval = _FIRST_PROBE
         self._probe_at = 0.0
 
-    def answered(self, number: int, clock: Callable[[], float]) -> None:
-        """Take note that the `number`-th request in flight was let in, and that more might go."""
+    def answered(self, in_flight: int, clock: Callable[[], float]) -> None:
+        """Take note that a request was let in while as many were in flight as may be.
+
+        Args:
+            in_flight: How many there were with it, as the service counts if it says so, else as
+                counted here, where an answer is in flight until it is read.
+            clock: Gives the time.
+        """
+        self._most = max(self._most, in_flight)
         if self.ceiling is None:
             self.limit += 1 / self.limit if self._careful else 1
-        elif number >= self.ceiling:
+        elif in_flight >= self.ceiling:
             self.ceiling = None
         elif clock() >= self._probe_at:
             self.limit = float(self.ceiling)
 
-    def refused(self, number: int, clock: Callable[[], float]) -> None:
-        """Take note that the `number`-th request in flight was one too many."""
+    def refused(self, in_flight: int, clock: Callable[[], float]) -> None:
+        """Take note that a request was one too many; `in_flight` as counted here, with it."""
         asked_for_more = self._careful and (self.ceiling is None or self.limit >= self.ceiling)
-        # Others that were sent before this was known are refused as well; the lowest number counts.
-        if number - 1 < self.limit:
-            self.limit = float(max(1, number - 1))
-            self.ceiling = max(2, number)
+        # What was let in before is no more than a hint: others may share the account.
+        allowed = max(1, min(in_flight - 1, self._most or in_flight))
+        # Others that were sent before this was known are refused, too; the lowest counts.
+        if allowed < self.limit:
+            self.limit = float(allowed)
+            self.ceiling = allowed + 1
+        self._most = min(self._most, allowed)
         if asked_for_more:
             self._interval = min(_LAST_PROBE, self._interval * 2)
         self._careful = True
@@ -163,14 +174,16 @@ class Slots:
                 self.give_back(turn.result())
             raise
 
-    def give_back(self, slot: _Slot, status: int | None = None) -> None:
-        """Take back a slot; `status` is what was answered, if anything was."""
+    def give_back(self, slot: _Slot, response: Response | None = None) -> None:
+        """Take back a slot, with what was answered, if anything was."""
         lane = slot.lane
-        if status == 429:
-            self._refused += 1
-            lane.allowance.refused(slot.number, self._clock)
-        elif status is not None and status < 500 and lane.in_flight >= int(lane.allowance.limit):
-            lane.allowance.answered(slot.number, self._clock)
+        if response is not None:
+            if response.status == 429:
+                self._refused += 1
+                lane.allowance.refused(slot.number, self._clock)
+            elif response.status < 500 and lane.in_flight >= int(lane.allowance.limit):
+                in_flight = response.concurrent_requests or slot.number
+                lane.allowance.answered(in_flight, self._clock)
         lane.in_flight -= 1
         self._free += 1
         if lane.waiting:

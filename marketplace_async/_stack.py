@@ -49,12 +49,11 @@ def limited(
 
     async def send_in_a_slot(*args: P.args, **kwargs: P.kwargs) -> Response:
         slot = slots.take(account) or await slots.wait(account)
-        status = None
+        response = None
         try:
             response = await send(*args, **kwargs)
-            status = response.status
         finally:
-            slots.give_back(slot, status)
+            slots.give_back(slot, response)
         return response
 
     return send_in_a_slot

@@ -204,6 +204,12 @@ class Response:
         return self.headers.get("Twilio-Request-Id")
 
     @property
+    def concurrent_requests(self) -> int | None:
+        """How many requests of the account the service was working on, this one included."""
+        value = self.headers.get("Twilio-Concurrent-Requests", "")
+        return int(value) if re.fullmatch(r"[0-9]{1,9}", value) else None
+
+    @property
     def retry_after(self) -> float | None:
         """Seconds until the service wants to be asked again, from either form of `Retry-After`."""
         value = self.headers.get("Retry-After", "").strip()

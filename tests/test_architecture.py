@@ -35,7 +35,7 @@ ALLOWED = {
     "accounts": {"_paging", "_codec", "_read", "_wire", "credentials", "errors"},
     "retry": {"errors", "_wire"},
     "credentials": {"errors", "_wire"},
-    "_limits": {"errors"},
+    "_limits": {"errors", "_wire"},
     "_tasks": set(),
     "_deadlines": set(),
     "_wire": set(),

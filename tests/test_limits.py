@@ -13,6 +13,7 @@ from marketplace_async import (
     ClientClosedError,
     MarketplaceClient,
     RateLimitedError,
+    Response,
     Retry,
 )
 from marketplace_async._limits import Allowance, Slots
@@ -21,6 +22,7 @@ from marketplace_async.testing import account, emulated
 
 XE = "XE" + "a" * 32
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
+OK, REFUSED = Response(200, {}, b""), Response(429, {}, b"")
 
 
 class Clock:
@@ -37,9 +39,11 @@ class Clock:
 def test_it_doubles_from_round_to_round_until_the_first_refusal() -> None:
     allowance, clock = Allowance(), Clock()
     assert int(allowance.limit) == 8
-    for number in range(1, 9):
-        allowance.answered(number, clock)
+    for _ in range(8):
+        allowance.answered(8, clock)
     assert int(allowance.limit) == 16
+    for _ in range(4):
+        allowance.answered(12, clock)
     allowance.refused(13, clock)
     assert (int(allowance.limit), allowance.ceiling) == (12, 13)
 
@@ -109,13 +113,13 @@ async def test_accounts_have_their_turns() -> None:
     async def one(name: str) -> None:
         slot = await slots.wait(name)
         order.append(name)
-        slots.give_back(slot, 200)
+        slots.give_back(slot, OK)
 
     async with asyncio.TaskGroup() as group:
         for name in "aaaabbc":
             group.create_task(one(name))
         await asyncio.sleep(0)
-        slots.give_back(held, 200)
+        slots.give_back(held, OK)
     assert "".join(order) == "abcabaa"
 
 
@@ -130,7 +134,7 @@ async def test_no_account_takes_the_last_slots_while_others_are_about() -> None:
     assert [slots.take("a") for _ in range(9)].count(None) == 1
     for slot in alone:
         assert slot is not None
-        slots.give_back(slot, 200)
+        slots.give_back(slot, OK)
     assert slots.take("b") is not None
     assert [slots.take("a") for _ in range(8)].count(None) == 2
     clock.now = 61.0
@@ -143,14 +147,14 @@ async def test_the_state_of_idle_accounts_goes() -> None:
     for number in range(10_000):
         slot = slots.take(str(number))
         assert slot is not None
-        slots.give_back(slot, 429 if number < 6 else 200)
+        slots.give_back(slot, REFUSED if number < 6 else OK)
         assert len(slots._lanes) <= 16
     assert "0" in slots._lanes  # what was learned is kept for a while
     clock.now = 100.0
     for number in range(20):
         slot = slots.take(f"later {number}")
         assert slot is not None
-        slots.give_back(slot, 200)
+        slots.give_back(slot, OK)
     assert "0" not in slots._lanes
 
 
@@ -163,7 +167,7 @@ async def test_a_pace_spaces_requests_and_makes_up_for_late_timers() -> None:
     async def one(name: str) -> None:
         slot = slots.take(name) or await slots.wait(name)
         gone.append(loop.time() - started)
-        slots.give_back(slot, 200)
+        slots.give_back(slot, OK)
 
     await asyncio.gather(*(one(str(number % 7)) for number in range(60)))
     # Not one before its time, and none lost.
@@ -184,13 +188,13 @@ def test_whatever_happens_no_slot_is_lost_and_none_is_handed_out_twice(
                 st.tuples(
                     st.sampled_from(["ask", "end", "cancel"]),
                     st.integers(0, 30),
-                    st.sampled_from([200, 429, 503, None]),
+                    st.sampled_from([OK, REFUSED, Response(503, {}, b""), None]),
                 ),
                 max_size=60,
             )
         )
         asking: list[asyncio.Task[None]] = []
-        held: deque[asyncio.Future[int | None]] = deque()
+        held: deque[asyncio.Future[Response | None]] = deque()
         in_flight: Counter[str] = Counter()
 
         async def one(name: str) -> None:
@@ -198,7 +202,7 @@ def test_whatever_happens_no_slot_is_lost_and_none_is_handed_out_twice(
             in_flight[name] += 1
             assert in_flight.total() <= total
             assert in_flight.total() <= slots.traffic.in_flight
-            ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+            ended: asyncio.Future[Response | None] = asyncio.get_running_loop().create_future()
             held.append(ended)
             status = None
             try:
@@ -223,7 +227,7 @@ def test_whatever_happens_no_slot_is_lost_and_none_is_handed_out_twice(
             while held:
                 ended = held.popleft()
                 if not ended.done():
-                    ended.set_result(200)
+                    ended.set_result(OK)
             await asyncio.sleep(0)
         assert slots.traffic.in_flight == 0
         assert in_flight.total() == 0
@@ -265,6 +269,18 @@ async def test_never_more_in_flight_than_slots() -> None:
         assert at_once.most_in_all == 6
         assert client.traffic.sent == 120
         assert client.traffic.in_flight == 0
+
+
+def test_what_the_service_counts_goes_before_what_is_counted_here() -> None:
+    allowance, clock = Allowance(), Clock()
+    for in_flight in (3, 5, 4):
+        allowance.answered(in_flight, clock)
+    # Some answers had not been read yet: 11 were in flight here, but no more than 6 there.
+    allowance.refused(11, clock)
+    assert (int(allowance.limit), allowance.ceiling) == (5, 6)
+    # Somebody else has come who shares the account.
+    allowance.refused(3, clock)
+    assert (int(allowance.limit), allowance.ceiling) == (2, 3)
 
 
 async def test_it_settles_at_what_the_account_allows_and_few_are_refused() -> None:
