@@ -57,7 +57,7 @@ THIRD_PARTIES = {
     "resources": {"attrs"},
     "emulator": {"aiohttp", "attrs", "jsonschema_rs", "msgspec"},
     "testing": {"pytest", "pytest_asyncio"},
-    "cli": {"cyclopts", "rich"},
+    "cli": {"attrs", "cyclopts", "msgspec", "platformdirs", "rich", "tomlkit"},
 }
 
 

@@ -177,17 +177,22 @@ def test_help_names_the_commands_and_what_the_emulator_is_not(
         assert text in out
 
 
-@pytest.mark.parametrize(("missing", "extra"), [("cyclopts", "cli"), ("jsonschema_rs", "emulator")])
-def test_without_its_extra_it_says_which_one_is_missing(missing: str, extra: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "arguments", "extra"),
+    [("cyclopts", [], "cli"), ("jsonschema_rs", ["emulator"], "emulator")],
+)
+def test_without_its_extra_it_says_which_one_is_missing(
+    missing: str, arguments: list[str], extra: str
+) -> None:
     program = (
         f"import sys; sys.modules[{missing!r}] = None\n"
-        "from marketplace_async.cli import main; sys.exit(main([]))"
+        f"from marketplace_async.cli import main; sys.exit(main({arguments!r}))"
     )
     finished = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert finished.returncode == 2
     assert re.fullmatch(
-        rf"the .+ needs an extra: install marketplace_async\[{extra}\]\n",
+        rf"(error: )?the .+ needs an extra: install marketplace_async\[{extra}\]\n",
         finished.stderr,
     )

@@ -258,7 +258,7 @@ def test_the_option_table_names_every_option_of_the_emulator() -> None:
     assert options == {
         name
         for row in re.findall(r"^\| (`--.+?) \|", README, re.MULTILINE)
-        for name in re.findall(r"--\w+", row)
+        for name in re.findall(r"--[\w-]+", row)
     }
 
 

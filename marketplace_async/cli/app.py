@@ -1,31 +1,48 @@
-"""The commands, with their options and their help."""
+"""The commands put together, and how one is run from its arguments to its exit status."""
 
-import re
-import sys
+import asyncio
+import inspect
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
+from typing import Any
+
+import attrs
 
 try:
     import cyclopts
-    from cyclopts import App, Parameter
+    from cyclopts import App
 except ModuleNotFoundError:
     from ..errors import MissingExtraError
 
     raise MissingExtraError("the command line", "cli") from None
 
+from .. import MarketplaceError
 from .._version import __version__
-from . import demo as _demo, emulator as _emulator
+from .connection import Access, Connection
+from .emulator import emulator
+from .status import CommandError, Status, explain, tell, usage_error
+
+_EPILOGUE = """\
+Exit status: 0 done, 1 failed, 2 not understood or something missing (nothing was sent),
+3 partly failed, 4 nobody knows whether it happened, 130 interrupted, 141 the reader has gone."""
 
 app = App(
     name="marketplace-async",
     help="Twilio's Marketplace v1 API from the command line, and an emulator of it.",
+    help_format="plaintext",
+    help_epilogue=_EPILOGUE,
     version=__version__,
-    result_action="return_value",
+    usage="Usage: marketplace-async COMMAND",
 )
 
+# Each is imported when it is run: nobody waits for what he does not use.
+_NOUNS = {
+    "available": "Add-ons that can be installed: the catalogue.",
+}
+for _order, (_noun, _help) in enumerate(_NOUNS.items()):
+    app.command(f"{__package__}.{_noun}:app", name=_noun, help=_help, sort_key=_order)
 
-@app.command
+
+@app.command(sort_key=len(_NOUNS))
 async def demo(*, base_url: str | None = None) -> int:
     """Show add-ons being browsed, installed, configured, listed and removed, on three accounts.
 
@@ -38,87 +55,47 @@ async def demo(*, base_url: str | None = None) -> int:
         Run against this server instead, such as an emulator that is running already. The accounts
         are made up, so that the real service would not let them in.
     """
-    return await _demo.run(base_url)
+    from . import demo as steps
+
+    return await steps.run(base_url)
 
 
-def _positive(_: type, value: float | None) -> None:
-    if value is not None and value <= 0:
-        raise ValueError("Must be more than 0.")
-
-
-def _at_least_0(_: type, value: float) -> None:
-    if not 0 <= value < float("inf"):
-        raise ValueError("Must be 0 or more.")
-
-
-def _port(_: type, value: int) -> None:
-    if not 0 <= value <= 65535:
-        raise ValueError("Must be from 0 to 65535.")
-
-
-@app.command
-async def emulator(
-    *,
-    host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(validator=_port)] = 0,
-    db: Path | None = None,
-    account: Annotated[list[str] | None, Parameter(negative=())] = None,
-    catalogue: Path | None = None,
-    concurrency: Annotated[int | None, Parameter(validator=_positive)] = None,
-    latency: Annotated[float, Parameter(validator=_at_least_0)] = 0.0,
-) -> int:
-    """Run an emulator of the Marketplace v1 API, for tests and for development.
-
-    When it is ready, its first line of output is its URL. Ctrl-C or SIGTERM ends it.
-
-    It keeps state, checks configurations against the schemas of its add-ons, pages, and keeps
-    accounts apart. It is not the service: it bills nobody, calls no add-on, has no preview API,
-    and where the vendor's documentation says nothing of an answer, it guesses.
-    It is no server for the public: it has no TLS, and lets everybody in unless told otherwise.
-
-    Parameters
-    ----------
-    host
-        The address to listen on.
-    port
-        The port; 0 takes a free one.
-    db
-        A file for the state, which then survives a restart. Otherwise it is in memory.
-    account
-        SID:SECRET of an account, an API key or an OAuth app to let in; can be given more than once.
-        Without it, any well-formed SID with any secret is an account of its own. The API key SK...
-        and the OAuth app OQ... belong to the account AC... with the same digits.
-    catalogue
-        A file with more add-ons: a JSON list of objects with unique_name, friendly_name,
-        configuration_schema, extensions and so on.
-    concurrency
-        Requests at once per account; those beyond it are answered 429.
-    latency
-        Seconds that each answer takes at least.
-    """
-    accounts: dict[str, str] = {}
-    for pair in account or ():
-        sid, colon, secret = pair.partition(":")
-        if not (re.fullmatch("(AC|SK|OQ)[0-9a-fA-F]{32}", sid) and colon and secret):
-            print("--account: expected SID:SECRET, with a SID of AC, SK or OQ", file=sys.stderr)
-            return 2
-        accounts[sid] = secret
-    return await _emulator.run(
-        host=host,
-        port=port,
-        db=db,
-        accounts=accounts or None,
-        catalogue=catalogue,
-        concurrency=concurrency,
-        latency=latency,
-    )
+app.command(emulator, sort_key=len(_NOUNS) + 1)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name."""
+    """Run the command that the arguments name, and return its exit status."""
+    access: Access | None = None
     try:
-        result = app(arguments, exit_on_error=False)
-    except cyclopts.CycloptsError:
-        # cyclopts has said what is wrong.
-        return 2
-    return result if isinstance(result, int) else 0
+        command, bound, _ = app.parse_args(
+            arguments, print_error=False, exit_on_error=False, verbose=False
+        )
+        bound.apply_defaults()
+        for name, value in bound.arguments.items():
+            if isinstance(value, Connection):
+                access = value.resolve()
+                bound.arguments[name] = attrs.evolve(value, access=access)
+        result: Any = command(*bound.args, **bound.kwargs)
+        if inspect.iscoroutine(result):
+            result = asyncio.run(result)
+        return result if isinstance(result, int) else Status.DONE
+    except cyclopts.CycloptsError as error:
+        tell(_not_understood(error))
+        return Status.USAGE
+    except BrokenPipeError:
+        return Status.CLOSED_PIPE
+    except KeyboardInterrupt:
+        return Status.INTERRUPTED
+    except (CommandError, MarketplaceError, ValueError, OSError) as error:
+        explained = explain(error, access)
+        tell(explained)
+        return explained.status
+
+
+def _not_understood(error: cyclopts.CycloptsError) -> CommandError:
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        sentence = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+    else:
+        sentence = str(error)
+    words = " ".join(("marketplace-async", *(error.command_chain or ())))
+    return usage_error(sentence, f"`{words} --help` shows what it takes.")

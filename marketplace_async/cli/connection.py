@@ -1,0 +1,204 @@
+"""Who asks, and where: options, environment and profiles become a client."""
+
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Final
+
+import attrs
+from cyclopts import Group, Parameter
+
+from .. import AccountToken, ApiKey, Credentials, MarketplaceClient, Secret
+from ..client import ClientOptions
+from ..credentials import from_env
+from . import profiles, prompts
+from .profiles import ACCOUNT_TOKEN, API_KEY, KINDS, OAUTH_APP, Kind, Profile
+from .status import usage_error
+
+PROFILE_VARIABLE: Final = "MARKETPLACE_PROFILE"
+DEFAULT_PROFILE: Final = "default"
+
+_VARIABLES: Final = {
+    ACCOUNT_TOKEN: ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
+    API_KEY: ("TWILIO_API_KEY", "TWILIO_API_SECRET"),
+    OAUTH_APP: ("TWILIO_CLIENT_ID", "TWILIO_CLIENT_SECRET"),
+}
+_PLACES: Final = {
+    "region": "TWILIO_REGION",
+    "edge": "TWILIO_EDGE",
+    "base_url": "MARKETPLACE_BASE_URL",
+}
+
+
+@attrs.frozen
+class Access:
+    """Who asks, and where, with where each was read.
+
+    Attributes:
+        credentials: Who asks.
+        source: Where the credentials were read, such as "the profile work in ...".
+        options: What else the client takes.
+        sources: Where each of those was read.
+    """
+
+    credentials: Credentials
+    source: str
+    options: ClientOptions
+    sources: Mapping[str, str]
+
+    @property
+    def who(self) -> str:
+        """The credentials without their secret, such as "the API key SK..."."""
+        credentials = self.credentials
+        if isinstance(credentials, AccountToken):
+            return f"the account {credentials.account_sid}"
+        if isinstance(credentials, ApiKey):
+            return f"the API key {credentials.key_sid}"
+        return f"the OAuth app {credentials.client_id}"
+
+    @property
+    def address(self) -> str:
+        """Where requests go."""
+        return str(self.options.get("base_url") or "the vendor's")
+
+    @property
+    def address_source(self) -> str:
+        """Where that was read."""
+        return self.sources.get("base_url", "the region and the edge")
+
+
+@Parameter(name="*", group=Group("Connection", sort_key=8))
+@attrs.frozen(kw_only=True)
+class Connection:
+    """Who asks, and where.
+
+    Parameters
+    ----------
+    profile
+        The profile to use: see `marketplace-async profiles --help`.
+    region
+        The vendor's region, such as au1.
+    edge
+        The vendor's edge location, such as sydney.
+    base_url
+        What stands for the vendor's hosts, such as an emulator.
+    allow_http
+        Let credentials travel unencrypted, to a base URL of plain http that is not on this machine.
+    timeout
+        Seconds for each try; 10 unless given.
+    """
+
+    profile: str | None = None
+    region: str | None = None
+    edge: str | None = None
+    base_url: str | None = None
+    allow_http: Annotated[bool, Parameter(negative=())] = False
+    timeout: float | None = None
+    access: Annotated[Access | None, Parameter(parse=False)] = None
+
+    def resolve(self, environ: Mapping[str, str] = os.environ) -> Access:
+        """Find out who asks, and where; asks for a secret that is nowhere if somebody is there.
+
+        The credentials are those of the profile that `--profile` names, or `MARKETPLACE_PROFILE`,
+        or else those of the environment, or else those of the profile `default`. Each of the rest
+        is what its option says, or that profile, or the environment. The profile `default` comes
+        last.
+
+        Raises:
+            CommandError: There are no credentials, or something is wrong with what was read.
+        """
+        profile, credentials, source, named = self._credentials(environ)
+        options: ClientOptions = {}
+        sources: dict[str, str] = {}
+        for name, variable in _PLACES.items():
+            of_profile = (profile and profile.settings.get(name), str(profile))
+            of_environment = (environ.get(variable, "").strip(), variable)
+            for value, where in (
+                (getattr(self, name), f"--{name.replace('_', '-')}"),
+                *((of_profile, of_environment) if named else (of_environment, of_profile)),
+            ):
+                if value:
+                    options[name] = value  # type: ignore[literal-required]  # of _PLACES
+                    sources[name] = where
+                    break
+        for name in ("region", "edge"):
+            if "base_url" in options and sources.get(name, "").startswith("--"):
+                raise usage_error(
+                    f"--{name} changes nothing where there is a base URL, and there is one from "
+                    f"{sources['base_url']}"
+                )
+        if self.allow_http or (profile and profile.settings.get("allow_http")):
+            options["allow_http"] = True
+        if self.timeout is not None:
+            options["timeout"] = self.timeout
+        return Access(credentials, source, options, sources)
+
+    def _credentials(
+        self, environ: Mapping[str, str]
+    ) -> tuple[Profile | None, Credentials, str, bool]:
+        """Return the profile if it is one, the credentials, their source, and if it was named."""
+        by = "--profile" if self.profile is not None else PROFILE_VARIABLE
+        name = environ.get(PROFILE_VARIABLE, "").strip() if self.profile is None else self.profile
+        file = profiles.profiles_file(environ)
+        if name or self.profile is not None:
+            known = profiles.load(file)
+            if name not in known:
+                raise usage_error(
+                    f"{by}: there is no profile {name!r} in {file}",
+                    f"There are: {', '.join(known) or 'none'}. {profiles.ADD_HINT}",
+                )
+            return known[name], *_of_profile(known[name]), True
+        kind = next((kind for kind in KINDS if _any_set(environ, _VARIABLES[kind])), None)
+        if kind is not None:
+            return None, *_of_environment(environ, kind), False
+        default = profiles.load(file).get(DEFAULT_PROFILE)
+        if default is None:
+            raise usage_error("there are no credentials", _NO_CREDENTIALS)
+        return default, *_of_profile(default), False
+
+    @asynccontextmanager
+    async def client(self) -> AsyncIterator[MarketplaceClient]:
+        """Give a client of what was resolved; it is closed in the end."""
+        access = self.access
+        if access is None:
+            raise RuntimeError("the connection is not resolved yet")
+        async with MarketplaceClient(access.credentials, **access.options) as client:
+            yield client
+
+
+_NO_CREDENTIALS = (
+    "`marketplace-async profiles add default` keeps them in a file; or set TWILIO_API_KEY and "
+    "TWILIO_API_SECRET, or TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
+)
+
+
+def _any_set(environ: Mapping[str, str], variables: Iterable[str]) -> bool:
+    return any(environ.get(variable, "").strip() for variable in variables)
+
+
+def _of_profile(profile: Profile) -> tuple[Credentials, str]:
+    secret = profile.secret
+    if secret is not None:
+        return profile.credentials(secret), str(profile)
+    what = f"{profile.kind.secret} of {profile.sid}"
+    return profile.credentials(
+        _typed(what, str(profile))
+    ), f"{profile}, with a secret that was typed"
+
+
+def _of_environment(environ: Mapping[str, str], kind: Kind) -> tuple[Credentials, str]:
+    sid, secret = _VARIABLES[kind]
+    if _any_set(environ, [sid]) and not _any_set(environ, [secret]):
+        typed = _typed(f"{secret} of {environ[sid].strip()}", f"{sid} is set alone")
+        environ = {**environ, secret: typed.reveal()}
+        return from_env(environ).credentials, f"{sid}, with a secret that was typed"
+    return from_env(environ).credentials, f"{sid} and {secret}"
+
+
+def _typed(what: str, where: str) -> Secret:
+    if not prompts.somebody_is_there():
+        raise usage_error(f"the secret is missing, and nobody is there to type it: {where}")
+    text = prompts.ask_secret(f"{what}: ")
+    if not text:
+        raise usage_error("no secret was typed")
+    return Secret(text)
