@@ -22,8 +22,18 @@ from .emulator import emulator
 from .status import CommandError, Status, explain, tell, usage_error
 
 _EPILOGUE = """\
-Exit status: 0 done, 1 failed, 2 not understood or something missing (nothing was sent),
-3 partly failed, 4 nobody knows whether it happened, 130 interrupted, 141 the reader has gone."""
+Who asks comes from a profile or from the environment:
+  marketplace-async profiles add default
+  marketplace-async installed list
+
+Exit status:
+    0  done
+    1  failed
+    2  not understood, or something is missing: nothing was sent
+    3  partly failed
+    4  nobody knows whether it happened: look at the account
+  130  interrupted
+  141  whoever read the output has gone"""
 
 app = App(
     name="marketplace-async",
@@ -37,12 +47,23 @@ app = App(
 # Each is imported when it is run: nobody waits for what he does not use.
 _NOUNS = {
     "available": "Add-ons that can be installed: the catalogue.",
+    "installed": "What is installed on the account: install, configure, remove.",
+    "listings": "For partners: the account's own pages in the Marketplace.",
+    "referrals": "For partners: accounts that a referral brought.",
 }
 for _order, (_noun, _help) in enumerate(_NOUNS.items()):
     app.command(f"{__package__}.{_noun}:app", name=_noun, help=_help, sort_key=_order)
 
 
-@app.command(sort_key=len(_NOUNS))
+app.command(
+    f"{__package__}.profile_commands:app",
+    name="profiles",
+    help="Credentials under names of your own.",
+    sort_key=len(_NOUNS),
+)
+
+
+@app.command(sort_key=len(_NOUNS) + 1)
 async def demo(*, base_url: str | None = None) -> int:
     """Show add-ons being browsed, installed, configured, listed and removed, on three accounts.
 
@@ -60,7 +81,10 @@ async def demo(*, base_url: str | None = None) -> int:
     return await steps.run(base_url)
 
 
-app.command(emulator, sort_key=len(_NOUNS) + 1)
+app.register_install_completion_command(
+    help="Let bash, zsh or fish complete commands and options: changes its start-up file."
+)
+app.command(emulator, sort_key=len(_NOUNS) + 2)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from .. import AccountToken, ApiKey, Credentials, MarketplaceClient, Secret
 from ..client import ClientOptions
 from ..credentials import from_env
 from . import profiles, prompts
+from .flags import Flag
 from .profiles import ACCOUNT_TOKEN, API_KEY, KINDS, OAUTH_APP, Kind, Profile
 from .status import usage_error
 
@@ -92,7 +93,7 @@ class Connection:
     region: str | None = None
     edge: str | None = None
     base_url: str | None = None
-    allow_http: Annotated[bool, Parameter(negative=())] = False
+    allow_http: Flag = False
     timeout: float | None = None
     access: Annotated[Access | None, Parameter(parse=False)] = None
 

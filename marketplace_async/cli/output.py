@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated, Any, Final, Literal, Protocol, TextIO, TypeAlias
 
 import attrs
@@ -85,6 +86,8 @@ class Output:
         count = 0
         await off_the_loop(_write, renderer.begin())
         async for chunk in chunks:
+            if not chunk:
+                continue
             count += len(chunk)
             await off_the_loop(_write_chunk, renderer, chunk)
         await off_the_loop(_write, renderer.end())
@@ -205,6 +208,8 @@ def cell(value: Any) -> str:
             return "true" if value else "false"
         case datetime():
             return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        case Decimal():
+            return f"{value:f}"
         case Mapping() | list() | tuple():
             return to_json(value)
         case _:

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from .. import AccountToken, ApiKey, ClientCredentials, Credentials, Secret
+from .. import AccountToken, ApiKey, ClientCredentials, Credentials, MarketplaceClient, Secret
 from .status import usage_error
 
 PATH_VARIABLE: Final = "MARKETPLACE_PROFILES"
@@ -34,8 +34,9 @@ OAUTH_APP: Final = Kind("OAuth app", "client_id", "client_secret", "OQ", ClientC
 KINDS: Final = (API_KEY, OAUTH_APP, ACCOUNT_TOKEN)
 
 _SECRETS: Final = {kind.secret for kind in KINDS}
-_TEXTS: Final = {*(kind.sid for kind in KINDS), *_SECRETS, "region", "edge", "base_url"}
 _FLAGS: Final = {"allow_http"}
+_PLACES: Final = {"region", "edge", "base_url", *_FLAGS}
+_TEXTS: Final = {*(kind.sid for kind in KINDS), *_SECRETS, *_PLACES} - _FLAGS
 
 Settings: TypeAlias = Mapping[str, str | bool | Secret]
 
@@ -84,6 +85,15 @@ class Profile:
         """The secret, or None: then it is asked for."""
         secret = self.settings.get(self.kind.secret)
         return secret if isinstance(secret, Secret) else None
+
+    def check(self) -> None:
+        """Raise a CommandError if a SID or a place in it is malformed."""
+        credentials = self.credentials(Secret("not the real one"))
+        places = {name: self.settings[name] for name in _PLACES & self.settings.keys()}
+        try:
+            MarketplaceClient(credentials, **places)  # type: ignore[arg-type]  # checked there
+        except ValueError as error:
+            raise usage_error(f"{self}: {error}") from None
 
     def credentials(self, secret: Secret) -> Credentials:
         """Return its credentials with this secret.

@@ -1,7 +1,9 @@
 """How a command ends: its exit status, and what it says of an error."""
 
+import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -142,6 +144,16 @@ def _hint(error: MarketplaceError, access: "Access | None") -> str | None:
         case APIError() if error.more_info:
             return error.more_info
     return None
+
+
+@contextmanager
+def may_have_happened() -> Iterator[None]:
+    """Say so when a write is interrupted: what was being sent may have arrived."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        note("what was being sent may have happened: look at the account before you do it again")
+        raise
 
 
 def tell(error: CommandError) -> None:
