@@ -1,7 +1,7 @@
 """`marketplace-async installed`: what is installed on the account."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, TypeAlias
 
@@ -219,12 +219,13 @@ async def delete(
         )
 
 
-async def _what_to_delete(client: MarketplaceClient, sids: tuple[str, ...], *, yes: bool) -> str:
+async def _what_to_delete(client: MarketplaceClient, sids: Sequence[str], *, yes: bool) -> str:
     if len(sids) > 1:
         return f"Delete {len(sids)} installed add-ons"
+    (sid,) = sids
     if yes or not somebody_is_there():
-        return f"Delete {sids[0]}"
-    one = await client.installed_add_ons.fetch(sids[0])
+        return f"Delete {sid}"
+    one = await client.installed_add_ons.fetch(sid)
     return f"Delete {one.unique_name} ({one.friendly_name}, {one.sid})"
 
 
