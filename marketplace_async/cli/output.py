@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Annotated, Any, Final, Literal, Protocol, TextIO, TypeAlias
 
 import attrs
@@ -252,26 +253,22 @@ class _Table:
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = list(columns)
         self._widths: list[int] = []
+        self._folds = False
 
     def begin(self) -> str:
         return ""
 
     def chunk(self, records: Sequence[Any]) -> str:
-        from rich.table import Table
-        from rich.text import Text
-
         rows = [
             [printable(_short(_get(record, name))) for name in self._columns] for record in records
         ]
-        first = not self._widths
-        if first:
+        lines: list[str] = []
+        if not self._widths:
             self._fit(rows)
-        table = Table(box=None, show_header=first, pad_edge=False, padding=(0, _GAP, 0, 0))
-        for name, width in zip(self._columns, self._widths, strict=True):
-            table.add_column(name, width=width, overflow="fold", header_style="bold")
+            lines.append(_bold(self._line(self._columns)[0]))
         for row in rows:
-            table.add_row(*map(Text, row[: len(self._columns)]))
-        return _rendered(table, sum(self._widths) + _GAP * len(self._widths))
+            lines += self._line(row)
+        return "".join(f"{line}\n" for line in lines)
 
     def end(self) -> str:
         return ""
@@ -296,6 +293,18 @@ class _Table:
             widths[max(foldable, key=widths.__getitem__)] -= 1
         self._columns = self._columns[: len(widths)]
         self._widths = widths
+        self._folds = room < sys.maxsize
+
+    def _line(self, row: Sequence[str]) -> list[str]:
+        """Return a row as one line, or as several where a cell has to be folded."""
+        from rich.cells import cell_len
+
+        sized = [(text, width, cell_len(text)) for text, width in zip(row, self._widths)]  # noqa: B905
+        if not self._folds or all(size <= width for _, width, size in sized):
+            cells = (text + " " * (width - size) for text, width, size in sized)
+            return [(" " * _GAP).join(cells).rstrip()]
+        folded = [_folded(text, width) for text, width, _ in sized]
+        return [line for parts in zip_longest(*folded, fillvalue="") for line in self._line(parts)]
 
 
 def _short(value: Any) -> str:
@@ -312,27 +321,33 @@ def _room() -> int:
     return Console(file=sys.stdout).width if sys.stdout.isatty() else sys.maxsize
 
 
-def _rendered(renderable: Any, width: int) -> str:
-    from rich.console import Console
+def _folded(text: str, width: int) -> list[str]:
+    """Return text in lines of `width` cells, between words where that can be."""
+    from rich.cells import chop_cells
 
-    console = Console(file=sys.stdout, width=max(width, 1), highlight=False)
+    return (textwrap.wrap(text, width) if text.isascii() else chop_cells(text, width)) or [""]
+
+
+def _bold(text: str) -> str:
+    """Return text as it is made bold where it goes, if it is a terminal that can."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False)
     with console.capture() as capture:
-        console.print(renderable, crop=False)
-    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+        console.print(Text(text, "bold"), soft_wrap=True, end="")
+    return capture.get()
 
 
 def _one_in_a_table(record: Any) -> str:
-    from rich.text import Text
-
     items = record.items() if isinstance(record, Mapping) else _items(record)
     indent = max(len(printable(name)) for name, _ in items) + _GAP
-    text = Text()
+    text = io.StringIO()
     for name, value in items:
-        lines = _long(value, _room() - indent)
-        text.append(f"{printable(name):<{indent}}", "bold")
-        text.append(("\n" + " " * indent).join(map(printable, lines)) + "\n")
-    text.rstrip()
-    return _rendered(text, sys.maxsize)
+        text.write(_bold(f"{printable(name):<{indent}}"))
+        lines = map(printable, _long(value, _room() - indent))
+        text.write(("\n" + " " * indent).join(lines).rstrip() + "\n")
+    return text.getvalue()
 
 
 def _items(record: Any) -> list[tuple[str, Any]]:
