@@ -3,17 +3,19 @@
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from blockbuster import blockbuster_ctx
 
 import marketplace_async
-from marketplace_async.emulator import Emulator
+from marketplace_async.emulator import Emulator, UsageItem
 from marketplace_async.emulator.store import Store
+
+T = TypeVar("T")
 
 pytest_plugins = ["marketplace_async.testing", "pytester"]
 
@@ -47,6 +49,30 @@ def description() -> dict[str, Any]:
     return document
 
 
+class ServedEmulator(Emulator):
+    """An emulator that runs in one thread, and is filled and looked into from another."""
+
+    _loop: asyncio.AbstractEventLoop
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().start()
+
+    def _there(self, call: Callable[[], T]) -> T:
+        async def run() -> T:
+            return call()
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=120)
+
+    def install(self, *args: Any, **kwargs: Any) -> list[str]:
+        parent = super()
+        return self._there(lambda: parent.install(*args, **kwargs))
+
+    def usage(self) -> Sequence[UsageItem]:
+        parent = super()
+        return self._there(parent.usage)
+
+
 def serve(emulator: Emulator) -> Iterator[Emulator]:
     """Run an emulator for clients that block: in a thread, in a loop of its own."""
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -70,4 +96,4 @@ def serve(emulator: Emulator) -> Iterator[Emulator]:
 @pytest.fixture
 def served() -> Iterator[Emulator]:
     """An emulator for clients that block."""
-    yield from serve(Emulator())
+    yield from serve(ServedEmulator())

@@ -4,8 +4,8 @@ import csv
 import io
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import zip_longest
@@ -86,11 +86,14 @@ class Output:
         _prepare(sys.stdout, self.format)
         count = 0
         await off_the_loop(_write, renderer.begin())
-        async for chunk in chunks:
-            if not chunk:
-                continue
-            count += len(chunk)
-            await off_the_loop(_write_chunk, renderer, chunk)
+        async with AsyncExitStack() as stack:
+            if isinstance(chunks, AsyncGenerator):
+                stack.push_async_callback(chunks.aclose)
+            async for chunk in chunks:
+                if not chunk:
+                    continue
+                count += len(chunk)
+                await off_the_loop(_write_chunk, renderer, chunk)
         await off_the_loop(_write, renderer.end())
         if not count and self.format == "table":
             note("there are none")

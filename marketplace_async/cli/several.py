@@ -1,14 +1,16 @@
 """Does the same to several records of one account, and says what became of each."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar, cast
 
-from .. import MarketplaceError
+from .. import MarketplaceError, bulk
 from .connection import Connection
 from .output import Output
 from .status import CommandError, Status, explain, may_have_happened, tell
 
 T = TypeVar("T")
+
+_AT_ONCE: Final = 8
 
 
 async def do_each(
@@ -20,7 +22,7 @@ async def do_each(
     fields: Sequence[str],
     columns: Sequence[str],
 ) -> Status:
-    """Call with one SID after the other and show what comes; a failure does not stop the rest.
+    """Call with each SID and show what comes, in their order; a failure does not stop the rest.
 
     Raises:
         MarketplaceError: The only one failed.
@@ -29,17 +31,17 @@ async def do_each(
 
     async def results() -> AsyncIterator[Sequence[T]]:
         nonlocal failed
-        for sid in sids:
-            try:
-                with may_have_happened():
-                    result = await call(sid)
-            except MarketplaceError as error:
-                if len(sids) == 1:
-                    raise
-                failed += 1
-                tell(explain(error, connection.access))
-            else:
-                yield [result]
+        with may_have_happened():
+            async with bulk.settle(call, sids, limit=_AT_ONCE) as outcomes:
+                async for outcome in outcomes:
+                    error = outcome.error
+                    if error is None:
+                        yield [cast(T, outcome.value)]
+                    elif len(sids) == 1 or not isinstance(error, MarketplaceError):
+                        raise error
+                    else:
+                        failed += 1
+                        tell(explain(error, connection.access))
 
     await output.records(results(), fields, columns)
     if not failed:
