@@ -1,8 +1,5 @@
 """`marketplace-async listings`: the account's own pages in the Marketplace."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
-
 from cyclopts import App
 
 from .. import Listing
@@ -55,15 +52,13 @@ async def list_(*, connection: Connection = Connection(), output: Output = Outpu
     async with connection.client() as client:
         listings = await client.listings.list_own()
 
-    async def chunks() -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-        yield listings
-
     # They are free-form: what the API does not promise is shown, too.
     known = fields_of(Listing)
     there = {key: None for listing in listings for key in listing}
     more = [key for key in there if key not in known]
     columns = [key for key in _COLUMNS if key in there] or list(there) or _COLUMNS
-    await output.records(chunks(), (*known, *more), columns)
+    async with output.listing((*known, *more), columns) as show:
+        await show(listings)
 
 
 @app.command

@@ -4,8 +4,8 @@ import csv
 import io
 import sys
 import textwrap
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import zip_longest
@@ -22,6 +22,7 @@ from .printable import UNPRINTABLE, printable
 from .status import note
 
 Format: TypeAlias = Literal["table", "json", "jsonl", "csv"]
+Show: TypeAlias = Callable[[Sequence[Any]], Awaitable[None]]
 
 
 @Parameter(name="*", group=Group("Output", sort_key=9))
@@ -44,56 +45,48 @@ class Output:
         return self.output or ("table" if sys.stdout.isatty() else "jsonl")
 
     async def pages(self, paginator: Paginator[Any], kind: type, columns: Sequence[str]) -> None:
-        """Show a list as its pages come.
+        """Show a list page by page, each as soon as it has come, and hold no more than one.
 
         Args:
             paginator: The list.
             kind: The attrs class of its records.
             columns: The fields that a table shows, the most important first.
         """
-
-        async def chunks() -> AsyncIterator[Sequence[Any]]:
+        async with self.listing(fields_of(kind), columns) as show:
             shown = False
             try:
                 async with aclosing(paginator.pages()) as pages:
                     async for page in pages:
-                        yield page.items
+                        await show(page.items)
                         shown = True
             except MarketplaceError as error:
                 if not shown:
                     error.resume_at = None  # there is nothing to go on from
                 raise
 
-        await self.records(chunks(), fields_of(kind), columns)
+    @asynccontextmanager
+    async def listing(self, fields: Sequence[str], columns: Sequence[str]) -> AsyncIterator[Show]:
+        """Give a coroutine function that shows the next few records of a list.
 
-    async def records(
-        self,
-        chunks: AsyncIterator[Sequence[Any]],
-        fields: Sequence[str],
-        columns: Sequence[str],
-    ) -> None:
-        """Show records chunk by chunk, each as soon as it has come, and hold no more than one.
+        They are attrs values, or mappings, and reach the reader when it returns. It raises
+        BrokenPipeError when the reader has gone.
 
         Args:
-            chunks: The records: attrs values, or mappings.
             fields: The fields that CSV has.
             columns: The fields that a table shows, the most important first.
-
-        Raises:
-            BrokenPipeError: Whoever read it has gone.
         """
         renderer = renderer_of(self.format, fields, columns)
-        _prepare(sys.stdout, self.format)
         count = 0
+
+        async def show(records: Sequence[Any]) -> None:
+            nonlocal count
+            if records:
+                count += len(records)
+                await off_the_loop(lambda: _write(renderer.chunk(records)))
+
+        _prepare(sys.stdout, self.format)
         await off_the_loop(_write, renderer.begin())
-        async with AsyncExitStack() as stack:
-            if isinstance(chunks, AsyncGenerator):
-                stack.push_async_callback(chunks.aclose)
-            async for chunk in chunks:
-                if not chunk:
-                    continue
-                count += len(chunk)
-                await off_the_loop(_write_chunk, renderer, chunk)
+        yield show
         await off_the_loop(_write, renderer.end())
         if not count and self.format == "table":
             note("there are none")
@@ -137,10 +130,6 @@ def _prepare(stream: TextIO, format: Format) -> None:
     # What programs read is UTF-8, with line ends as they are written, whatever the locale.
     if format != "table" and isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding="utf-8", newline="")
-
-
-def _write_chunk(renderer: "Renderer", chunk: Sequence[Any]) -> None:
-    _write(renderer.chunk(chunk))
 
 
 def _write(text: str) -> None:

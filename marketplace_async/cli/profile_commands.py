@@ -1,7 +1,7 @@
 """`marketplace-async profiles`: shows, adds and deletes what `profiles` keeps."""
 
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -35,11 +35,8 @@ async def list_(*, output: Output = Output()) -> None:
     """List the profiles, without their secrets, and where they are kept."""
     file = profiles.profiles_file()
     known = await off_the_loop(profiles.load, file)
-
-    async def chunks() -> AsyncIterator[Sequence[Mapping[str, Any]]]:
-        yield [_shown(profile) for profile in known.values()]
-
-    await output.records(chunks(), _FIELDS, _FIELDS[:7])
+    async with output.listing(_FIELDS, _FIELDS[:7]) as show:
+        await show([_shown(profile) for profile in known.values()])
     if output.format == "table":
         note(f"they are kept in {file}")
 

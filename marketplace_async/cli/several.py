@@ -1,7 +1,7 @@
 """Does the same to several records of one account, and says what became of each."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, TypeVar, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 from .. import MarketplaceError, bulk
 from .connection import Connection
@@ -29,21 +29,20 @@ async def do_each(
     """
     failed = 0
 
-    async def results() -> AsyncIterator[Sequence[T]]:
-        nonlocal failed
-        with may_have_happened():
-            async with bulk.settle(call, sids, limit=_AT_ONCE) as outcomes:
-                async for outcome in outcomes:
-                    error = outcome.error
-                    if error is None:
-                        yield [cast(T, outcome.value)]
-                    elif len(sids) == 1 or not isinstance(error, MarketplaceError):
-                        raise error
-                    else:
-                        failed += 1
-                        tell(explain(error, connection.access))
-
-    await output.records(results(), fields, columns)
+    with may_have_happened():
+        async with (
+            output.listing(fields, columns) as show,
+            bulk.settle(call, sids, limit=_AT_ONCE) as outcomes,
+        ):
+            async for outcome in outcomes:
+                error = outcome.error
+                if error is None:
+                    await show([outcome.value])
+                elif len(sids) == 1 or not isinstance(error, MarketplaceError):
+                    raise error
+                else:
+                    failed += 1
+                    tell(explain(error, connection.access))
     if not failed:
         return Status.DONE
     status = Status.FAILED if failed == len(sids) else Status.PARTLY_FAILED
