@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from marketplace_async.emulator.store import Store
 
 T = TypeVar("T")
 
-pytest_plugins = ["marketplace_async.testing", "pytester"]
+pytest_plugins = ["marketplace_async.testing", "pytester", "command_line"]
 
 PROJECT = Path(__file__).parents[1]
 
@@ -65,12 +65,10 @@ class ServedEmulator(Emulator):
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=120)
 
     def install(self, *args: Any, **kwargs: Any) -> list[str]:
-        parent = super()
-        return self._there(lambda: parent.install(*args, **kwargs))
+        return self._there(lambda: Emulator.install(self, *args, **kwargs))
 
-    def usage(self) -> Sequence[UsageItem]:
-        parent = super()
-        return self._there(parent.usage)
+    def usage(self) -> list[UsageItem]:
+        return self._there(lambda: Emulator.usage(self))
 
 
 def serve(emulator: Emulator) -> Iterator[Emulator]:

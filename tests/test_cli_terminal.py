@@ -40,7 +40,12 @@ def without_credentials(env: dict[str, str]) -> dict[str, str]:
 
 def run(*arguments: str, env: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [*PROGRAM, *arguments], env=env, capture_output=True, text=True, timeout=60, check=False
+        [*PROGRAM, *arguments],
+        env=env,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
     )
 
 
@@ -85,6 +90,15 @@ def test_one_record_on_a_terminal_wraps_words_and_leaves_links_whole(env: dict[s
 def test_an_empty_table_says_so_beside_the_output(env: dict[str, str]) -> None:
     finished = run("installed", "list", "--output", "table", env=env)
     assert (finished.stdout, finished.stderr) == ("", "note: there are none\n")
+
+
+def test_what_programs_read_is_utf_8_in_any_locale(served: Emulator, env: dict[str, str]) -> None:
+    env["PYTHONIOENCODING"] = "ascii"
+    create = ("installed", "create", SPAM_SCORE, "--accept-terms-of-service")
+    run(*create, "--unique-name", "größe-名前", env=env)
+    for output in ("json", "jsonl", "csv"):
+        finished = run("installed", "list", "--output", output, env=env)
+        assert "größe-名前" in finished.stdout, finished.stderr
 
 
 NASTY = '\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\r\nfoo,"bar"'

@@ -211,6 +211,7 @@ def _rewrite(file: Path, name: str, settings: Settings | None) -> None:
 
 
 def _write_whole(file: Path, content: bytes) -> None:
+    file = file.resolve()  # a link, such as into a folder of dotfiles, stays one
     # A file that mkstemp makes is readable by its owner alone from the start.
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:
@@ -218,8 +219,7 @@ def _write_whole(file: Path, content: bytes) -> None:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        # A link, such as to a folder of dotfiles, stays one.
-        os.replace(temporary, file.resolve())
+        os.replace(temporary, file)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
