@@ -67,6 +67,9 @@ class ServedEmulator(Emulator):
     def install(self, *args: Any, **kwargs: Any) -> list[str]:
         return self._there(lambda: Emulator.install(self, *args, **kwargs))
 
+    def add_subaccounts(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
+        return self._there(lambda: Emulator.add_subaccounts(self, *args, **kwargs))
+
     def usage(self) -> list[UsageItem]:
         return self._there(lambda: Emulator.usage(self))
 

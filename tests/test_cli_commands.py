@@ -95,6 +95,24 @@ def test_every_operation_has_a_command(cli: Cli, served: Emulator) -> None:
     }
 
 
+@pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])
+def test_accounts_are_shown_without_their_auth_tokens(
+    cli: Cli, served: Emulator, output: str
+) -> None:
+    cli("installed", "list")  # whoever asks first is an account
+    made = served.add_subaccounts(SID, 3, friendly_name="sub-{number}")
+    served.add_subaccounts(SID, 1, friendly_name="closed", status="closed")
+    everything = cli("accounts", "list", "--output", output)
+    assert (everything.status, everything.err) == (0, "")
+    for sid, token in made:
+        assert sid in everything.out
+        one = cli("accounts", "fetch", sid, "--output", output)
+        assert "sub-" in one.out
+        assert token not in everything.out + one.out
+    for options, count in ((["--status", "closed"], 1), (["--friendly-name", "sub-2"], 1)):
+        assert len(cli("accounts", "list", *options).out.splitlines()) == count
+
+
 def test_enabling_and_disabling_do_what_they_say(cli: Cli, installed: str) -> None:
     extension = cli("installed", "extensions", "list", installed).json
     assert extension["enabled"] is False

@@ -48,6 +48,7 @@ app = App(
 _NOUNS = {
     "available": "Add-ons that can be installed: the catalogue.",
     "installed": "What is installed on the account: install, configure, remove.",
+    "accounts": "The account that asks, and its subaccounts.",
     "listings": "For partners: the account's own pages in the Marketplace.",
     "referrals": "For partners: accounts that a referral brought.",
 }

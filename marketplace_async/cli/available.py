@@ -4,7 +4,7 @@ from cyclopts import App
 
 from .. import AvailableAddOn, AvailableAddOnExtension
 from .connection import Connection
-from .output import Output
+from .output import Output, fields_of
 from .paging import Paging
 
 app = App(name="available")
@@ -25,7 +25,7 @@ async def list_(
     """List the add-ons that can be installed."""
     async with connection.client() as client:
         add_ons = client.available_add_ons.list(**paging.options)
-        await output.pages(add_ons, AvailableAddOn, _COLUMNS)
+        await output.pages(add_ons, fields_of(AvailableAddOn), _COLUMNS)
 
 
 @app.command
@@ -61,7 +61,7 @@ async def list_extensions(
     """
     async with connection.client() as client:
         found = client.available_add_ons.extensions(available_add_on_sid).list(**paging.options)
-        await output.pages(found, AvailableAddOnExtension, _EXTENSION_COLUMNS)
+        await output.pages(found, fields_of(AvailableAddOnExtension), _EXTENSION_COLUMNS)
 
 
 @extensions.command(name="fetch")

@@ -136,7 +136,7 @@ async def list_(
     """List what is installed on the account."""
     async with connection.client() as client:
         installed = client.installed_add_ons.list(**paging.options)
-        await output.pages(installed, InstalledAddOn, _COLUMNS)
+        await output.pages(installed, fields_of(InstalledAddOn), _COLUMNS)
 
 
 @app.command(
@@ -322,7 +322,7 @@ async def list_extensions(
     """
     async with connection.client() as client:
         found = client.installed_add_ons.extensions(installed_add_on_sid).list(**paging.options)
-        await output.pages(found, InstalledAddOnExtension, _EXTENSION_COLUMNS)
+        await output.pages(found, fields_of(InstalledAddOnExtension), _EXTENSION_COLUMNS)
 
 
 @extensions.command(name="fetch")

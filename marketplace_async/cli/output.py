@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import zip_longest
-from typing import Annotated, Any, Final, Literal, Protocol, TextIO, TypeAlias
+from typing import Annotated, Any, Final, Literal, Protocol, TextIO, TypeAlias, TypeVar
 
 import attrs
 import msgspec
@@ -20,6 +20,8 @@ from .._codec import encode
 from .off_the_loop import off_the_loop
 from .printable import UNPRINTABLE, printable
 from .status import note
+
+T = TypeVar("T")
 
 Format: TypeAlias = Literal["table", "json", "jsonl", "csv"]
 Show: TypeAlias = Callable[[Sequence[Any]], Awaitable[None]]
@@ -44,23 +46,31 @@ class Output:
         """What was asked for, or what fits where it goes."""
         return self.output or ("table" if sys.stdout.isatty() else "jsonl")
 
-    async def pages(self, paginator: Paginator[Any], kind: type, columns: Sequence[str]) -> None:
+    async def pages(
+        self,
+        paginator: Paginator[T],
+        fields: Sequence[str],
+        columns: Sequence[str],
+        *,
+        shown: Callable[[T], Any] = lambda record: record,
+    ) -> None:
         """Show a list page by page, each as soon as it has come, and hold no more than one.
 
         Args:
             paginator: The list.
-            kind: The attrs class of its records.
+            fields: The fields that CSV has.
             columns: The fields that a table shows, the most important first.
+            shown: Turns a record into what is shown of it: an attrs value, or a mapping.
         """
-        async with self.listing(fields_of(kind), columns) as show:
-            shown = False
+        async with self.listing(fields, columns) as show:
+            begun = False
             try:
                 async with aclosing(paginator.pages()) as pages:
                     async for page in pages:
-                        await show(page.items)
-                        shown = True
+                        await show([shown(record) for record in page.items])
+                        begun = True
             except MarketplaceError as error:
-                if not shown:
+                if not begun:
                     error.resume_at = None  # there is nothing to go on from
                 raise
 
