@@ -106,12 +106,14 @@ def test_a_server_that_is_not_there_is_one_sentence(base_url: str, message: str)
 
 
 def test_the_emulator_takes_its_options(tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts"
+    accounts.write_text(f"\nSK{'2' * 32}:key:secret\n")
     catalogue = tmp_path / "catalogue.json"
     catalogue.write_text(json.dumps([{"unique_name": "mine", "friendly_name": "Mine"}]))
     sid = "AC" + "1" * 32
     options = [
         *("--host", "127.0.0.1", "--port", "0", "--db", str(tmp_path / "state.db")),
-        *("--account", f"{sid}:secret", "--account", f"SK{'2' * 32}:key-secret"),
+        *("--account", f"{sid}:secret", "--accounts-file", str(accounts)),
         *("--catalogue", str(catalogue), "--concurrency", "2", "--latency", "0.01"),
     ]
     with subprocess.Popen(
@@ -128,7 +130,11 @@ def test_the_emulator_takes_its_options(tmp_path: Path) -> None:
             "sys.argv[2].encode()).decode())\n"
             "print(urllib.request.urlopen(request).read().decode())\n"
         )
-        for user, status in ((f"{sid}:secret", 0), (f"{sid}:wrong", 1)):
+        for user, status in (
+            (f"{sid}:secret", 0),
+            (f"{sid}:wrong", 1),
+            (f"SK{'2' * 32}:key:secret", 0),
+        ):
             asked = subprocess.run(
                 [sys.executable, "-c", curl, url, user], capture_output=True, text=True, check=False
             )
@@ -148,6 +154,8 @@ def test_the_emulator_takes_its_options(tmp_path: Path) -> None:
         (["emulator", "--latency", "-1"], 2, "Must be 0 or more"),
         (["emulator", "--account", "AC1"], 2, "--account: expected SID:SECRET"),
         (["emulator", "--account", "AC1:x"], 2, "--account: expected SID:SECRET"),
+        (["emulator", "--accounts-file", "/nowhere/x"], 1, "the emulator cannot start"),
+        (["emulator", "--accounts-file", "/dev/null"], 2, "/dev/null: expected SID:SECRET on each"),
         (["emulator", "--latency", "nan"], 2, "Must be 0 or more"),
         (["emulator", "--db", "/nowhere/x.db"], 1, "the emulator cannot start: /nowhere/x.db"),
         (["emulator", "--catalogue", "/nowhere/x.json"], 1, "the emulator cannot start"),
@@ -164,6 +172,17 @@ def test_what_cannot_be_done_is_said_in_a_sentence_with_its_exit_status(
     assert message in captured.err
     assert captured.out == ""
     assert "Traceback" not in captured.err
+
+
+def test_a_line_of_the_accounts_file_that_is_wrong_is_named_and_not_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    accounts = tmp_path / "accounts"
+    accounts.write_text(f"AC{'1' * 32}:secret\nAC1:made-up\n")
+    assert main(["emulator", "--accounts-file", str(accounts)]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {accounts}, line 2: expected SID:SECRET, with a SID of AC, SK or OQ\n"
+    )
 
 
 def test_help_names_the_commands_and_what_the_emulator_is_not(

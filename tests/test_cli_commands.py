@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import SID, Cli
+from command_line import SECRET, SID, Cli
 from conftest import PROJECT, ServedEmulator, serve
 from cyclopts import App
 from rich.console import Console
 
-from marketplace_async import PermissionDeniedError, Request, Response
+from marketplace_async import PermissionDeniedError, Request, Response, SchemaError
 from marketplace_async.cli import main
 from marketplace_async.cli.app import app
 from marketplace_async.cli.status import Status, explain, tell
@@ -27,6 +27,7 @@ SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 NOWHERE = "XE" + "0" * 32
 ITEM = "BI" + "0" * 31 + "1"
 OTHER_ITEM = "BI" + "0" * 31 + "2"
+APP = "OQ" + "0" * 31 + "3"
 TERMS = "--accept-terms-of-service"
 
 
@@ -312,7 +313,7 @@ def test_where_the_add_on_is_gone_the_service_checks(
     assert finished.status == 0
     assert (
         finished.err
-        == f"note: {TRANSCRIPTION} is in the catalogue no more: its schema was not checked\n"
+        == "note: the add-on is not in the catalogue any more: its schema was not checked\n"
     )
 
 
@@ -512,6 +513,49 @@ def test_control_characters_of_the_service_are_spelled_out_in_errors(
     assert capsys.readouterr().err == (
         "error: 403 20403: \\x1b[31m\\nerror: fake\\u202e (GET /v1/X)\n"
     )
+
+
+def test_what_fails_alone_is_a_plain_error(cli: Cli) -> None:
+    finished = cli("installed", "delete", NOWHERE, "--yes")
+    assert (finished.status, finished.out) == (1, "")
+    assert finished.err.startswith("error: 404 20404: ")
+    assert "of 1 failed" not in finished.err
+
+
+def test_what_the_service_fails_at_can_be_tried_later(cli: Cli, served: Emulator) -> None:
+    served.faults.add("GET", "*", status=500, times=None)
+    finished = cli("available", "fetch", SPAM_SCORE)
+    assert finished.status == 1
+    assert finished.err.endswith("hint: Try again later.\n")
+
+
+def test_a_token_that_is_refused_names_the_app_and_where_it_came_from(
+    cli: Cli, served: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWILIO_CLIENT_ID", APP)
+    monkeypatch.setenv("TWILIO_CLIENT_SECRET", SECRET)
+    served.faults.add("POST", "/v2/token", status=401)
+    finished = cli("available", "list")
+    assert finished.status == 1
+    assert finished.err.startswith("error: 401 20003: ")
+    assert f"the OAuth app {APP}, from TWILIO_CLIENT_ID and TWILIO_CLIENT_SECRET" in finished.err
+
+
+def test_a_token_that_cannot_be_had_says_so(
+    cli: Cli, served: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWILIO_CLIENT_ID", APP)
+    monkeypatch.setenv("TWILIO_CLIENT_SECRET", SECRET)
+    served.faults.add("POST", "/v2/token", drop=True, times=None)
+    finished = cli("available", "list")
+    assert finished.status == 1
+    assert finished.err.startswith("error: no access token: ")
+    assert finished.err.endswith("hint: Try again later.\n")
+
+
+def test_a_schema_that_cannot_be_used_can_be_left_to_the_service() -> None:
+    hint = explain(SchemaError("the configuration schema of XB...: no")).hint
+    assert hint == "--no-check-schema leaves the check to the service."
 
 
 def test_an_error_of_our_own_is_not_hidden() -> None:

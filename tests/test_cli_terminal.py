@@ -342,6 +342,18 @@ def test_a_secret_that_is_nowhere_is_asked_for(served: Emulator, env: dict[str, 
     assert SECRET not in finished.raw
     assert '"sid":"XB' in finished.screen
     assert run("available", "list", env=env).returncode == 2
+    untyped = on_a_terminal(
+        [*PROGRAM, "available", "list"], env=env, typed={f"TWILIO_AUTH_TOKEN of {SID}: ": "\n"}
+    )
+    assert untyped.status == 2
+    assert "error: no secret was typed" in untyped.screen
+
+
+def test_the_emulator_tells_a_person_how_to_use_it(env: dict[str, str]) -> None:
+    finished = on_a_terminal([*PROGRAM, "emulator"], env=env, typed={"Ctrl-C ends it.\r\n": "\x03"})
+    assert finished.status == 0
+    url = finished.screen.splitlines()[0]
+    assert f"export MARKETPLACE_BASE_URL={url}" in finished.screen
 
 
 # -- start
@@ -350,10 +362,11 @@ def test_a_secret_that_is_nowhere_is_asked_for(served: Emulator, env: dict[str, 
 def test_help_imports_no_more_than_it_needs() -> None:
     program = (
         "import sys\n"
+        "before = set(sys.modules)\n"
         "from marketplace_async.cli import main\n"
         "for words in (['--help'], ['installed', 'list', '--help'], ['emulator', '--help']):\n"
         "    assert main(words) == 0\n"
         "late = {'aiohttp.web', 'jsonschema_rs', 'sqlite3', 'tomlkit'}\n"
-        "assert not late & sys.modules.keys(), late & sys.modules.keys()\n"
+        "assert not late & (sys.modules.keys() - before)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Annotated, Any, TypeAlias
 
@@ -290,15 +291,14 @@ async def _check_configuration(
     client: MarketplaceClient, sid: str, configuration: Mapping[str, Any]
 ) -> None:
     available_add_on_sid = (await client.installed_add_ons.fetch(sid)).available_add_on_sid
-    try:
-        if available_add_on_sid is None:
-            return
-        add_on = await client.available_add_ons.fetch(available_add_on_sid)
-    except NotFoundError:
-        note(f"{available_add_on_sid} is in the catalogue no more: its schema was not checked")
-        return
-    if issues := configuration_errors(add_on, configuration):
-        raise ConfigurationError(available_add_on_sid, issues)
+    add_on = None
+    if available_add_on_sid is not None:
+        with suppress(NotFoundError):
+            add_on = await client.available_add_ons.fetch(available_add_on_sid)
+    if add_on is None:
+        note("the add-on is not in the catalogue any more: its schema was not checked")
+    elif issues := configuration_errors(add_on, configuration):
+        raise ConfigurationError(add_on.sid, issues)
 
 
 # -- extensions
