@@ -366,6 +366,8 @@ def test_of_several_those_that_can_be_done_are_done(
     finished = cli("installed", "delete", installed, second, "--yes")
     assert (finished.status, finished.out) == (Status.FAILED, "")
     assert finished.err.endswith("error: 2 of 2 failed\n")
+    finished = cli("installed", "delete", installed, second, "--yes", "--output", "table")
+    assert "none" not in finished.err
 
 
 @pytest.fixture

@@ -99,6 +99,9 @@ def test_what_programs_read_is_utf_8_in_any_locale(served: Emulator, env: dict[s
     for output in ("json", "jsonl", "csv"):
         finished = run("installed", "list", "--output", output, env=env)
         assert "größe-名前" in finished.stdout, finished.stderr
+    table = run("installed", "list", "--output", "table", env=env)
+    assert (table.returncode, table.stderr) == (0, "")
+    assert r"gr\xf6\xdfe-\u540d\u524d" in table.stdout
 
 
 NASTY = '\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\r\nfoo,"bar"'
@@ -347,6 +350,17 @@ def test_a_secret_that_is_nowhere_is_asked_for(served: Emulator, env: dict[str, 
     )
     assert untyped.status == 2
     assert "error: no secret was typed" in untyped.screen
+
+
+def test_what_may_be_a_secret_in_the_wrong_place_is_not_shown_in_a_question(
+    env: dict[str, str],
+) -> None:
+    del env["TWILIO_AUTH_TOKEN"]
+    env["TWILIO_ACCOUNT_SID"] = SECRET
+    finished = on_a_terminal([*PROGRAM, "available", "list"], env=env)
+    assert finished.status == 2
+    assert "error: TWILIO_ACCOUNT_SID: expected the SID of an account" in finished.screen
+    assert SECRET not in finished.screen
 
 
 def test_the_emulator_tells_a_person_how_to_use_it(env: dict[str, str]) -> None:

@@ -181,19 +181,23 @@ def _of_profile(profile: Profile) -> tuple[Credentials, str]:
     secret = profile.secret
     if secret is not None:
         return profile.credentials(secret), str(profile)
-    what = f"{profile.kind.secret} of {profile.sid}"
-    return profile.credentials(
-        _typed(what, str(profile))
-    ), f"{profile}, with a secret that was typed"
+    profile.credentials(_UNTYPED)
+    secret = _typed(f"{profile.kind.secret} of {profile.sid}", str(profile))
+    return profile.credentials(secret), f"{profile}, with a secret that was typed"
 
 
 def _of_environment(environ: Mapping[str, str], kind: Kind) -> tuple[Credentials, str]:
     sid, secret = _VARIABLES[kind]
-    if _any_set(environ, [sid]) and not _any_set(environ, [secret]):
-        typed = _typed(f"{secret} of {environ[sid].strip()}", f"{sid} is set alone")
-        environ = {**environ, secret: typed.reveal()}
-        return from_env(environ).credentials, f"{sid}, with a secret that was typed"
-    return from_env(environ).credentials, f"{sid} and {secret}"
+    if not _any_set(environ, [sid]) or _any_set(environ, [secret]):
+        return from_env(environ).credentials, f"{sid} and {secret}"
+    from_env({**environ, secret: _UNTYPED.reveal()})
+    typed = _typed(f"{secret} of {environ[sid].strip()}", f"{sid} is set alone")
+    environ = {**environ, secret: typed.reveal()}
+    return from_env(environ).credentials, f"{sid}, with a secret that was typed"
+
+
+# What is no SID is refused before it is shown in a question: it might be the secret.
+_UNTYPED = Secret("not typed yet")
 
 
 def _typed(what: str, where: str) -> Secret:

@@ -57,7 +57,7 @@ async def list_(*, connection: Connection = Connection(), output: Output = Outpu
     there = {key: None for listing in listings for key in listing}
     more = [key for key in there if key not in known]
     columns = [key for key in _COLUMNS if key in there] or list(there) or _COLUMNS
-    async with output.listing((*known, *more), columns) as show:
+    async with output.listing((*known, *more), columns, if_none="there are none") as show:
         await show(listings)
 
 

@@ -62,7 +62,7 @@ class Output:
             columns: The fields that a table shows, the most important first.
             shown: Turns a record into what is shown of it: an attrs value, or a mapping.
         """
-        async with self.listing(fields, columns) as show:
+        async with self.listing(fields, columns, if_none="there are none") as show:
             begun = False
             try:
                 async with aclosing(paginator.pages()) as pages:
@@ -75,7 +75,9 @@ class Output:
                 raise
 
     @asynccontextmanager
-    async def listing(self, fields: Sequence[str], columns: Sequence[str]) -> AsyncIterator[Show]:
+    async def listing(
+        self, fields: Sequence[str], columns: Sequence[str], *, if_none: str | None = None
+    ) -> AsyncIterator[Show]:
         """Give a coroutine function that shows the next few records of a list.
 
         They are attrs values, or mappings, and reach the reader when it returns. It raises
@@ -84,6 +86,7 @@ class Output:
         Args:
             fields: The fields that CSV has.
             columns: The fields that a table shows, the most important first.
+            if_none: What to say beside an empty table.
         """
         renderer = renderer_of(self.format, fields, columns)
         count = 0
@@ -98,8 +101,8 @@ class Output:
         await off_the_loop(_write, renderer.begin())
         yield show
         await off_the_loop(_write, renderer.end())
-        if not count and self.format == "table":
-            note("there are none")
+        if if_none and not count and self.format == "table":
+            note(if_none)
 
     async def record(self, record: Any) -> None:
         """Show one record: an attrs value, or a mapping."""
@@ -137,8 +140,13 @@ def fields_of(kind: type) -> tuple[str, ...]:
 
 
 def _prepare(stream: TextIO, format: Format) -> None:
-    # What programs read is UTF-8, with line ends as they are written, whatever the locale.
-    if format != "table" and isinstance(stream, io.TextIOWrapper):
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    if format == "table":
+        # What the terminal cannot show is spelled out.
+        stream.reconfigure(errors="backslashreplace")
+    else:
+        # What programs read is UTF-8, with line ends as they are written, whatever the locale.
         stream.reconfigure(encoding="utf-8", newline="")
 
 
@@ -301,7 +309,9 @@ class _Table:
         """Return a row as one line, or as several where a cell has to be folded."""
         from rich.cells import cell_len
 
-        sized = [(text, width, cell_len(text)) for text, width in zip(row, self._widths)]  # noqa: B905
+        sized = [
+            (text, width, cell_len(text)) for text, width in zip(row, self._widths, strict=False)
+        ]
         if not self._folds or all(size <= width for _, width, size in sized):
             cells = (text + " " * (width - size) for text, width, size in sized)
             return [(" " * _GAP).join(cells).rstrip()]
