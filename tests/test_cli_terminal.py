@@ -198,6 +198,33 @@ def test_a_pipe_that_is_closed_ends_it_quietly_and_asks_no_more(
     assert len(served.log.matching("GET")) < 5
 
 
+def test_an_output_that_is_closed_from_the_start_is_an_error(env: dict[str, str]) -> None:
+    finished = subprocess.run(
+        ["bash", "-c", '"$@" >&-', "-", *PROGRAM, "available", "list"],
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert (finished.returncode, finished.stderr) == (1, "error: standard output is closed\n")
+
+
+def test_a_disk_that_is_full_is_an_error(env: dict[str, str]) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    with open("/dev/full", "w") as full:
+        finished = subprocess.run(
+            [*PROGRAM, "available", "list"],
+            env=env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert finished.returncode == 1
+    assert finished.stderr == "error: [Errno 28] No space left on device\n"
+
+
 def test_ctrl_c_ends_a_list_quietly(served: Emulator, env: dict[str, str]) -> None:
     fault = served.faults.add("GET", "*", delay=30)
     with subprocess.Popen(
@@ -384,3 +411,31 @@ def test_help_imports_no_more_than_it_needs() -> None:
         "assert not late & (sys.modules.keys() - before)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["inst"], {"installed"}),
+        (["installed", "del"], {"delete"}),
+        (["installed", "list", "--out"], {"--output"}),
+        (["installed", "list", "--output", "js"], {"json", "jsonl"}),
+    ],
+)
+def test_bash_completes_commands_options_and_values(
+    env: dict[str, str], tmp_path: Path, words: list[str], offered: set[str]
+) -> None:
+    env.update(HOME=str(tmp_path), SHELL="/bin/bash")
+    assert run("--install-completion", env=env).returncode == 0
+    (script,) = tmp_path.rglob("completions/*")
+    complete = (
+        'source "$1"; shift; COMP_WORDS=(marketplace-async "$@"); COMP_CWORD=$#\n'
+        '_marketplace_async; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    asked = subprocess.run(
+        ["bash", "-c", complete, "-", str(script), *words],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(asked.stdout.split()) == offered

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -92,6 +93,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name, and return its exit status."""
     access: Access | None = None
     try:
+        if sys.stdout is None:  # as in `marketplace-async installed list >&-`
+            raise CommandError("standard output is closed")
         command, bound, _ = app.parse_args(
             arguments, print_error=False, exit_on_error=False, verbose=False
         )
