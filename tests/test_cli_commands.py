@@ -170,11 +170,11 @@ def test_a_list_that_breaks_off_says_where_to_go_on(cli: Cli, served: Emulator) 
 
 
 def test_own_listings_show_what_the_api_does_not_promise(cli: Cli) -> None:
-    cli("listings", "create", "--module-info", '{"name": "Mine", "extra": [1]}')
+    cli("listings", "create", "--module-info", '{"name": "Mine", "extra": [1], "price": 15}')
     (row,) = csv.DictReader(io.StringIO(cli("listings", "list", "--output", "csv").out))
-    assert (row["name"], row["extra"], row["sid"]) == ("Mine", "[1]", "")
+    assert (row["name"], row["extra"], row["price"], row["sid"]) == ("Mine", "[1]", "15", "")
     table = cli("listings", "list", "--output", "table").out.splitlines()
-    assert [line.split() for line in table] == [["name", "extra"], ["Mine", "[1]"]]
+    assert [line.split() for line in table] == [["name", "extra", "price"], ["Mine", "[1]", "15"]]
 
 
 # -- output
