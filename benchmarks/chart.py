@@ -1,0 +1,119 @@
+"""Draws results as one SVG: small panels of bars that begin at zero, with the goals marked."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from .figures import OURS, Comparison, Interval, Measurement, Results, number
+
+_WIDTH, _PANEL, _MARGIN = 960, 440, 24
+_LABELS, _BARS, _BAR, _STEP = 172, 180, 14, 21
+_OURS, _OTHERS, _INK, _FAINT, _GOAL = "#2563eb", "#a3aab5", "#1f2430", "#626b7a", "#c2410c"
+
+
+def draw(results: Results) -> str:
+    """Return the chart as SVG: dark text on a white card, legible on light and dark pages."""
+    panels = [one for one in results.measurements if any(c.goal for c in one.comparisons)]
+    content: list[str] = []
+    y = 64
+    for index in range(0, len(panels), 2):
+        row = panels[index : index + 2]
+        for column, panel in enumerate(row):
+            x = _MARGIN + column * (_PANEL + _WIDTH - 2 * _MARGIN - 2 * _PANEL)
+            content += _panel(panel, x, y)
+        y += max(_height(panel) for panel in row) + 22
+    machine = results.machine
+    footer = (
+        f"{results.date}, Python {results.versions['Python']}, {machine['processor']}, "
+        f"{machine['system']}; over loopback, {machine['placing']}"
+    )
+    title = "What it costs, beside others that do the same"
+    legend = "medians, with the 95 % interval as a whisker; the mark on a bar is its goal"
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y + 24}" '
+            f'viewBox="0 0 {_WIDTH} {y + 24}" font-family="Helvetica, Arial, sans-serif" '
+            f'role="img" aria-label="{title}">',
+            f'<rect width="{_WIDTH}" height="{y + 24}" rx="10" fill="#ffffff"/>',
+            _text(_MARGIN, 30, title, size=18, weight="bold"),
+            _text(_MARGIN, 48, legend, size=12, fill=_FAINT),
+            *content,
+            _text(_MARGIN, y + 6, footer, size=11, fill=_FAINT),
+            "</svg>\n",
+        ]
+    )
+
+
+def _lines(panel: Measurement) -> list[str]:
+    return textwrap.wrap(f"{panel.work}: {panel.measure}", 62)
+
+
+def _height(panel: Measurement) -> int:
+    return 18 * len(_lines(panel)) + 16 + _STEP * len(panel.series)
+
+
+def _panel(panel: Measurement, x: int, y: int) -> Iterator[str]:
+    for line in _lines(panel):
+        yield _text(x, y + 13, line, size=13, weight="bold")
+        y += 18
+    yield _text(x, y + 9, f"{panel.unit}, {panel.better} is better", size=11, fill=_FAINT)
+    y += 18
+    spans = {name: Interval.of(rounds) for name, rounds in panel.series.items()}
+    goals = {name: _goals(panel.comparisons, name, spans) for name in spans}
+    longest = max(
+        [span.high for span in spans.values()] + [goal for all_ in goals.values() for goal in all_]
+    )
+    scale = _BARS / longest
+    subjects = {comparison.subject for comparison in panel.comparisons}
+    for name, span in spans.items():
+        middle = y + _BAR / 2
+        fill = _OURS if name in subjects else _OTHERS
+        left = x + _LABELS
+        weight = "bold" if name == OURS else "normal"
+        yield _text(left - 8, middle + 4, name, size=12, weight=weight, anchor="end")
+        length = max(span.value * scale, 1)
+        yield f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{_BAR}" fill="{fill}"/>'
+        low, high = left + span.low * scale, left + span.high * scale
+        yield _line(low, middle, high, middle, _INK)
+        for end in (low, high):
+            yield _line(end, middle - 3, end, middle + 3, _INK)
+        for goal in goals[name]:
+            yield _line(left + goal * scale, y - 4, left + goal * scale, y + _BAR + 4, _GOAL, 2.5)
+        right = left + max([length, span.high * scale, *(goal * scale for goal in goals[name])])
+        yield _text(right + 7, middle + 4, number(span.value), size=12)
+        y += _STEP
+
+
+def _goals(
+    comparisons: Sequence[Comparison], subject: str, spans: dict[str, Interval]
+) -> list[float]:
+    """Return where on the axis the goals of a series lie."""
+    goals = []
+    for one in comparisons:
+        if one.subject == subject and one.goal is not None:
+            other = 0.0 if one.against is None else spans[one.against].value
+            goals.append(other * one.goal.value if one.kind == "ratio" else other + one.goal.value)
+    return goals
+
+
+def _text(
+    x: float,
+    y: float,
+    text: str,
+    *,
+    size: int,
+    fill: str = _INK,
+    weight: str = "normal",
+    anchor: str = "start",
+) -> str:
+    return (
+        f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{fill}" font-weight="{weight}" '
+        f'text-anchor="{anchor}">{escape(text)}</text>'
+    )
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, stroke: str, width: float = 1.0) -> str:
+    return (
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{stroke}" '
+        f'stroke-width="{width}"/>'
+    )

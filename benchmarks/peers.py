@@ -1,0 +1,153 @@
+"""The clients that are compared, each as a competent engineer would write or use it.
+
+Each is imported late, so that a process holds no more than the one that it measures. All keep
+connections alive and may open as many as there is work at once; each otherwise has its defaults.
+"""
+
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable, Sized
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Protocol
+
+LIST: Final = "/v1/InstalledAddOns"
+SECRET: Final = "x"
+
+
+class Peer(Protocol):
+    """What every client can be asked for, as one account."""
+
+    async def fetch(self, sid: str) -> object:
+        """Return one record."""
+        ...
+
+    async def list(self) -> Sized:
+        """Return all records."""
+        ...
+
+
+class Ours:
+    def __init__(self, client: Any) -> None:
+        self._add_ons = client.installed_add_ons
+
+    async def fetch(self, sid: str) -> object:
+        return await self._add_ons.fetch(sid)
+
+    async def list(self) -> Sized:
+        records: Sized = await self._add_ons.list().collect()
+        return records
+
+
+class Official:
+    def __init__(self, client: Any) -> None:
+        self._add_ons = client.marketplace.v1.installed_add_ons
+
+    async def fetch(self, sid: str) -> object:
+        return await self._add_ons(sid).fetch_async()
+
+    async def list(self) -> Sized:
+        records: Sized = await self._add_ons.list_async()
+        return records
+
+
+class ByHand:
+    """Requests by hand, records as bare dicts; `get` makes a request and decodes the answer."""
+
+    def __init__(self, get: Callable[[str], Awaitable[Any]]) -> None:
+        self._get = get
+
+    async def fetch(self, sid: str) -> object:
+        return await self._get(f"{LIST}/{sid}")
+
+    async def list(self) -> Sized:
+        records: list[Any] = []
+        url: str | None = f"{LIST}?PageSize=1000"
+        while url:
+            page = await self._get(url)
+            records += page["installed_add_ons"]
+            url = page["meta"]["next_page_url"]
+        return records
+
+
+def authorization(account_sid: str) -> str:
+    """Return the header of an account."""
+    return "Basic " + base64.b64encode(f"{account_sid}:{SECRET}".encode()).decode()
+
+
+@asynccontextmanager
+async def ours(url: str, account_sid: str, at_once: int) -> AsyncIterator[Peer]:
+    from marketplace_async import AccountToken, MarketplaceClient
+
+    credentials = AccountToken(account_sid, SECRET)
+    async with MarketplaceClient(credentials, base_url=url, concurrency=at_once) as client:
+        yield Ours(client)
+
+
+@asynccontextmanager
+async def official(url: str, account_sid: str, at_once: int) -> AsyncIterator[Peer]:
+    from twilio.http.async_http_client import (  # type: ignore[import-untyped]  # it has no types
+        AsyncTwilioHttpClient,
+    )
+    from twilio.rest import Client  # type: ignore[import-untyped]
+
+    async with AsyncTwilioHttpClient() as http:
+        client = Client(account_sid, SECRET, http_client=http)
+        client.marketplace.base_url = url
+        yield Official(client)
+
+
+@asynccontextmanager
+async def aiohttp_json(url: str, account_sid: str, at_once: int) -> AsyncIterator[Peer]:
+    import aiohttp
+
+    headers = {"Authorization": authorization(account_sid)}
+    connector = aiohttp.TCPConnector(limit=at_once)
+    async with aiohttp.ClientSession(url, headers=headers, connector=connector) as session:
+
+        async def get(url: str) -> Any:
+            async with session.get(url) as r:
+                r.raise_for_status()
+                return await r.json()
+
+        yield ByHand(get)
+
+
+@asynccontextmanager
+async def aiohttp_orjson(url: str, account_sid: str, at_once: int) -> AsyncIterator[Peer]:
+    import aiohttp
+    import orjson
+
+    headers = {"Authorization": authorization(account_sid)}
+    connector = aiohttp.TCPConnector(limit=at_once)
+    async with aiohttp.ClientSession(url, headers=headers, connector=connector) as session:
+
+        async def get(url: str) -> Any:
+            async with session.get(url) as r:
+                r.raise_for_status()
+                return orjson.loads(await r.read())
+
+        yield ByHand(get)
+
+
+@asynccontextmanager
+async def httpx_json(url: str, account_sid: str, at_once: int) -> AsyncIterator[Peer]:
+    import httpx
+
+    limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
+    auth = (account_sid, SECRET)
+    async with httpx.AsyncClient(base_url=url, auth=auth, limits=limits) as client:
+
+        async def get(url: str) -> Any:
+            r = await client.get(url)
+            r.raise_for_status()
+            return r.json()
+
+        yield ByHand(get)
+
+
+PEERS: Final[dict[str, Callable[[str, str, int], AbstractAsyncContextManager[Peer]]]] = {
+    "ours": ours,
+    "official": official,
+    "aiohttp": aiohttp_json,
+    "aiohttp, orjson": aiohttp_orjson,
+    "httpx": httpx_json,
+}

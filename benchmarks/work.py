@@ -1,0 +1,149 @@
+"""One measured run: does some work with one client, and prints what it took.
+
+    python -m benchmarks.work <task.json
+
+`harness.py` starts a process for each run, so that no client pays for what another has left behind,
+and so that the peak of its memory is its own.
+"""
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from .harness import Figures, ask
+from .peers import PEERS, SECRET
+
+ACCOUNT: Final = "AC" + "1" * 32
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to do, with which client, and how much of it.
+
+    Attributes:
+        url: Where the replaying server listens.
+        work: The name of a function in WORKS.
+        peer: The name of a client in PEERS, or of a way to do the work.
+        sids: The SIDs of the records that the server has.
+        records: How many records an account has.
+        times: How often to do it, or how many records to fetch.
+        accounts: How many accounts to do it for.
+        at_once: How many requests in flight at most.
+        each: How many requests in flight an account allows.
+        warm: Whether to do it once before it is measured.
+    """
+
+    url: str
+    work: str
+    peer: str
+    sids: list[str] = field(repr=False)
+    records: int = 0
+    times: int = 1
+    accounts: int = 1
+    at_once: int = 64
+    each: int = 1
+    warm: bool = False
+
+
+@contextmanager
+def measured(task: Task) -> Iterator[Figures]:
+    """Fill in what the block took: seconds, of CPU too, and what the server saw of it."""
+    figures: Figures = {}
+    before = ask(task.url, "/_bench/counts")
+    cpu, wall = time.process_time(), time.perf_counter()
+    yield figures
+    figures["wall"] = time.perf_counter() - wall
+    figures["cpu"] = time.process_time() - cpu
+    after = ask(task.url, "/_bench/counts")
+    figures["server_busy"] = (after["cpu"] - before["cpu"]) / figures["wall"]
+    for name in ("answered", "refused"):
+        figures[name] = after[name] - before[name]
+
+
+def peak() -> float:
+    """Return the most memory that this process had, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # getrusage() counts what the parent had when it started this process.
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return float(lines["VmHWM"].split()[0]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(most if sys.platform == "darwin" else most * 1024)
+
+
+async def fetch(task: Task) -> Figures:
+    """Fetch by SID, so many at a time."""
+
+    async def drive(sids: Iterable[str], call: Callable[[str], Awaitable[object]]) -> None:
+        waiting = iter(sids)
+
+        async def worker() -> None:
+            for sid in waiting:
+                await call(sid)
+
+        await asyncio.gather(*(worker() for _ in range(task.at_once)))
+
+    async with PEERS[task.peer](task.url, ACCOUNT, task.at_once) as peer:
+        await drive(task.sids[:200], peer.fetch)
+        sids = [task.sids[index % len(task.sids)] for index in range(task.times)]
+        with measured(task) as figures:
+            await drive(sids, peer.fetch)
+    return figures
+
+
+async def list_all(task: Task) -> Figures:
+    """List all records of an account, and hold them."""
+    async with PEERS[task.peer](task.url, ACCOUNT, task.at_once) as peer:
+        if task.warm:
+            await peer.list()
+        with measured(task) as figures:
+            for _ in range(task.times):
+                records = await peer.list()
+                assert len(records) == task.records, len(records)
+                del records
+    return figures
+
+
+async def stream(task: Task) -> Figures:
+    """Go through all records of an account, and hold none."""
+    from marketplace_async import AccountToken, MarketplaceClient
+
+    count = 0
+    async with MarketplaceClient(AccountToken(ACCOUNT, SECRET), base_url=task.url) as client:
+        with measured(task) as figures:
+            async for _ in client.installed_add_ons.list():
+                count += 1
+    assert count == task.records, count
+    return figures
+
+
+def account(number: int) -> str:
+    """Return the SID of an account."""
+    return f"AC{number:032x}"
+
+
+WORKS: Final[dict[str, Callable[[Task], Awaitable[Figures]]]] = {
+    "fetch": fetch,
+    "list": list_all,
+    "stream": stream,
+}
+
+
+def main() -> None:
+    task = Task(**json.load(sys.stdin))
+
+    async def run() -> Figures:
+        return await WORKS[task.work](task)
+
+    print(json.dumps({**asyncio.run(run()), "peak": peak()}))
+
+
+if __name__ == "__main__":
+    main()
