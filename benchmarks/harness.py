@@ -82,6 +82,8 @@ def python(*arguments: str, stdin: str = "") -> str:
         process = subprocess.run(
             [sys.executable, *arguments],
             cwd=PROJECT,
+            # Whoever has a package installed has its bytecode, too.
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
             input=stdin,
             capture_output=True,
             text=True,

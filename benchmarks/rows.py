@@ -133,6 +133,65 @@ def list_far(bench: Bench) -> Iterator[Measurement]:
     )
 
 
+def merge(bench: Bench) -> Iterator[Measurement]:
+    present, missing = _among(OURS, ORJSON)
+    accounts = bench.much(1000, quick=20)
+    bench.set(latency=0.02, records=200)
+    task = {"work": "merge", "accounts": accounts, "records": 200}
+    figures = bench.interleaved(
+        bench.times(9), {name: {**task, "peer": key} for name, key in present.items()}
+    )
+    series = _of(figures, lambda one: one["wall"])
+    yield Measurement(
+        row=4,
+        work=f"{accounts:,} accounts of 200 records each, 20 ms a round trip, 64 slots",
+        measure="wall",
+        unit="s",
+        better="less",
+        series=series,
+        comparisons=compare(series, ORJSON, Goal("at most", 1.15)),
+        server_busy=_busiest(figures),
+        missing=missing,
+    )
+
+
+def merge_more(bench: Bench) -> Iterator[Measurement]:
+    few = bench.much(1000, quick=20)
+    many = few * 10
+    bench.set(latency=0.02, records=200)
+    task = {"work": "merge", "peer": "ours", "records": 200}
+    sizes = {f"{accounts:,} accounts": accounts for accounts in (few, many)}
+    figures = bench.interleaved(
+        bench.times(3), {name: {**task, "accounts": count} for name, count in sizes.items()}
+    )
+    small, large = sizes
+    walls = _of(figures, lambda one: one["wall"])
+    walls[small] = [10 * wall for wall in walls[small]]
+    ten_times = f"10 times {small}"
+    walls = {ten_times: walls[small], large: walls[large]}
+    yield Measurement(
+        row=5,
+        work=f"the same over {large}",
+        measure="wall",
+        unit="s",
+        better="less",
+        series=walls,
+        # In proportion: a tenth is left to what a machine does meanwhile.
+        comparisons=compare(walls, ten_times, Goal("at most", 1.1), subject=large),
+        server_busy=_busiest(figures),
+    )
+    peaks = _of(figures, lambda one: one["peak"] / 1e6)
+    yield Measurement(
+        row=5,
+        work=f"the same over {large}",
+        measure="peak memory",
+        unit="MB",
+        better="less",
+        series=peaks,
+        comparisons=compare(peaks, small, Goal("at most", 1.1), subject=large),
+    )
+
+
 def stream(bench: Bench) -> Iterator[Measurement]:
     few, many = bench.much(10_000, quick=1_000), bench.much(1_000_000, quick=10_000)
     figures: dict[str, list[Figures]] = {}
@@ -152,6 +211,37 @@ def stream(bench: Bench) -> Iterator[Measurement]:
         series=series,
         comparisons=compare(series, small, Goal("at most", 10.0), subject=large, kind="difference"),
         server_busy=_busiest(figures),
+    )
+
+
+def crowd(bench: Bench) -> Iterator[Measurement]:
+    accounts, times = bench.much(100, quick=5), bench.much(300, quick=20)
+    bench.set(latency=0.1, limit=5)
+    task = {"work": "crowd", "accounts": accounts, "times": times, "at_once": 600, "each": 5}
+    figures = bench.interleaved(
+        bench.times(5), {OURS: {**task, "peer": "ours"}, TOLD: {**task, "peer": "told"}}
+    )
+    series = _of(figures, lambda one: one["answered"] / one["wall"])
+    work = f"{accounts} accounts allowing 5 at once at 100 ms, {times} fetches each, 600 slots"
+    yield Measurement(
+        row=7,
+        work=work,
+        measure="throughput",
+        unit="fetches/s",
+        better="more",
+        series=series,
+        comparisons=compare(series, TOLD, Goal("at least", 0.95)),
+        server_busy=_busiest(figures),
+    )
+    refused = _of(figures, lambda one: 100 * one["refused"] / (one["answered"] + one["refused"]))
+    yield Measurement(
+        row=7,
+        work=work,
+        measure="refused",
+        unit="%",
+        better="less",
+        series=refused,
+        comparisons=compare(refused, None, Goal("at most", 2.0), kind="itself"),
     )
 
 
@@ -238,7 +328,10 @@ ROWS: Final[dict[int, Callable[[Bench], Iterator[Measurement]]]] = {
     1: fetch,
     2: list_cpu,
     3: list_far,
+    4: merge,
+    5: merge_more,
     6: stream,
+    7: crowd,
     8: imports,
     9: serve,
 }

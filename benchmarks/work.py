@@ -15,10 +15,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .harness import Figures, ask
-from .peers import PEERS, SECRET
+from .peers import LIST, PEERS, SECRET, authorization
 
 ACCOUNT: Final = "AC" + "1" * 32
 
@@ -124,15 +124,104 @@ async def stream(task: Task) -> Figures:
     return figures
 
 
-def account(number: int) -> str:
+def account_sid(number: int) -> str:
     """Return the SID of an account."""
     return f"AC{number:032x}"
+
+
+async def merge_ours(task: Task) -> Figures:
+    """Go through all records of many accounts as one stream."""
+    from marketplace_async import AccountToken, MarketplaceClient, bulk
+
+    first = AccountToken(ACCOUNT, SECRET)
+    count = 0
+    async with MarketplaceClient(first, base_url=task.url, concurrency=task.at_once) as client:
+        with measured(task) as figures:
+            siblings = (
+                client.with_credentials(AccountToken(account_sid(number), SECRET))
+                for number in range(task.accounts)
+            )
+            lists = (sibling.installed_add_ons.list() for sibling in siblings)
+            async with bulk.merge(lists, limit=task.at_once) as records:
+                async for _ in records:
+                    count += 1
+    assert count == task.accounts * task.records, count
+    return figures
+
+
+async def merge_by_hand(task: Task) -> Figures:
+    """Do the same with aiohttp, a semaphore and orjson."""
+    import aiohttp
+    import orjson
+
+    count = 0
+    slots = asyncio.Semaphore(task.at_once)
+    connector = aiohttp.TCPConnector(limit=task.at_once)
+    async with aiohttp.ClientSession(task.url, connector=connector) as session:
+
+        async def records_of(number: int) -> list[dict[str, Any]]:
+            headers = {"Authorization": authorization(account_sid(number))}
+            records: list[dict[str, Any]] = []
+            url: str | None = f"{LIST}?PageSize=1000"
+            while url:
+                async with slots, session.get(url, headers=headers) as r:
+                    r.raise_for_status()
+                    page = orjson.loads(await r.read())
+                records += page["installed_add_ons"]
+                url = page["meta"]["next_page_url"]
+            return records
+
+        with measured(task) as figures:
+            tasks = [asyncio.create_task(records_of(number)) for number in range(task.accounts)]
+            for done in asyncio.as_completed(tasks):
+                for _ in await done:
+                    count += 1
+    assert count == task.accounts * task.records, count
+    return figures
+
+
+async def crowd(task: Task) -> Figures:
+    """Fetch many records of each of many accounts, each of which allows only so many at once.
+
+    Everything is asked for at once. A client that is told holds back by itself, account by account.
+    """
+    from marketplace_async import AccountToken, MarketplaceClient
+
+    first = AccountToken(ACCOUNT, SECRET)
+    sids = task.sids[: task.times]
+    async with MarketplaceClient(first, base_url=task.url, concurrency=task.at_once) as client:
+
+        async def unknowing(number: int) -> None:
+            sibling = client.with_credentials(AccountToken(account_sid(number), SECRET))
+            await asyncio.gather(*map(sibling.installed_add_ons.fetch, sids))
+
+        async def told(number: int) -> None:
+            sibling = client.with_credentials(AccountToken(account_sid(number), SECRET))
+            allowed = asyncio.Semaphore(task.each)
+
+            async def fetch(sid: str) -> None:
+                async with allowed:
+                    await sibling.installed_add_ons.fetch(sid)
+
+            await asyncio.gather(*map(fetch, sids))
+
+        with measured(task) as figures:
+            work = told if task.peer == "told" else unknowing
+            await asyncio.gather(*map(work, range(task.accounts)))
+    assert figures["answered"] == task.accounts * task.times, figures
+    return figures
+
+
+async def merge(task: Task) -> Figures:
+    return await (merge_ours(task) if task.peer == "ours" else merge_by_hand(task))
 
 
 WORKS: Final[dict[str, Callable[[Task], Awaitable[Figures]]]] = {
     "fetch": fetch,
     "list": list_all,
+    "merge": merge,
     "stream": stream,
+    "crowd": crowd,
 }
 
 
