@@ -1,4 +1,7 @@
-"""Sessions: `nox -s` with demo, tests, lint, typing, or reliability for the long proofs."""
+"""Sessions: `nox -s` with demo, tests, lint, typing, bench, or reliability for the long proofs."""
+
+import shutil
+from pathlib import Path
 
 import nox
 
@@ -15,6 +18,7 @@ TESTS = [
     "schemathesis",
     "twilio",
 ]
+PEERS = ["httpx", "orjson", "twilio"]
 SUPPORTED = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
 
@@ -51,7 +55,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check types with mypy, for every Python that is supported, and with pyright."""
-    session.install("-e", ".[cli,emulator]", "mypy", "pyright", "nox", *TESTS)
+    session.install("-e", ".[cli,emulator]", "mypy", "pyright", "nox", *TESTS, *PEERS)
     for version in SUPPORTED:
         session.run("mypy", "--python-version", version)
     session.run("pyright", "--pythonpath", f"{session.virtualenv.location}/bin/python")
@@ -63,3 +67,20 @@ def reliability(session: nox.Session) -> None:
     session.install("-e", ".[cli]", *TESTS)
     session.run("pytest", "tests/test_safety.py")
     session.run("python", "tests/reliability.py", *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the client and the emulator beside their peers: some ten minutes, writes results."""
+    session.install("-e", ".[cli]", *PEERS)
+    folder = Path(session.create_tmp()).resolve()
+    prism = folder / "node_modules" / ".bin" / "prism"
+    if not prism.exists() and shutil.which("npm"):
+        session.run(
+            *("npm", "install", "--no-fund", "--no-audit", "--loglevel", "error"),
+            *("--prefix", str(folder), "@stoplight/prism-cli"),
+            external=True,
+            success_codes=range(256),  # without Prism, the rows that need it say so
+        )
+    arguments = ["--prism", str(prism)] if prism.exists() else []
+    session.run("python", "-m", "benchmarks", *arguments, *session.posargs)

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 from marketplace_async.emulator import Emulator
 
 from .harness import Broken, cores, first_line, on_core, server_process
-from .peers import authorization
-from .server import ACCOUNT, CONFIGURATION, SPEECH_TO_TEXT
+from .peers import ACCOUNT, authorization
+from .server import CONFIGURATION, SPEECH_TO_TEXT
 
 CONNECTIONS = 16
 

@@ -120,12 +120,14 @@ class Results:
         machine: What it ran on.
         versions: The versions of Python and of all who took part.
         measurements: In the order of the table of goals.
+        quick: Whether too little was done for figures that mean anything.
     """
 
     date: str
     machine: dict[str, str]
     versions: dict[str, str]
     measurements: list[Measurement]
+    quick: bool = False
 
 
 def number(value: float) -> str:

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol
 
 LIST: Final = "/v1/InstalledAddOns"
+ACCOUNT: Final = "AC" + "1" * 32
 SECRET: Final = "x"
 
 

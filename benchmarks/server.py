@@ -20,7 +20,6 @@ meets; `GET /_bench/counts` tells what was asked since the start, and the CPU th
 """
 
 import asyncio
-import base64
 import json
 import re
 import time
@@ -34,10 +33,9 @@ import msgspec
 
 from marketplace_async.emulator import Emulator
 
+from .peers import ACCOUNT, LIST, authorization
+
 RECORDED: Final = 10_000
-LIST: Final = "/v1/InstalledAddOns"
-ACCOUNT: Final = "AC" + "1" * 32
-_AUTHORIZATION: Final = "Basic " + base64.b64encode(f"{ACCOUNT}:x".encode()).decode()
 SPEECH_TO_TEXT: Final = "XB85b56ed9ce713e0ac62342b901233193"
 CONFIGURATION: Final = {
     "callback_url": "https://example.com/transcripts",
@@ -63,13 +61,11 @@ class Recording:
     refused_body: bytes
 
 
-async def _ask(emulator: Emulator, url: str, path: str) -> tuple[bytes, bytes]:
+async def ask(emulator: Emulator, url: str, path: str) -> tuple[bytes, bytes]:
     """Return head and body of what the emulator answers to somebody who calls it `url`."""
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(emulator.url).port)
-    host = urlsplit(url).netloc
-    writer.write(
-        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {_AUTHORIZATION}\r\n\r\n".encode()
-    )
+    headers = f"Host: {urlsplit(url).netloc}\r\nAuthorization: {authorization(ACCOUNT)}"
+    writer.write(f"GET {path} HTTP/1.1\r\n{headers}\r\n\r\n".encode())
     head = await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"(?i)content-length: (\d+)", head)
     assert length is not None, head
@@ -79,21 +75,19 @@ async def _ask(emulator: Emulator, url: str, path: str) -> tuple[bytes, bytes]:
     return _VARYING.sub(b"", head).removesuffix(b"\r\n"), body
 
 
-async def record(url: str, count: int = RECORDED) -> Recording:
-    """Record the answers of an emulator that seems to stand at `url`."""
-    async with Emulator(concurrency=1, latency=0.005) as emulator:
-        emulator.install(ACCOUNT, SPEECH_TO_TEXT, CONFIGURATION, times=count)
-        records: list[bytes] = []
-        path: str | None = f"{LIST}?PageSize=1000"
-        while path:
-            head, body = await _ask(emulator, url, path)
-            page = msgspec.json.decode(body, type=_Page)
-            records += map(bytes, page.installed_add_ons)
-            following = page.meta["next_page_url"]
-            path = following and following.removeprefix(url)
-        # The second of two at once is one too many.
-        answers = await asyncio.gather(*(_ask(emulator, url, LIST) for _ in range(2)))
-        (refused,) = (answer for answer in answers if b" 429 " in answer[0].split(b"\r\n")[0])
+async def record(emulator: Emulator, url: str) -> Recording:
+    """Record what an emulator that allows one request at once answers to who calls it `url`."""
+    records: list[bytes] = []
+    path: str | None = f"{LIST}?PageSize=1000"
+    while path:
+        head, body = await ask(emulator, url, path)
+        page = msgspec.json.decode(body, type=_Page)
+        records += map(bytes, page.installed_add_ons)
+        following = page.meta["next_page_url"]
+        path = following and following.removeprefix(url)
+    # The second of two at once is one too many.
+    answers = await asyncio.gather(*(ask(emulator, url, LIST) for _ in range(2)))
+    (refused,) = (answer for answer in answers if b" 429 " in answer[0].split(b"\r\n")[0])
     return Recording(url, head, records, *refused)
 
 
@@ -233,7 +227,9 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(connection, "127.0.0.1", 0, backlog=2048, start_serving=False)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    replay = Replay(await record(url))
+    async with Emulator(concurrency=1, latency=0.005) as emulator:
+        emulator.install(ACCOUNT, SPEECH_TO_TEXT, CONFIGURATION, times=RECORDED)
+        replay = Replay(await record(emulator, url))
     await server.start_serving()
     print(url, flush=True)
     await server.serve_forever()

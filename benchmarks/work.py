@@ -15,12 +15,10 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from .harness import Figures, ask
-from .peers import LIST, PEERS, SECRET, authorization
-
-ACCOUNT: Final = "AC" + "1" * 32
+from .peers import ACCOUNT, LIST, PEERS, SECRET, authorization
 
 
 @dataclass(frozen=True)
@@ -159,23 +157,20 @@ async def merge_by_hand(task: Task) -> Figures:
     connector = aiohttp.TCPConnector(limit=task.at_once)
     async with aiohttp.ClientSession(task.url, connector=connector) as session:
 
-        async def records_of(number: int) -> list[dict[str, Any]]:
+        async def go_through(number: int) -> None:
+            nonlocal count
             headers = {"Authorization": authorization(account_sid(number))}
-            records: list[dict[str, Any]] = []
             url: str | None = f"{LIST}?PageSize=1000"
             while url:
                 async with slots, session.get(url, headers=headers) as r:
                     r.raise_for_status()
                     page = orjson.loads(await r.read())
-                records += page["installed_add_ons"]
+                for _ in page["installed_add_ons"]:
+                    count += 1
                 url = page["meta"]["next_page_url"]
-            return records
 
         with measured(task) as figures:
-            tasks = [asyncio.create_task(records_of(number)) for number in range(task.accounts)]
-            for done in asyncio.as_completed(tasks):
-                for _ in await done:
-                    count += 1
+            await asyncio.gather(*map(go_through, range(task.accounts)))
     assert count == task.accounts * task.records, count
     return figures
 
@@ -183,30 +178,26 @@ async def merge_by_hand(task: Task) -> Figures:
 async def crowd(task: Task) -> Figures:
     """Fetch many records of each of many accounts, each of which allows only so many at once.
 
-    Everything is asked for at once. A client that is told holds back by itself, account by account.
+    A client that is told holds back by itself, account by account; the other finds out.
     """
-    from marketplace_async import AccountToken, MarketplaceClient
+    from marketplace_async import AccountToken, MarketplaceClient, bulk
 
     first = AccountToken(ACCOUNT, SECRET)
     sids = task.sids[: task.times]
     async with MarketplaceClient(first, base_url=task.url, concurrency=task.at_once) as client:
 
-        async def unknowing(number: int) -> None:
-            sibling = client.with_credentials(AccountToken(account_sid(number), SECRET))
-            await asyncio.gather(*map(sibling.installed_add_ons.fetch, sids))
-
-        async def told(number: int) -> None:
+        async def work(number: int) -> None:
             sibling = client.with_credentials(AccountToken(account_sid(number), SECRET))
             allowed = asyncio.Semaphore(task.each)
 
-            async def fetch(sid: str) -> None:
+            async def fetch_in_turn(sid: str) -> object:
                 async with allowed:
-                    await sibling.installed_add_ons.fetch(sid)
+                    return await sibling.installed_add_ons.fetch(sid)
 
-            await asyncio.gather(*map(fetch, sids))
+            told = task.peer == "told"
+            await bulk.gather(fetch_in_turn if told else sibling.installed_add_ons.fetch, sids)
 
         with measured(task) as figures:
-            work = told if task.peer == "told" else unknowing
             await asyncio.gather(*map(work, range(task.accounts)))
     assert figures["answered"] == task.accounts * task.times, figures
     return figures
