@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--prism", help="the command that starts Prism")
     parser.add_argument("--output", type=Path, help="a folder for results.json and results.svg")
     arguments = parser.parse_args()
+    machine = _machine()
     if arguments.rounds is not None and arguments.rounds < 1:
         parser.error("--rounds: expected 1 or more")
     measurements: list[Measurement] = []
@@ -52,7 +53,7 @@ def main() -> int:
             print(f"row {row}: {took:.0f} s", file=sys.stderr, flush=True)
     results = Results(
         date=datetime.now(UTC).date().isoformat(),
-        machine=_machine(),
+        machine=machine,
         versions=_versions(arguments.prism),
         measurements=measurements,
         quick=arguments.quick,
@@ -98,7 +99,8 @@ def _machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "placing": "server and clients on cores of their own"
         if server != client
-        else "server and clients share a core",
+        else "server and clients on one core",
+        "load": f"{os.getloadavg()[0]:.2f}",
     }
 
 

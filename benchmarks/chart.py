@@ -8,7 +8,9 @@ from .figures import OURS, Comparison, Interval, Measurement, Results, number
 
 _WIDTH, _PANEL, _MARGIN = 960, 440, 24
 _LABELS, _BARS, _BAR, _STEP = 172, 180, 14, 21
-_OURS, _OTHERS, _INK, _FAINT, _GOAL = "#2563eb", "#a3aab5", "#1f2430", "#626b7a", "#c2410c"
+_OURS, _OTHERS, _INK, _FAINT = "#2563eb", "#a3aab5", "#1f2430", "#626b7a"
+_MET, _MISSED = "#15803d", "#c2410c"
+_FONT = "Helvetica, Arial, DejaVu Sans, sans-serif"
 
 
 def draw(results: Results) -> str:
@@ -28,11 +30,14 @@ def draw(results: Results) -> str:
         f"{machine['system']}; over loopback, {machine['placing']}"
     )
     title = "What it costs, beside others that do the same"
-    legend = "medians, with the 95 % interval as a whisker; the mark on a bar is its goal"
+    legend = (
+        "Bars are medians, whiskers their 95 % intervals. An upright mark is a goal: green where "
+        "it is met, red where it is missed, as judged within each round."
+    )
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{y + 24}" '
-            f'viewBox="0 0 {_WIDTH} {y + 24}" font-family="Helvetica, Arial, sans-serif" '
+            f'viewBox="0 0 {_WIDTH} {y + 24}" font-family="{_FONT}" '
             f'role="img" aria-label="{title}">',
             f'<rect width="{_WIDTH}" height="{y + 24}" rx="10" fill="#ffffff"/>',
             _text(_MARGIN, 30, title, size=18, weight="bold"),
@@ -60,10 +65,9 @@ def _panel(panel: Measurement, x: int, y: int) -> Iterator[str]:
     y += 18
     spans = {name: Interval.of(rounds) for name, rounds in panel.series.items()}
     goals = {name: _goals(panel.comparisons, name, spans) for name in spans}
-    longest = max(
-        [span.high for span in spans.values()] + [goal for all_ in goals.values() for goal in all_]
-    )
-    scale = _BARS / longest
+    ends = [span.high for span in spans.values()]
+    ends += [goal for marks in goals.values() for goal, _ in marks]
+    scale = _BARS / max(ends)
     subjects = {comparison.subject for comparison in panel.comparisons}
     for name, span in spans.items():
         middle = y + _BAR / 2
@@ -77,22 +81,28 @@ def _panel(panel: Measurement, x: int, y: int) -> Iterator[str]:
         yield _line(low, middle, high, middle, _INK)
         for end in (low, high):
             yield _line(end, middle - 3, end, middle + 3, _INK)
-        for goal in goals[name]:
-            yield _line(left + goal * scale, y - 4, left + goal * scale, y + _BAR + 4, _GOAL, 2.5)
-        right = left + max([length, span.high * scale, *(goal * scale for goal in goals[name])])
+        right = left + max(length, span.high * scale)
+        for goal, met in goals[name]:
+            at = left + goal * scale
+            right = max(right, at)
+            yield _line(at, y - 4, at, y + _BAR + 4, _MET if met else _MISSED, 2.5)
         yield _text(right + 7, middle + 4, number(span.value), size=12)
+        if not all(met for _, met in goals[name]):
+            after = right + 15 + 7 * len(number(span.value))
+            yield _text(after, middle + 4, "missed", size=11, fill=_MISSED)
         y += _STEP
 
 
 def _goals(
     comparisons: Sequence[Comparison], subject: str, spans: dict[str, Interval]
-) -> list[float]:
-    """Return where on the axis the goals of a series lie."""
+) -> list[tuple[float, bool]]:
+    """Return where on the axis the goals of a series lie, and whether they are met."""
     goals = []
     for one in comparisons:
         if one.subject == subject and one.goal is not None:
             other = 0.0 if one.against is None else spans[one.against].value
-            goals.append(other * one.goal.value if one.kind == "ratio" else other + one.goal.value)
+            at = other * one.goal.value if one.kind == "ratio" else other + one.goal.value
+            goals.append((at, one.met is True))
     return goals
 
 

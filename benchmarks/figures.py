@@ -117,7 +117,7 @@ class Results:
 
     Attributes:
         date: The day, in UTC.
-        machine: What it ran on.
+        machine: What it ran on, and the load that it had before.
         versions: The versions of Python and of all who took part.
         measurements: In the order of the table of goals.
         quick: Whether too little was done for figures that mean anything.

@@ -76,6 +76,8 @@ def remarks(results: Results) -> Iterator[str]:
     """Say which goals are missed, which figures are too close to tell, and who was not there."""
     if results.quick:
         yield "This was a quick run: its figures mean nothing."
+    if float(results.machine["load"]) > 0.3:
+        yield f"The machine had other work: its load was {results.machine['load']} before."
     judged = 0
     missed = []
     for one in results.measurements:
@@ -102,11 +104,13 @@ def remarks(results: Results) -> Iterator[str]:
         yield f"MISSED: {where}."
 
 
-def save(results: Results, folder: Path) -> None:
-    """Write `results.json` and `results.svg`."""
-    document = json.dumps(_rounded(attrs.asdict(results)), indent=1)
-    (folder / "results.json").write_text(document + "\n")
-    (folder / "results.svg").write_text(chart.draw(results))
+def save(results: Results, folder: Path) -> Results:
+    """Write `results.json` and `results.svg`; return the results as they can be read again."""
+    document = _rounded(attrs.asdict(results))
+    (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
+    kept = cattrs.structure(document, Results)
+    (folder / "results.svg").write_text(chart.draw(kept))
+    return kept
 
 
 def _rounded(value: object) -> object:
@@ -133,17 +137,18 @@ def section(results: Results) -> str:
     return (
         f"{table(results)}\n\n"
         f"Measured on {results.date} with Python {python} on {machine['system']}, "
-        f"{machine['processor']}, {machine['cores']} cores, {machine['placing']}; {taking_part}."
+        f"{machine['processor']}, {machine['cores']} cores, {machine['placing']}; "
+        f"load before: {machine['load']}. {taking_part}."
     )
 
 
 def write(results: Results) -> None:
     """Write the results beside this file, and their table into the README."""
-    save(results, FOLDER)
+    kept = save(results, FOLDER)
     text = README.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n{section(results)}\n{END}{after}")
+    README.write_text(f"{before}{BEGIN}\n{section(kept)}\n{END}{after}")
 
 
 if __name__ == "__main__":
