@@ -27,7 +27,7 @@ def draw(results: Results) -> str:
     machine = results.machine
     footer = (
         f"{results.date}, Python {results.versions['Python']}, {machine['processor']}, "
-        f"{machine['system']}; over loopback, {machine['placing']}"
+        f"{machine['system']}; over loopback, {machine['placing']}, load before: {machine['load']}"
     )
     title = "What it costs, beside others that do the same"
     legend = (
