@@ -49,12 +49,12 @@ def limited(
 
     async def send_in_a_slot(*args: P.args, **kwargs: P.kwargs) -> Response:
         slot = slots.take(account) or await slots.wait(account)
-        response = None
+        response: Response | None = None
         try:
             response = await send(*args, **kwargs)
+            return response
         finally:
             slots.give_back(slot, response)
-        return response
 
     return send_in_a_slot
 
