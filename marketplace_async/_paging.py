@@ -14,6 +14,7 @@ from ._wire import Request, Response, check_flag
 from .errors import MarketplaceError, ResponseError
 
 T = TypeVar("T")
+X = TypeVar("X")
 
 MAX_PAGE_SIZE = 1000
 
@@ -182,43 +183,69 @@ class Cursor(Generic[T]):
         """Return the next page, or None after the last."""
         reading: Awaitable[Page[T]] | None = self._ahead
         if reading is None:
-            request = self._following()
-            if request is None:
+            if not self._move_on():
                 return None
-            self._request = request
-            reading = self._read(request, self._parse)
-        here = f"{self._request.path}?{self._request.query}"
-        try:
-            page = await reading
-        except MarketplaceError as error:
-            error.resume_at = here
-            raise
+            reading = self._read(self._request, self._parse)
+        page = self._cut(await self._placed(reading))
         self._ahead = None
-        self._empty_pages = 0 if page.items else self._empty_pages + 1
-        if self._left is not None:
-            if len(page.items) > self._left:
-                page = Page(page.items[: self._left], here)
-            self._left -= len(page.items)
-        if self._look_ahead:
-            await self._begin_next_page()
+        if self._look_ahead and self._can_move_on():
+            self._ahead = self._read.start(self._request, self._parse)
+            # It goes out now, even if the caller never waits for anything else.
+            await asyncio.sleep(0)
         return page
+
+    async def next_answer(self) -> Response | None:
+        """Return the answer that holds the next page, for `page_of`; None after the last."""
+        if not self._move_on():
+            return None
+        return await self._placed(self._read(self._request, lambda _, response: response))
+
+    def page_of(self, answer: Response) -> Page[T]:
+        """Return the page in the answer that came last, or raise ResponseError."""
+        return self._cut(self._parse(self._request, answer))
+
+    async def same_page(self) -> Page[T]:
+        """Ask again for the page in the answer that came last: no use could be made of it."""
+        return self._cut(await self._placed(self._read(self._request, self._parse)))
 
     async def aclose(self) -> None:
         """End what is under way."""
         if self._ahead is not None:
             await cancelled(self._ahead)
 
-    async def _begin_next_page(self) -> None:
+    @property
+    def _here(self) -> str:
+        return f"{self._request.path}?{self._request.query}"
+
+    async def _placed(self, reading: Awaitable[X]) -> X:
         try:
-            request = self._following()
+            return await reading
+        except MarketplaceError as error:
+            error.resume_at = self._here
+            raise
+
+    def _cut(self, page: Page[T]) -> Page[T]:
+        self._empty_pages = 0 if page.items else self._empty_pages + 1
+        if self._left is not None:
+            if len(page.items) > self._left:
+                page = Page(page.items[: self._left], self._here)
+            self._left -= len(page.items)
+        return page
+
+    def _can_move_on(self) -> bool:
+        try:
+            return self._move_on()
         except ResponseError:
             # A link is judged again when it is needed: a bad one takes nothing from this page.
-            return
-        if request is not None:
-            self._request = request
-            self._ahead = self._read.start(request, self._parse)
-            # It goes out now, even if the caller never waits for anything else.
-            await asyncio.sleep(0)
+            return False
+
+    def _move_on(self) -> bool:
+        """Turn to the page after the latest; tell whether there is one, and it is wanted."""
+        request = self._following()
+        if request is None:
+            return False
+        self._request = request
+        return True
 
     def _parse(self, request: Request, response: Response) -> Page[T]:
         envelope = self._parse_envelope(request, response)

@@ -23,7 +23,8 @@ from collections.abc import (
     Iterable,
     Sized,
 )
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
@@ -32,6 +33,7 @@ import attrs
 from ._paging import Page, Paginator, cursor_of
 from ._tasks import cancelled
 from ._wire import check_count
+from .errors import ResponseError
 
 Item = TypeVar("Item")
 T = TypeVar("T")
@@ -288,6 +290,10 @@ class _Broken:
     error: BaseException
 
 
+def _same(value: T) -> T:
+    return value
+
+
 async def _each(items: Iterable[T]) -> AsyncGenerator[T, None]:
     for item in items:
         yield item
@@ -356,17 +362,35 @@ class Settling(Generic[Item, T]):
                 expected += 1
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Handed(Generic[Item, T]):
-    """A page of an item's list, or why there is none."""
+    """What gives a page of an item's list, or why there is none."""
 
     item: Item
-    page: Page[T] | Exception
-    taken: asyncio.Event = attrs.Factory(asyncio.Event)
+    content: Callable[[], Page[T]] | Exception
+    taken: "asyncio.Future[bool]" = attrs.Factory(
+        lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def take(self) -> Page[T] | Exception | None:
+        """Return the page or the error; None if no page can be made of what came."""
+        page: Page[T] | Exception | None = None
+        if isinstance(self.content, Exception):
+            page = self.content
+        else:
+            with suppress(ResponseError):
+                page = self.content()
+        if not self.taken.done():
+            self.taken.set_result(page is not None)
+        return page
 
 
 class _Lists(_Crew[Item, _Handed[Item, T]]):
-    """Reads the list of each item, page by page."""
+    """Reads the list of each item, page by page.
+
+    A page is decoded when its turn comes: the records of many that wait, all at once in memory,
+    would cost twice the time.
+    """
 
     def __init__(
         self,
@@ -384,11 +408,11 @@ class _Lists(_Crew[Item, _Handed[Item, T]]):
         await self._room_for_pages.acquire()
         try:
             cursor = cursor_of(self._list_of(item))
-            while page := await cursor.next_page():
-                handed = _Handed(item, page)
-                self.hand_over(handed)
+            while answer := await cursor.next_answer():
                 # One page ahead is enough: the room is for all lists.
-                await handed.taken.wait()
+                if not await self._taken(_Handed(item, partial(cursor.page_of, answer))):
+                    page = await cursor.same_page()
+                    await self._taken(_Handed(item, partial(_same, page)))
                 await self._room_for_pages.acquire()
         except Exception as error:  # noqa: BLE001 - the caller is told
             failure = error
@@ -398,12 +422,17 @@ class _Lists(_Crew[Item, _Handed[Item, T]]):
         self.done(item, failure)
         self.make_room()
 
+    async def _taken(self, handed: _Handed[Item, T]) -> bool:
+        self.hand_over(handed)
+        return await handed.taken
+
     async def pages(self) -> AsyncGenerator[tuple[Item, Page[T] | Exception], None]:
         """Give what comes, and take a page to be in use until the next is asked for."""
         async for handed in self:
-            handed.taken.set()
-            yield handed.item, handed.page
-            self._room_for_pages.release()
+            page = handed.take()
+            if page is not None:
+                yield handed.item, page
+                self._room_for_pages.release()
 
 
 @asynccontextmanager

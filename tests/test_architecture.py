@@ -29,7 +29,7 @@ ROOMS = [
 ]
 ALLOWED = {
     "emulator": {"errors"},
-    "bulk": {"_paging", "_tasks", "_wire"},
+    "bulk": {"_paging", "_tasks", "_wire", "errors"},
     "resources": {"_paging", "_codec", "_read", "_schema", "_wire", "errors", "retry"},
     "_session": {"errors", "credentials", "_deadlines", "_wire", "_version"},
     "accounts": {"_paging", "_codec", "_read", "_wire", "credentials", "errors"},
