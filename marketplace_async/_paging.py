@@ -98,7 +98,7 @@ class Paginator(Generic[T]):
         self._path = path
         self._parse = parse
         self._key = key
-        self._filters = filters or {}
+        self._filters = f"{urlencode(filters)}&" if filters else ""
         self._look_ahead = check_flag(options.get("look_ahead", True), "look_ahead")
         self._limit = limit
         self._page_size = page_size
@@ -144,7 +144,7 @@ class Paginator(Generic[T]):
         query = self._start
         if query is None:
             page_size = self._page_size or min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE)
-            query = urlencode({**self._filters, "PageSize": page_size})
+            query = f"{self._filters}PageSize={page_size}"
         request = Request("GET", self._path, query)
         return Cursor(self._read, request, self._parse, self._key, limit, look_ahead)
 

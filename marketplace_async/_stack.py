@@ -1,5 +1,8 @@
 """Wrappers around one function, `Send`: each adds one behaviour, and `client.py` composes them."""
 
+# The functions in here are made anew for each account: their annotations would be, too.
+from __future__ import annotations
+
 import asyncio
 import copy
 import logging
@@ -39,7 +42,7 @@ class Parsed(Protocol):
 _log = logging.getLogger("marketplace_async")
 _log.addHandler(logging.NullHandler())
 
-_captures: "ContextVar[tuple[_Sink, ...]]" = ContextVar("captures", default=())
+_captures: ContextVar[tuple[_Sink, ...]] = ContextVar("captures", default=())
 
 
 def limited(
@@ -167,12 +170,12 @@ class Retrying:
         self._renewable = renewable
         self._budget: Budget | None = None
 
-    def within(self, budget: Budget) -> "Retrying":
+    def within(self, budget: Budget) -> Retrying:
         sharing = copy.copy(self)
         sharing._budget = budget
         return sharing
 
-    def start(self, request: Request, parse: Parse[T]) -> "asyncio.Task[T]":
+    def start(self, request: Request, parse: Parse[T]) -> asyncio.Task[T]:
         return self._tasks.start(self(request, parse))
 
     async def __call__(
