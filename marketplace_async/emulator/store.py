@@ -7,7 +7,6 @@ is committed: in a file it survives the death of the process.
 import json
 import secrets
 import sqlite3
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import msgspec
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS installed_add_ons (
@@ -71,9 +71,14 @@ _COLUMNS = (
     "sid, account_sid, available_add_on_sid, friendly_name, description, unique_name, "
     "configuration, date_created, date_updated"
 )
+_SELECT_INSTALLATION = (
+    f"SELECT {_COLUMNS} FROM installed_add_ons "
+    "WHERE sid = ? AND NOT deleted AND account_sid = ifnull(?, account_sid)"
+)
 _ACCOUNT_COLUMNS = (
     "sid, owner_account_sid, friendly_name, status, auth_token, date_created, date_updated"
 )
+_SELECT_ACCOUNT = f"SELECT {_ACCOUNT_COLUMNS} FROM accounts WHERE sid = ?"
 
 
 class NameTaken(Exception):
@@ -90,7 +95,8 @@ class Installation:
     friendly_name: str
     description: str
     unique_name: str
-    configuration: dict[str, Any] = attrs.field(converter=json.loads, hash=False)
+    # JSON, that goes into an answer as it stands here.
+    configuration: msgspec.Raw = attrs.field(converter=msgspec.Raw, hash=False)
     date_created: str
     date_updated: str
 
@@ -169,7 +175,7 @@ class Store:
                     friendly_name,
                     description,
                     unique_name,
-                    json.dumps(configuration),
+                    _json(configuration),
                     now,
                     now,
                 ),
@@ -182,11 +188,7 @@ class Store:
 
     def installation(self, sid: str, account_sid: str | None = None) -> Installation | None:
         """Return an installation, of this account if one is given."""
-        row = self._db.execute(
-            f"SELECT {_COLUMNS} FROM installed_add_ons "
-            "WHERE sid = ? AND NOT deleted AND account_sid = ifnull(?, account_sid)",
-            (sid, account_sid),
-        ).fetchone()
+        row = self._db.execute(_SELECT_INSTALLATION, (sid, account_sid)).fetchone()
         return None if row is None else Installation(*row)
 
     def next_number(self, account_sid: str, available_add_on_sid: str) -> int:
@@ -211,7 +213,7 @@ class Store:
                 "configuration = ifnull(?, configuration), date_updated = ? WHERE sid = ?",
                 (
                     unique_name,
-                    None if configuration is None else json.dumps(configuration),
+                    None if configuration is None else _json(configuration),
                     _now(),
                     sid,
                 ),
@@ -318,9 +320,7 @@ class Store:
 
     def account(self, sid: str) -> Account | None:
         """Return an account that was made, or that asked for its accounts before."""
-        row = self._db.execute(
-            f"SELECT {_ACCOUNT_COLUMNS} FROM accounts WHERE sid = ?", (sid,)
-        ).fetchone()
+        row = self._db.execute(_SELECT_ACCOUNT, (sid,)).fetchone()
         return None if row is None else Account(*row)
 
     def ensure_account(self, sid: str) -> Account:
@@ -406,9 +406,13 @@ def _name_taken(error: sqlite3.IntegrityError) -> Exception:
     return NameTaken() if "unique_name" in str(error) else error
 
 
+def _json(configuration: dict[str, Any]) -> str:
+    return msgspec.json.encode(configuration).decode()
+
+
 def new_sid(prefix: str) -> str:
     """Return a SID that nothing has yet."""
-    return prefix + uuid.uuid4().hex
+    return prefix + secrets.token_hex(16)
 
 
 def _now() -> str:
