@@ -55,7 +55,7 @@ THIRD_PARTIES = {
     "credentials": {"attrs"},
     "retry": {"attrs"},
     "resources": {"attrs"},
-    "emulator": {"aiohttp", "attrs", "jsonschema_rs", "msgspec"},
+    "emulator": {"aiohttp", "attrs", "jsonschema_rs", "msgspec", "multidict"},
     "testing": {"pytest", "pytest_asyncio"},
     "cli": {"attrs", "cyclopts", "msgspec", "platformdirs", "rich", "tomlkit"},
 }

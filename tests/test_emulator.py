@@ -14,8 +14,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from marketplace_async.emulator import AddOn, Catalogue, Emulator, Extension, Fault
+from marketplace_async.emulator.dispatch import Dispatcher
 
 AC = "AC" + "1" * 32
 XE = "XE" + "a" * 32
@@ -170,7 +172,68 @@ async def test_what_is_not_there_is_not_found_and_what_cannot_be_done_is_said(
     assert path in body["message"]
 
 
+async def test_an_escaped_slash_divides_no_path(wire: Wire) -> None:
+    assert (await wire("GET", f"/v1/InstalledAddOns/{XE}/Usage"))[0] == 405
+    assert (await wire("GET", f"/v1/InstalledAddOns/{XE}%2FUsage"))[0] == 404
+
+
+async def test_an_escaped_letter_is_that_letter(wire: Wire) -> None:
+    path = URL(wire.emulator.url + "/v1/Installed%41ddOns", encoded=True)
+    async with aiohttp.ClientSession(headers=basic()) as session, session.get(path) as answer:
+        assert answer.status == 200
+
+
+def test_what_answers_is_found_by_method_and_path() -> None:
+    table = [
+        ("GET", "/a", "list"),
+        ("POST", "/a", "create"),
+        ("GET", "/a/{one}", "fetch"),
+        ("GET", "/a/{one}/b/{two}", "fetch below"),
+        ("GET", "/c.json", "dotted list"),
+        ("GET", "/c/{three}.json", "dotted fetch"),
+    ]
+    dispatcher = Dispatcher(table, no_path="no path", no_method="no method")
+    found = {
+        ("GET", "/a"): ("list", {}),
+        ("POST", "/a"): ("create", {}),
+        ("PUT", "/a"): ("no method", {}),
+        ("GET", "/a/1"): ("fetch", {"one": "1"}),
+        ("GET", "/a/1%2F%252"): ("fetch", {"one": "1/%2"}),
+        ("PUT", "/a/1"): ("no method", {"one": "1"}),
+        ("GET", "/a/1/b/2"): ("fetch below", {"one": "1", "two": "2"}),
+        ("GET", "/c.json"): ("dotted list", {}),
+        ("GET", "/c/3.json"): ("dotted fetch", {"three": "3"}),
+        ("GET", "/c/3"): ("no path", {}),
+        ("GET", "/cxjson"): ("no path", {}),
+        ("GET", "/a/"): ("no path", {}),
+        ("GET", "/a/1/"): ("no path", {}),
+        ("GET", "/a\n"): ("no path", {}),
+        ("GET", "/"): ("no path", {}),
+        ("GET", ""): ("no path", {}),
+    }
+    assert {asked: dispatcher.find(*asked) for asked in found} == found
+
+
 # -- what real clients send
+
+
+async def test_who_asks_before_sending_a_body_is_told_to_go_on(wire: Wire) -> None:
+    async with asyncio.timeout(10):
+        status, installed, _ = await wire(
+            "POST", "/v1/InstalledAddOns", data=INSTALL, expect100=True
+        )
+    assert (status, installed["sid"][:2]) == (201, "XE")
+
+
+async def test_a_configuration_comes_back_as_it_was_sent(wire: Wire) -> None:
+    text = '{"callback_url": "https://x", "n": 123456789012345678901234567890, "é": "\\u0000é"}'
+    add_on = "XB85b56ed9ce713e0ac62342b901233193"
+    data = {**INSTALL, "AvailableAddOnSid": add_on, "Configuration": text}
+    _, installed, _ = await wire("POST", "/v1/InstalledAddOns", data=data)
+    path = f"/v1/InstalledAddOns/{installed['sid']}"
+    assert (await wire("GET", path))[1]["configuration"] == json.loads(text)
+    _, updated, _ = await wire("POST", path, data={"Configuration": "{}"})
+    assert updated["configuration"] == {}
 
 
 @pytest.mark.parametrize("flag", ["true", "True", "TRUE"])

@@ -8,13 +8,14 @@ DELETE /_emulator/log       forgets them
 GET /_emulator/usage        all usage that was billed
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
 import msgspec
 from aiohttp import web
 
+from .dispatch import Segments
 from .faults import Fault, Faults, RequestLog
 from .store import UsageItem
 
@@ -23,10 +24,10 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 def control_routes(
     faults: Faults, log: RequestLog, usage: Callable[[], list[UsageItem]]
-) -> list[web.RouteDef]:
-    """Return the routes over the faults, the log and the usage of an emulator."""
+) -> list[tuple[str, str, Callable[[web.BaseRequest, Segments], Awaitable[web.Response]]]]:
+    """Return method, path and handler: those over the faults, log and usage of an emulator."""
 
-    async def add_fault(request: web.Request) -> web.Response:
+    async def add_fault(request: web.BaseRequest, _: Segments) -> web.Response:
         try:
             wanted = msgspec.json.decode(await request.read(), type=dict[str, Any])
             fields = {field.name for field in attrs.fields(Fault) if field.init}
@@ -37,33 +38,33 @@ def control_routes(
             return _json({"message": str(error)}, status=400)
         return _json(attrs.asdict(fault), status=201)
 
-    async def list_faults(_: web.Request) -> web.Response:
+    async def list_faults(*_: object) -> web.Response:
         return _json({"faults": [attrs.asdict(fault) for fault in faults]})
 
-    async def clear_faults(_: web.Request) -> web.Response:
+    async def clear_faults(*_: object) -> web.Response:
         faults.clear()
         return web.Response(status=204)
 
-    async def list_log(_: web.Request) -> web.Response:
+    async def list_log(*_: object) -> web.Response:
         entries = [
             {**attrs.asdict(entry), "body": entry.body.decode(errors="replace")} for entry in log
         ]
         return _json({"log": entries})
 
-    async def clear_log(_: web.Request) -> web.Response:
+    async def clear_log(*_: object) -> web.Response:
         log.clear()
         return web.Response(status=204)
 
-    async def list_usage(_: web.Request) -> web.Response:
+    async def list_usage(*_: object) -> web.Response:
         return _json({"usage": [attrs.asdict(item) for item in usage()]})
 
     return [
-        web.post("/_emulator/faults", add_fault),
-        web.get("/_emulator/faults", list_faults),
-        web.delete("/_emulator/faults", clear_faults),
-        web.get("/_emulator/log", list_log),
-        web.delete("/_emulator/log", clear_log),
-        web.get("/_emulator/usage", list_usage),
+        ("POST", "/_emulator/faults", add_fault),
+        ("GET", "/_emulator/faults", list_faults),
+        ("DELETE", "/_emulator/faults", clear_faults),
+        ("GET", "/_emulator/log", list_log),
+        ("DELETE", "/_emulator/log", clear_log),
+        ("GET", "/_emulator/usage", list_usage),
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from .answers import error_body
 from .faults import Fault
@@ -56,7 +57,7 @@ def _misleading(fault: Fault, here: str, first: str, following: str | None) -> s
 
 
 async def answer_with(
-    fault: Fault, request: web.Request, status: int, headers: dict[str, str], content: bytes
+    fault: Fault, request: web.BaseRequest, status: int, headers: CIMultiDict[str], content: bytes
 ) -> web.StreamResponse:
     """Send an answer as the fault wants it: dropped, cut off, garbled, late, byte by byte."""
     if fault.drop:
@@ -68,9 +69,8 @@ async def answer_with(
         content = content[: len(content) // 2] + b"\xff<html>"
     if fault.body != "cut" and not fault.drip:
         return web.Response(status=status, headers=headers, body=content or None)
-    response = web.StreamResponse(
-        status=status, headers={**headers, "Content-Length": str(len(content))}
-    )
+    headers["Content-Length"] = str(len(content))
+    response = web.StreamResponse(status=status, headers=headers)
     await response.prepare(request)
     if fault.body == "cut":
         await response.write(content[: len(content) // 2])
@@ -83,6 +83,6 @@ async def answer_with(
     return response
 
 
-def _abort(request: web.Request) -> None:
+def _abort(request: web.BaseRequest) -> None:
     if request.transport is not None:
         request.transport.abort()

@@ -5,45 +5,48 @@ import logging
 import re
 import sqlite3
 import time
-import uuid
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from .access import USER, Access
 from .accounts import ROOT, STATUSES, AccountRoutes
 from .answers import Refused
 from .catalogue import Catalogue
 from .control import control_routes
+from .dispatch import Dispatcher, Segments
 from .failing import answer_with, failure_of, relinked
 from .faults import Fault, Faults, LogEntry, RequestLog
 from .routes import Answer, Call, Operation, Routes
-from .store import Store, UsageItem
+from .store import Store, UsageItem, new_sid
 
 _log = logging.getLogger("marketplace_async.emulator")
 
-_Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_Handler: TypeAlias = Callable[[web.BaseRequest, Segments], Awaitable[web.StreamResponse]]
 
-_ACCESS = web.AppKey("access", Access)
 _ACCOUNT = re.compile(r"AC[0-9a-fA-F]{32}")
 _MAX_BODY: Final = 32 * 1024 * 1024
-_HEADERS: Final = {
-    "Access-Control-Allow-Credentials": "true",
-    "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-Match",
-    "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "ETag, Twilio-Request-Id",
-    "Strict-Transport-Security": "max-age=31536000",
-    "X-Home-Region": "us1",
-    "X-Powered-By": "marketplace_async emulator",
-    "X-Shenanigans": "none",
-}
+_HEADERS: Final = CIMultiDictProxy(
+    CIMultiDict(
+        {
+            "Access-Control-Allow-Credentials": "true",
+            "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, If-Match",
+            "Access-Control-Allow-Methods": "GET, POST, DELETE, OPTIONS",
+            "Access-Control-Allow-Origin": "*",
+            "Access-Control-Expose-Headers": "ETag, Twilio-Request-Id",
+            "Strict-Transport-Security": "max-age=31536000",
+            "X-Home-Region": "us1",
+            "X-Powered-By": "marketplace_async emulator",
+            "X-Shenanigans": "none",
+        }
+    )
+)
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -100,11 +103,11 @@ class Emulator:
         self._catalogue = catalogue or Catalogue.built_in()
         self._concurrency = concurrency
         self._latency = latency
-        self._in_flight: Counter[str] = Counter()
+        self._in_flight: dict[str, int] = {}
         self._token_lifetime = token_lifetime
         self._access: Access | None = None
         self._store: Store | None = None
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
 
     @property
     def url(self) -> str:
@@ -122,14 +125,17 @@ class Emulator:
             store = Store(self._db)
         except sqlite3.Error as error:
             raise OSError(f"{self._db}: {error}") from error
-        app = web.Application(client_max_size=_MAX_BODY, middlewares=[self._outside_the_api])
-        access = app[_ACCESS] = Access(store, self._accounts, self._token_lifetime)
-        app.router.add_post("/v2/token", self._handler(access.tokens.issue, public=True))
-        app.router.add_routes(control_routes(self.faults, self.log, self.usage))
-        accounts = AccountRoutes(store, self._accounts)
-        for method, path, operation in Routes(store, self._catalogue).table() + accounts.table():
-            app.router.add_route(method, path, self._handler(operation))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        access = Access(store, self._accounts, self._token_lifetime)
+        dispatcher = self._dispatcher(store, access)
+
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            handler, segments = dispatcher.find(request.method, request.rel_url.path_safe)
+            return await handler(request, segments)
+
+        # A `web.Application` tries paths one after another, and wraps what answers: that alone
+        # takes longer than to answer a fetch.
+        server = web.Server(handle, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=1.0)
         try:
             await runner.setup()
             await web.TCPSite(runner, self._host, self._port).start()
@@ -238,72 +244,90 @@ class Emulator:
             raise RuntimeError("the emulator is not running")
         return self._store
 
-    def _handler(self, operation: Operation, *, public: bool = False) -> _Handler:
-        async def handle(request: web.Request) -> web.StreamResponse:
-            return await self._serve(request, operation, public=public)
-
-        return handle
-
-    @property
-    def _outside_the_api(self) -> Any:
+    def _dispatcher(self, store: Store, access: Access) -> Dispatcher[_Handler]:
         def no_such_path(call: Call) -> Answer:
             raise Refused("not_found", path=call.path)
 
         def no_such_method(call: Call) -> Answer:
             raise Refused("method", path=call.path, method=call.method)
 
-        @web.middleware
-        async def handle(request: web.Request, handler: _Handler) -> web.StreamResponse:
-            try:
-                return await handler(request)
-            except web.HTTPNotFound:
-                return await self._serve(request, no_such_path)
-            except web.HTTPMethodNotAllowed:
-                return await self._serve(request, no_such_method)
+        def served(operation: Operation) -> _Handler:
+            return partial(self._serve, operation, access.authenticate)
 
-        return handle
+        operations = [
+            *Routes(store, self._catalogue).table(),
+            *AccountRoutes(store, self._accounts).table(),
+        ]
+        return Dispatcher(
+            [
+                *((method, path, served(operation)) for method, path, operation in operations),
+                ("POST", "/v2/token", partial(self._serve, access.tokens.issue, None)),
+                *control_routes(self.faults, self.log, self.usage),
+            ],
+            no_path=served(no_such_path),
+            no_method=served(no_such_method),
+        )
 
     async def _serve(
-        self, request: web.Request, operation: Operation, *, public: bool = False
+        self,
+        operation: Operation,
+        authenticate: Callable[[str], str] | None,
+        request: web.BaseRequest,
+        segments: Segments,
     ) -> web.StreamResponse:
-        """Answer one request, whatever becomes of it, and log it."""
+        """Answer one request, whatever becomes of it, and log it.
+
+        What authenticates nobody is open to all, and has a secret in its body.
+        """
         started = time.perf_counter()
-        request_id = f"RQ{uuid.uuid4().hex}"
-        host = "api" if request.path.startswith(f"{ROOT}/") else "marketplace"
-        headers = {
-            **_HEADERS,
-            "Twilio-Request-Id": request_id,
-            "X-Api-Domain": f"{host}.twilio.com",
-        }
+        request_id = new_sid("RQ")
+        method, path, query = request.method, request.path, request.query_string
+        host = "api" if path.startswith(f"{ROOT}/") else "marketplace"
+        headers = _HEADERS.copy()
+        headers["Twilio-Request-Id"] = request_id
+        headers["X-Api-Domain"] = f"{host}.twilio.com"
         account_sid: str | None = None
         body = b""
         fault: Fault | None = None
         answer: Answer
         try:
-            body = await _read(request)
+            if request.body_exists:
+                body = await _read(request)
             authorization = request.headers.get("Authorization", "")
-            account_sid = "" if public else request.app[_ACCESS].authenticate(authorization)
-            with self._counted(account_sid) as at_once:
-                headers["Twilio-Concurrent-Requests"] = str(at_once)
-                fault = self.faults.take(request.method, request.path)
-                answer = await self._process(_call(request, account_sid, body), operation, fault)
+            account_sid = authenticate(authorization) if authenticate else ""
+            headers["Twilio-Concurrent-Requests"] = str(self._enter(account_sid))
+            try:
+                fault = self.faults.take(method, path)
+                call = Call(
+                    account_sid=account_sid,
+                    base_url=f"http://{request.host.encode(errors='replace').decode()}",
+                    method=method,
+                    path=path,
+                    segments=segments,
+                    query=request.query if query else {},
+                    content_type=request.content_type if body else "",
+                    body=body,
+                )
+                answer = await self._process(call, operation, fault)
+            finally:
+                self._leave(account_sid)
         except Refused as refusal:
             answer = refusal.status, refusal.body
         except ConnectionError:
             # The caller has hung up in the middle of its request: there is nothing to answer.
             return web.Response()
         except Exception:  # noqa: BLE001 - a server answers, whatever happens
-            _log.exception("%s %s failed", request.method, request.path)
+            _log.exception("%s %s failed", method, path)
             failure = Refused("failed")
             answer = failure.status, failure.body
         status, document = answer
         dropped = fault is not None and fault.drop
         self.log.append(
             LogEntry(
-                method=request.method,
-                path=request.path,
-                query=request.query_string,
-                body=b"" if public else body,
+                method=method,
+                path=path,
+                query=query,
+                body=body if authenticate else b"",
                 account_sid=account_sid,
                 status=None if dropped else status,
                 request_id=request_id,
@@ -338,19 +362,19 @@ class Emulator:
             await asyncio.sleep(fault.delay)
         return failure or (answer[0], relinked(fault, answer[1]))
 
-    @contextmanager
-    def _counted(self, account_sid: str) -> Iterator[int]:
-        """Count a request of this account while it is in flight."""
-        at_once = self._in_flight[account_sid] + 1
+    def _enter(self, account_sid: str) -> int:
+        """Count a request of this account in; return how many of them are in flight."""
+        at_once = self._in_flight.get(account_sid, 0) + 1
         if self._concurrency is not None and at_once > self._concurrency:
             raise Refused("too_many_requests")
         self._in_flight[account_sid] = at_once
-        try:
-            yield at_once
-        finally:
-            self._in_flight[account_sid] -= 1
-            if not self._in_flight[account_sid]:
-                del self._in_flight[account_sid]
+        return at_once
+
+    def _leave(self, account_sid: str) -> None:
+        """Count a request of this account out."""
+        left = self._in_flight.pop(account_sid) - 1
+        if left:
+            self._in_flight[account_sid] = left
 
 
 def _check_account(sid: str, name: str) -> None:
@@ -358,23 +382,14 @@ def _check_account(sid: str, name: str) -> None:
         raise ValueError(f"{name}: expected AC and 32 hex digits, got {sid!r}")
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.BaseRequest) -> bytes:
+    expected = request.headers.get("Expect", "").lower()
+    if expected == "100-continue" and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # what was sent is no part of the answer
     try:
-        return await request.read()
+        return await request.clone(client_max_size=_MAX_BODY).read()
     except web.HTTPRequestEntityTooLarge:
         raise Refused("body_too_large") from None
     except web.RequestPayloadError as error:
         raise Refused("body", why=error) from None
-
-
-def _call(request: web.Request, account_sid: str, body: bytes) -> Call:
-    return Call(
-        account_sid=account_sid,
-        base_url=f"{request.scheme}://{request.host.encode(errors='replace').decode()}",
-        method=request.method,
-        path=request.path,
-        segments=request.match_info,
-        query=request.query,
-        content_type=request.content_type,
-        body=body,
-    )
