@@ -450,7 +450,7 @@ def _installed(call: Call, installation: Installation) -> Document:
         "account_sid": installation.account_sid,
         "friendly_name": installation.friendly_name,
         "description": installation.description,
-        "configuration": installation.configuration,
+        "configuration": msgspec.Raw(installation.configuration),
         "unique_name": installation.unique_name,
         "date_created": installation.date_created,
         "date_updated": installation.date_updated,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import msgspec
@@ -85,9 +85,8 @@ class NameTaken(Exception):
     """The unique name is in use on the account."""
 
 
-@attrs.frozen
-class Installation:
-    """A row: an add-on that is installed on an account."""
+class Installation(NamedTuple):
+    """A row: an add-on that is installed on an account. The configuration is JSON."""
 
     sid: str
     account_sid: str
@@ -95,8 +94,7 @@ class Installation:
     friendly_name: str
     description: str
     unique_name: str
-    # JSON, that goes into an answer as it stands here.
-    configuration: msgspec.Raw = attrs.field(converter=msgspec.Raw, hash=False)
+    configuration: str
     date_created: str
     date_updated: str
 
