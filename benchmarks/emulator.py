@@ -14,26 +14,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from marketplace_async import AccountToken, InstalledAddOn, MarketplaceClient, bulk
 from marketplace_async.emulator import Emulator
 
 from .harness import Broken, cores, first_line, on_core, server_process
-from .peers import ACCOUNT, authorization
+from .peers import ACCOUNT, SECRET, authorization
 from .server import CONFIGURATION, SPEECH_TO_TEXT
 
 CONNECTIONS = 16
 
 
-async def fill(db: Path) -> str:
-    """Put 1,000 installations into a state file and return the SID of one."""
-    async with Emulator(db=db) as emulator:
-        return emulator.install(ACCOUNT, SPEECH_TO_TEXT, CONFIGURATION, times=1000)[0]
+async def fill(url: str) -> str:
+    """Install an add-on 1,000 times, and return the SID of one."""
+    async with MarketplaceClient(AccountToken(ACCOUNT, SECRET), base_url=url) as client:
+
+        async def install(number: int) -> InstalledAddOn:
+            return await client.installed_add_ons.create(
+                available_add_on_sid=SPEECH_TO_TEXT,
+                accept_terms_of_service=True,
+                configuration=CONFIGURATION,
+                unique_name=f"transcription-{number}",
+            )
+
+        return (await bulk.gather(install, range(1000)))[0].sid
 
 
 @contextmanager
-def emulator(db: Path) -> Iterator[str]:
-    """Run the emulator on a state file, in a process of its own."""
-    command = (sys.executable, "-m", "marketplace_async", "emulator", "--db", str(db))
-    with server_process(*command) as process:
+def emulator() -> Iterator[str]:
+    """Run the emulator as it comes, with its state in memory, in a process of its own."""
+    with server_process(sys.executable, "-m", "marketplace_async", "emulator") as process:
         yield first_line(process)
 
 

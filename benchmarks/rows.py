@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -272,13 +271,12 @@ def imports(bench: Bench) -> Iterator[Measurement]:
 def serve(bench: Bench) -> Iterator[Measurement]:
     seconds = bench.much(20, quick=2) / 10
     missing = {}
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
-        db = Path(folder) / "state.db"
-        path = f"/v1/InstalledAddOns/{asyncio.run(emulator.fill(db))}"
-        page = "/v1/InstalledAddOns?PageSize=1000"
+    with ExitStack() as servers:
         # Both run all the time, the idle one costing the other nothing: V8 takes seconds under load
         # until it has compiled what is hot.
-        urls = {OURS: servers.enter_context(emulator.emulator(db))}
+        urls = {OURS: servers.enter_context(emulator.emulator())}
+        path = f"/v1/InstalledAddOns/{asyncio.run(emulator.fill(urls[OURS]))}"
+        page = "/v1/InstalledAddOns?PageSize=1000"
         if bench.prism is None:
             missing[PRISM] = "@stoplight/prism-cli is not installed"
         elif not DESCRIPTION.is_file():

@@ -149,7 +149,7 @@ class Session:
             answer = await session.request(
                 request.method,
                 self._url(request),
-                data=_payload(request.body),
+                data=None if request.body is None else _payload(request.body),
                 headers=_headers(request, authorization),
                 timeout=self._timers,
                 allow_redirects=False,
@@ -267,9 +267,9 @@ async def _read(answer: aiohttp.ClientResponse, most: int) -> bytes | None:
     return b"".join(pieces)
 
 
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+def _payload(body: bytes) -> bytes | io.BytesIO:
     # aiohttp writes a file piece by piece, and warns of large bytes that it writes in one go.
-    return io.BytesIO(body) if body is not None and len(body) > 2**20 else body
+    return io.BytesIO(body) if len(body) > 2**20 else body
 
 
 def _headers(request: Request, authorization: Secret | None) -> dict[str, str]:

@@ -120,7 +120,8 @@ def recording(send: Send) -> Send:
             _record(request, None, error)
             _log.debug("%s -> cancelled", request)
             raise
-        _record(request, response.without_secrets())
+        if _captures.get():
+            _record(request, response.without_secrets())
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
                 "%s -> %d in %.3f s, %s",
@@ -185,7 +186,7 @@ class Retrying:
         *,
         resolve: Resolve[T] | None = None,
     ) -> T:
-        budget = Budget() if self._budget is None else self._budget
+        budget = self._budget
         after_unknown = False
         may_renew = self._renewable
         while True:
@@ -201,6 +202,8 @@ class Retrying:
                     if after_unknown and isinstance(error, APIError):
                         error.after_unknown = True
                     raise
+                if budget is None:
+                    budget = Budget()
                 budget.failures += 1
                 budget.spent += elapsed(error)
                 after_unknown |= outcome is Outcome.UNKNOWN
