@@ -16,7 +16,7 @@ PACKAGE = PROJECT / "marketplace_async"
 ROOMS = [
     ["__main__"],
     ["cli"],
-    ["testing"],
+    ["testing", "fleet"],
     ["emulator"],
     ["client", "bulk"],
     ["_stack"],
@@ -28,6 +28,10 @@ ROOMS = [
     ["_wire", "_version"],
 ]
 ALLOWED = {
+    "fleet": {
+        *("bulk", "client", "accounts", "resources", "credentials", "retry", "errors"),
+        *("_codec", "_limits", "_schema", "_tasks", "_wire"),
+    },
     "emulator": {"errors"},
     "bulk": {"_paging", "_tasks", "_wire", "errors"},
     "resources": {"_paging", "_codec", "_read", "_schema", "_wire", "errors", "retry"},
@@ -50,6 +54,7 @@ THIRD_PARTIES = {
     "_deadlines": {"attrs"},
     "_limits": {"attrs"},
     "bulk": {"attrs"},
+    "fleet": {"attrs", "msgspec"},
     "_schema": {"attrs", "jsonschema_rs"},
     "accounts": {"attrs"},
     "credentials": {"attrs"},

@@ -1,0 +1,48 @@
+"""Keeps the values of secret keys out of what is shown and written."""
+
+import json
+from collections.abc import Collection, Iterable
+from typing import Any
+
+MASK = "***"
+
+
+def masked(value: Any, secret: Collection[str]) -> Any:
+    """Copy plain JSON, with a mask in place of what stands under a secret key, at any depth."""
+    match value:
+        case dict():
+            return {
+                key: MASK if key in secret else masked(item, secret) for key, item in value.items()
+            }
+        case list() | tuple():
+            return [masked(item, secret) for item in value]
+        case _:
+            return value
+
+
+def secret_values(value: Any, secret: Collection[str]) -> frozenset[str]:
+    """Return what stands under secret keys, at any depth, as text."""
+
+    def leaves(value: Any, hidden: bool) -> Iterable[str]:
+        match value:
+            case dict():
+                for key, item in value.items():
+                    yield from leaves(item, hidden or key in secret)
+            case list() | tuple():
+                for item in value:
+                    yield from leaves(item, hidden)
+            case str() | int() | float() if hidden and not isinstance(value, bool):
+                yield str(value)
+            case _:
+                return
+
+    return frozenset(text for text in leaves(value, hidden=False) if text)
+
+
+def redacted(text: str, secrets: Collection[str]) -> str:
+    """Mask secrets in a message: a service's refusal may quote the value that it refuses."""
+    # The longest first: one secret may be part of another.
+    for secret in sorted(secrets, key=len, reverse=True):
+        for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]):
+            text = text.replace(form, MASK)
+    return text

@@ -1,0 +1,322 @@
+"""The desired state: what may be in the file, what is said of what may not, and what it means."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from marketplace_async import MarketplaceError, fleet
+from marketplace_async.fleet import DesiredStateError
+
+SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
+TRANSCRIPTION = "XB85b56ed9ce713e0ac62342b901233193"
+ONE, TWO = "AC" + "1" * 32, "AC" + "2" * 32
+
+
+def add_on(**changes: Any) -> dict[str, Any]:
+    whole = {
+        "unique_name": "spam-score",
+        "available_add_on_sid": SPAM_SCORE,
+        "accept_terms_of_service": True,
+        "accounts": "all",
+        **changes,
+    }
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def desired(*add_ons: dict[str, Any], **more: Any) -> fleet.Desired:
+    return fleet.from_document({"add_ons": list(add_ons), **more}, {"TOKEN": "from-outside"})
+
+
+WHOLE = f"""
+secret = ["api_token"]
+
+[[add_ons]]
+unique_name = "transcription"
+available_add_on_sid = "{TRANSCRIPTION}"
+accept_terms_of_service = true
+accounts = {{ except_friendly_names = ["Test *"] }}
+
+[add_ons.configuration]
+callback_url = "https://example.com/done"
+api_token = {{ env = "TOKEN" }}
+limits = {{ minutes = 5, files = [1, 2.5] }}
+
+[add_ons.extensions]
+recording-dial = true
+
+[[add_ons.overrides]]
+accounts = {{ friendly_names = ["EU *"], sids = ["{ONE}"] }}
+configuration = {{ callback_url = "https://eu.example.com/done", limits = {{ minutes = 9 }} }}
+
+[[add_ons.overrides]]
+accounts = {{ friendly_names = ["EU old"] }}
+state = "absent"
+
+[[add_ons]]
+unique_name = "left-over"
+accounts = "all"
+state = "absent"
+"""
+
+
+def test_a_file_says_what_each_account_is_to_have(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(WHOLE)
+    read = fleet.load(file, {"TOKEN": "from-outside"})
+    ordinary, left_over = read.wanted(TWO, "Shop")
+    assert ordinary.available_add_on_sid == TRANSCRIPTION
+    assert ordinary.configuration == {
+        "callback_url": "https://example.com/done",
+        "api_token": "from-outside",
+        "limits": {"minutes": 5, "files": [1, 2.5]},
+    }
+    assert ordinary.extensions == {"recording-dial": True}
+    assert (left_over.state, left_over.available_add_on_sid) == ("absent", None)
+
+    for account in ((TWO, "EU west"), (ONE, None)):
+        special, _ = read.wanted(*account)
+        assert special.configuration == {
+            "callback_url": "https://eu.example.com/done",
+            "api_token": "from-outside",
+            "limits": {"minutes": 9, "files": [1, 2.5]},
+        }
+    gone, _ = read.wanted(TWO, "EU old")
+    assert (gone.state, gone.configuration) == ("absent", None)
+    assert [one.unique_name for one in read.wanted(TWO, "Test 1")] == ["left-over"]
+
+
+@pytest.mark.parametrize(
+    ("accounts", "met"),
+    [
+        ("all", [True, True, True]),
+        ({"friendly_names": ["EU *"]}, [True, False, False]),
+        ({"friendly_names": ["eu *"]}, [False, False, False]),
+        ({"friendly_names": ["?S *", "EU *"]}, [True, True, False]),
+        ({"sids": [TWO]}, [False, True, False]),
+        ({"sids": [TWO.replace("AC", "AC")], "friendly_names": ["EU *"]}, [True, True, False]),
+        ({"except_friendly_names": ["EU *"]}, [False, True, True]),
+        ({"except_sids": [TWO]}, [True, False, True]),
+        ({"friendly_names": ["*"], "except_friendly_names": ["US *"]}, [True, False, True]),
+    ],
+)
+def test_accounts_are_selected_by_name_pattern_and_sid(accounts: Any, met: list[bool]) -> None:
+    read = desired(add_on(accounts=accounts))
+    three = [(ONE, "EU west"), (TWO, "US east"), ("AC" + "3" * 32, None)]
+    assert [bool(read.wanted(*account)) for account in three] == met
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({}, "object missing required field `add_ons`"),
+        ({"add_ons": []}, "add_ons: expected `array` of length >= 1"),
+        ([add_on()], "expected `object`, got `array`"),
+        ({"add_ons": [add_on()], "secrets": []}, "object contains unknown field `secr"),
+        ({"add_ons": [add_on(unique_name=5)]}, "add_ons[0].unique_name: expected `str`, got `int`"),
+        ({"add_ons": [add_on(unique_name=" ")]}, "add_ons[0].unique_name: expected `str` matching"),
+        ({"add_ons": [add_on(), add_on(acounts="all")]}, "add_ons[1]: object contains unknown fi"),
+        ({"add_ons": [add_on(accounts=None)]}, "add_ons[0]: object missing required field `accoun"),
+        ({"add_ons": [add_on(accounts="some")]}, "add_ons[0].accounts: invalid enum value 'some'"),
+        ({"add_ons": [add_on(accounts={})]}, "add_ons[0].accounts: expected friendly_names, sids"),
+        (
+            {"add_ons": [add_on(accounts={"sids": [ONE, "AC1"]})]},
+            "add_ons[0].accounts.sids[1]: expected `str` matching regex",
+        ),
+        (
+            {"add_ons": [add_on(available_add_on_sid=SPAM_SCORE + "\n")]},
+            "add_ons[0].available_add_on_sid: expected `str` of length <= 34",
+        ),
+        (
+            {"add_ons": [add_on(available_add_on_sid=None)]},
+            "add_ons[0]: available_add_on_sid is missing",
+        ),
+        (
+            {"add_ons": [add_on(accept_terms_of_service=None)]},
+            "add_ons[0]: accept_terms_of_service = true is missing",
+        ),
+        (
+            {"add_ons": [add_on(accept_terms_of_service=False)]},
+            "add_ons[0]: accept_terms_of_service = true is missing",
+        ),
+        ({"add_ons": [add_on(state="gone")]}, "add_ons[0].state: invalid enum value 'gone'"),
+        (
+            {"add_ons": [add_on(state="absent")]},
+            'add_ons[0]: accept_terms_of_service makes no sense with state = "absent"',
+        ),
+        (
+            {"add_ons": [add_on(configuration={"rate": float("inf")})]},
+            "add_ons[0]: configuration.rate: JSON cannot hold inf",
+        ),
+        (
+            {"add_ons": [add_on(extensions={"voice-incoming": "on"})]},
+            "add_ons[0].extensions[...]: expected `bool`, got `str`",
+        ),
+        (
+            {"add_ons": [add_on(overrides=[{"configuration": {}}])]},
+            "add_ons[0].overrides[0]: object missing required field `accounts`",
+        ),
+        (
+            {
+                "add_ons": [
+                    add_on(overrides=[{"accounts": "all", "state": "absent", "extensions": {}}])
+                ]
+            },
+            'add_ons[0].overrides[0]: extensions makes no sense with state = "absent"',
+        ),
+        (
+            {"add_ons": [add_on(), add_on(accounts={"sids": [ONE]}), add_on()]},
+            "add_ons[0] and add_ons[2] both say what 'spam-score' is to be on all accounts",
+        ),
+        (
+            {
+                "secret": ["api_token"],
+                "add_ons": [
+                    add_on(
+                        overrides=[
+                            {
+                                "accounts": "all",
+                                "configuration": {"a": {"api_token": {"env": "NOT_THERE"}}},
+                            }
+                        ]
+                    )
+                ],
+            },
+            "add_ons[0].overrides[0].configuration.a.api_token: NOT_THERE is not set",
+        ),
+    ],
+)
+def test_what_cannot_be_right_is_said_with_its_path(document: Any, message: str) -> None:
+    with pytest.raises(DesiredStateError) as caught:
+        fleet.from_document(document, {})
+    assert str(caught.value).lower().startswith(message.lower())
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, MarketplaceError)
+
+
+def test_what_is_no_toml_is_said_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text("secret = []\n[[add_ons]\n")
+    with pytest.raises(DesiredStateError, match=r"fleet\.toml: not TOML: .*line 2"):
+        fleet.load(file)
+    file.write_bytes(b"\xff")
+    with pytest.raises(DesiredStateError, match=r"fleet\.toml: not UTF-8"):
+        fleet.load(file)
+    with pytest.raises(FileNotFoundError):
+        fleet.load(tmp_path / "nowhere.toml")
+
+
+def test_two_that_collide_on_one_account_are_both_named() -> None:
+    read = desired(add_on(accounts={"friendly_names": ["EU *"]}), add_on(accounts={"sids": [ONE]}))
+    assert len(read.wanted(TWO, "EU west")) == 1
+    with pytest.raises(
+        DesiredStateError, match=r"add_ons\[0\] and add_ons\[1\] both say .* on AC1"
+    ):
+        read.wanted(ONE, "EU west")
+
+
+def test_values_of_the_environment_are_only_read_under_secret_keys() -> None:
+    configuration = {"api_token": {"env": "TOKEN"}, "mode": {"env": "TOKEN"}}
+    (wanted,) = desired(add_on(configuration=configuration), secret=["api_token"]).wanted(ONE, None)
+    assert wanted.configuration == {"api_token": "from-outside", "mode": {"env": "TOKEN"}}
+
+
+def test_secrets_are_in_no_repr_and_no_digest_and_survive_a_pickle() -> None:
+    def with_token(token: str) -> fleet.Desired:
+        return desired(add_on(configuration={"api_token": token, "a": 1}), secret=["api_token"])
+
+    read = with_token("very-secret")
+    assert "very-secret" not in repr(read) + repr(read.wanted(ONE, None))
+    assert read.secret_values() == {"very-secret"}
+    assert read.digest() == with_token("other").digest()
+    assert read.digest() != desired(add_on()).digest()
+    assert pickle.loads(pickle.dumps(read)).wanted(ONE, None) == read.wanted(ONE, None)
+
+
+# -- the schema that is published
+
+
+VALIDATOR = jsonschema_rs.validator_for(fleet.schema(), offline=True)
+
+TEXTS = st.sampled_from(
+    ["all", "absent", "present", "", " ", "x", "EU *", ONE, SPAM_SCORE, ONE + "\n"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 2) | TEXTS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2),
+    max_leaves=4,
+)
+SELECTIONS = st.just("all") | st.dictionaries(
+    st.sampled_from(["friendly_names", "sids", "except_friendly_names", "except_sids", "nonsense"]),
+    st.lists(TEXTS, max_size=2) | VALUES,
+    max_size=2,
+)
+CONFIGURATIONS = st.dictionaries(TEXTS, VALUES, max_size=2)
+EXTENSIONS = st.dictionaries(TEXTS, st.booleans() | VALUES, max_size=2)
+
+
+def table(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrategy[Any]:
+    """Tables that are right, or have a key too many or too few, or a value that may be wrong."""
+    right = st.fixed_dictionaries(required, optional=optional)
+    names = st.sampled_from([*required, *optional, "nonsense"])
+    wrong = st.tuples(right, names, VALUES).map(lambda parts: {**parts[0], parts[1]: parts[2]})
+    short = st.tuples(right, names).map(
+        lambda parts: {name: value for name, value in parts[0].items() if name != parts[1]}
+    )
+    return right | right | wrong | short
+
+
+OVERRIDES = table(
+    {"accounts": SELECTIONS},
+    {
+        "configuration": CONFIGURATIONS,
+        "extensions": EXTENSIONS,
+        "state": st.sampled_from(["absent", "present"]),
+    },
+)
+OPTIONAL = {
+    "configuration": CONFIGURATIONS,
+    "extensions": EXTENSIONS,
+    "overrides": st.lists(OVERRIDES, max_size=2),
+}
+ADD_ONS = table(
+    {
+        "unique_name": st.just("spam-score"),
+        "accounts": SELECTIONS,
+        "available_add_on_sid": st.just(SPAM_SCORE),
+        "accept_terms_of_service": st.just(True),
+    },
+    {**OPTIONAL, "state": st.just("present")},
+) | table(
+    {"unique_name": st.just("left-over"), "accounts": SELECTIONS, "state": st.just("absent")},
+    {"available_add_on_sid": st.just(SPAM_SCORE), **OPTIONAL},
+)
+# One add-on: that two say the same thing about all accounts is more than a schema can tell.
+FILES = table(
+    {"add_ons": st.lists(ADD_ONS, min_size=1, max_size=1)}, {"secret": st.lists(TEXTS, max_size=2)}
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(FILES)
+def test_the_schema_and_the_parser_agree(document: Any) -> None:
+    # TOML has no null.
+    if "null" in json.dumps(document):
+        return
+    try:
+        fleet.from_document(document, {})
+        parses = True
+    except DesiredStateError:
+        parses = False
+    assert VALIDATOR.is_valid(document) == parses
+
+
+def test_the_schema_says_what_each_field_is_for() -> None:
+    document = fleet.schema()
+    assert document["$schema"].endswith("2020-12/schema")
+    for name in ("unique_name", "accounts", "available_add_on_sid", "state"):
+        assert document["$defs"]["AddOn"]["properties"][name]["description"]
