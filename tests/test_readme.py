@@ -55,7 +55,7 @@ def running(program: str, base_url: str, *arguments: str, **more: str) -> Iterat
 
 
 def test_there_are_as_many_blocks_as_expected() -> None:
-    assert len(PROGRAMS) == 13
+    assert len(PROGRAMS) == 14
     assert set(NAMED) == {"conftest.py", "test_install.py", "service.py", "worker.py"}
 
 
@@ -88,6 +88,8 @@ def test_the_programs_show_what_they_say(served: Emulator) -> None:
     assert "Shop AccountToken(" in found
     assert "Cafe" not in found
     assert "from the vault: AC00000000000000000000000000000002 []" in found
+    told = output("fleet.Subaccounts()")
+    assert "installed on 1 accounts\ninstall caller-names on 1 accounts\n1 done, 0" in told
     assert "TWILIO_AUTH_TOKEN" in output("from_env.environment")
     assert "there is one of that name" in output("except ConflictError")
     assert "DEBUG:marketplace_async:GET /v1/AvailableAddOns -> 200" in output("logging.DEBUG")

@@ -22,6 +22,7 @@ def test_every_transcript_comes_out_as_it_stands_in_the_readme(
     served: Emulator, tmp_path: Path
 ) -> None:
     session = Session(tmp_path, served.url)
+    session.write(README)
     for step in STEPS:
         output = session.run(step.command)
         assert session.as_expected(output, step.output) == step.output, step.command

@@ -19,6 +19,7 @@ README_URL = "http://127.0.0.1:8912"
 README_HOME = "/home/you"
 
 _BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"`(\S+)`:\n\n```(?:toml|csv)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
 _SID = re.compile(r"\b(?:[A-Z]{2})[0-9a-f]{32}\b")
 _ERRNO = re.compile(r"\[Errno \d+\]")
@@ -70,11 +71,16 @@ class Session:
             "MARKETPLACE_PROFILES": f"{folder}/.config/marketplace-async/profiles.toml",
         }
 
+    def write(self, text: str) -> None:
+        """Write the files of a page: blocks that follow on a name and a colon."""
+        for name, content in _FILE.findall(text):
+            (self._home / name).write_text(content)
+
     def run(self, command: str) -> str:
         """Run a command as the README has it, and return the screen, in the README's words."""
         if command.startswith("export "):
             name, _, value = command.removeprefix("export ").partition("=")
-            self._env[name] = value
+            self._env[name] = value.replace(README_URL, self._url)
             return ""
         if command.startswith("unset "):
             del self._env[command.removeprefix("unset ")]

@@ -6,11 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
-
 try:
     import cyclopts
-    from cyclopts import App
+    from cyclopts import App, Group
 except ModuleNotFoundError:
     from ..errors import MissingExtraError
 
@@ -33,6 +31,7 @@ Exit status:
     2  not understood, or something is missing: nothing was sent
     3  partly failed
     4  nobody knows whether it happened: look at the account
+    5  there is something to do: see `plan`
   130  interrupted
   141  whoever read the output has gone"""
 
@@ -45,6 +44,8 @@ app = App(
     usage="Usage: marketplace-async COMMAND",
 )
 
+_FLEET = Group("Many accounts", sort_key=1)
+
 # Each is imported when it is run: nobody waits for what he does not use.
 _NOUNS = {
     "available": "Add-ons that can be installed: the catalogue.",
@@ -56,6 +57,41 @@ _NOUNS = {
 for _order, (_noun, _help) in enumerate(_NOUNS.items()):
     app.command(f"{__package__}.{_noun}:app", name=_noun, help=_help, sort_key=_order)
 
+
+_JOBS = {
+    "inventory": """\
+Write every installed add-on of every account to one file.
+
+Without a file they are shown. An account that fails stops no other: it is told in the end, \
+and in FILE.failures.jsonl.
+
+What is certain is noted in FILE.journal: an inventory that was interrupted, at any moment, \
+goes on with --resume, and tries again what failed. Ctrl-C finishes what has begun.""",
+    "plan": """\
+Show what would be done, so that the accounts are as a file says.
+
+It changes nothing. The exit status is 0 if there is nothing to do, and 5 if there is something.
+
+For people, the same change on several accounts is told once. JSON lines are the plans of the \
+accounts one by one, and JSON is the whole in figures.""",
+    "apply": """\
+Do what `plan` shows: install, configure, enable and remove.
+
+It plans, shows the plan, asks, and does what was shown. An account that fails stops no other: \
+it is told in the end, and in JOURNAL.failures.jsonl.
+
+Each write is noted in the journal before and after. Ctrl-C finishes what has begun. However it \
+ended, run it again: it reads what is there, and does what is left.""",
+}
+for _order, (_job, _help) in enumerate(_JOBS.items()):
+    app.command(f"{__package__}.{_job}:app", name=_job, help=_help, group=_FLEET, sort_key=_order)
+app.command(
+    f"{__package__}.plan:schema",
+    name="schema",
+    help="Show what may be in that file, as JSON Schema.",
+    group=_FLEET,
+    sort_key=len(_JOBS),
+)
 
 app.command(
     f"{__package__}.profile_commands:app",
@@ -101,8 +137,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             if isinstance(value, Connection):
-                access = value.resolve()
-                bound.arguments[name] = attrs.evolve(value, access=access)
+                bound.arguments[name] = value = value.resolved()
+                access = value.access
         result: Any = command(*bound.args, **bound.kwargs)
         if inspect.iscoroutine(result):
             result = asyncio.run(result)

@@ -3,7 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import attrs
 from cyclopts import Group, Parameter
@@ -108,7 +108,26 @@ class Connection:
         Raises:
             CommandError: There are no credentials, or something is wrong with what was read.
         """
-        profile, credentials, source, named = self._credentials(environ)
+        options, sources = self.options(environ)
+        profile, _ = self._profile(environ)
+        if profile is not None:
+            credentials, source = _of_profile(profile)
+        else:
+            kind = _kind_in(environ)
+            if kind is None:
+                raise usage_error("there are no credentials", _NO_CREDENTIALS)
+            credentials, source = _of_environment(environ, kind)
+        return Access(credentials, source, options, sources)
+
+    def resolved(self) -> Self:
+        """Return it with who asks, and where: see `resolve`."""
+        return attrs.evolve(self, access=self.resolve())
+
+    def options(
+        self, environ: Mapping[str, str] = os.environ
+    ) -> tuple[ClientOptions, Mapping[str, str]]:
+        """Find out all that a client takes but credentials, and where each was read."""
+        profile, named = self._profile(environ)
         options: ClientOptions = {}
         sources: dict[str, str] = {}
         for name, variable in _PLACES.items():
@@ -132,12 +151,10 @@ class Connection:
             options["allow_http"] = True
         if self.timeout is not None:
             options["timeout"] = self.timeout
-        return Access(credentials, source, options, sources)
+        return options, sources
 
-    def _credentials(
-        self, environ: Mapping[str, str]
-    ) -> tuple[Profile | None, Credentials, str, bool]:
-        """Return the profile if it is one, the credentials, their source, and if it was named."""
+    def _profile(self, environ: Mapping[str, str]) -> tuple[Profile | None, bool]:
+        """Return the profile that counts, if one does, and whether it was named."""
         by = "--profile" if self.profile is not None else PROFILE_VARIABLE
         name = environ.get(PROFILE_VARIABLE, "").strip() if self.profile is None else self.profile
         file = profiles.profiles_file(environ)
@@ -148,14 +165,10 @@ class Connection:
                     f"{by}: there is no profile {name!r} in {file}",
                     f"There are: {', '.join(known) or 'none'}. {profiles.ADD_HINT}",
                 )
-            return known[name], *_of_profile(known[name]), True
-        kind = next((kind for kind in KINDS if _any_set(environ, _VARIABLES[kind])), None)
-        if kind is not None:
-            return None, *_of_environment(environ, kind), False
-        default = profiles.load(file).get(DEFAULT_PROFILE)
-        if default is None:
-            raise usage_error("there are no credentials", _NO_CREDENTIALS)
-        return default, *_of_profile(default), False
+            return known[name], True
+        if _kind_in(environ) is not None:
+            return None, False
+        return profiles.load(file).get(DEFAULT_PROFILE), False
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[MarketplaceClient]:
@@ -171,6 +184,10 @@ _NO_CREDENTIALS = (
     "`marketplace-async profiles add default` keeps them in a file; or set TWILIO_API_KEY and "
     "TWILIO_API_SECRET, or TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
 )
+
+
+def _kind_in(environ: Mapping[str, str]) -> Kind | None:
+    return next((kind for kind in KINDS if _any_set(environ, _VARIABLES[kind])), None)
 
 
 def _any_set(environ: Mapping[str, str], variables: Iterable[str]) -> bool:

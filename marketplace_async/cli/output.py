@@ -111,6 +111,32 @@ class Output:
         await off_the_loop(_write, text)
 
 
+class StandardOutput:
+    """Shows a list on standard output, from a thread that may block.
+
+    Args:
+        format: How to show it.
+        fields: The fields that CSV has.
+        columns: The fields that a table shows, the most important first.
+    """
+
+    def __init__(self, format: Format, fields: Sequence[str], columns: Sequence[str]) -> None:
+        self._renderer = renderer_of(format, fields, columns)
+        _prepare(sys.stdout, format)
+
+    def begin(self) -> None:
+        """Show what comes before the records."""
+        _write(self._renderer.begin())
+
+    def chunk(self, records: Sequence[Any]) -> None:
+        """Show some records."""
+        _write(self._renderer.chunk(records))
+
+    def end(self) -> None:
+        """Show what comes after the records."""
+        _write(self._renderer.end())
+
+
 class Renderer(Protocol):
     """Turns records into text, chunk by chunk."""
 

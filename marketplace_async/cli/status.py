@@ -42,6 +42,7 @@ class Status(IntEnum):
     USAGE = 2
     PARTLY_FAILED = 3
     UNKNOWN = 4
+    CHANGES = 5
     INTERRUPTED = 130
     CLOSED_PIPE = 141
 
