@@ -10,9 +10,11 @@ import argparse
 import asyncio
 import contextlib
 import gc
+import json
 import os
 import random
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -29,6 +31,7 @@ import aiohttp
 from hypothesis import given, seed, settings, strategies as st
 
 from marketplace_async import (
+    AccountToken,
     AmbiguousOutcomeError,
     BillableItem,
     InstalledAddOn,
@@ -37,8 +40,10 @@ from marketplace_async import (
     Request,
     Response,
     Retry,
+    bulk,
 )
 from marketplace_async._codec import api_error, decode
+from marketplace_async.accounts import Account
 from marketplace_async.testing import account
 
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
@@ -352,7 +357,148 @@ async def fuzz(scale: float, chance: random.Random, minutes: float) -> tuple[str
     return f"{total:,} answers fuzzed: 0 errors from outside the tree", 0
 
 
-PROOFS = [creates, usage, kills, cancellations, fuzz, fetches]
+DESIRED = f"""
+[[add_ons]]
+unique_name = "spam-score"
+available_add_on_sid = "{SPAM_SCORE}"
+accept_terms_of_service = true
+accounts = "all"
+extensions = {{ voice-incoming = true }}
+
+[[add_ons]]
+unique_name = "old"
+accounts = {{ friendly_names = ["Shop 1*"] }}
+state = "absent"
+"""
+
+
+class Jobs:
+    """Runs the jobs of the command line in a folder, and kills them."""
+
+    def __init__(self, url: str, folder: Path, chance: random.Random) -> None:
+        self._folder = folder
+        self._chance = chance
+        self._env = {
+            **os.environ,
+            "MARKETPLACE_BASE_URL": url,
+            "MARKETPLACE_PROFILES": str(folder / "profiles.toml"),
+            "TWILIO_ACCOUNT_SID": account().account_sid,
+            "TWILIO_AUTH_TOKEN": "made-up",
+        }
+        self.kills = 0
+
+    def _start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "marketplace_async", *arguments, "--subaccounts"],
+            env=self._env,
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, *arguments: str) -> tuple[int, float]:
+        """Run a job to its end, and return its exit status and how many seconds it took."""
+        began = time.monotonic()
+        process = self._start(*arguments)
+        _, errors = process.communicate()
+        if process.returncode not in (0, 5):
+            print(errors, file=sys.stderr)
+        return process.returncode, time.monotonic() - began
+
+    def killed(self, *arguments: str, seconds: float) -> int:
+        """Kill a job at three random moments within so many seconds, and then let it end."""
+        for part in (3, 2, 1):
+            process = self._start(*arguments)
+            # What was done before a kill is not done again: each leaves less time for the next.
+            time.sleep(0.4 + self._chance.random() * seconds / 3 * part / 2)
+            process.kill()
+            process.communicate()
+            self.kills += process.returncode == -signal.SIGKILL
+        return self.finish(*arguments)[0]
+
+    def count(self, file: str, key: str = "account_sid") -> Counter[str]:
+        lines = (self._folder / file).read_text().splitlines()
+        return Counter(json.loads(line)[key] for line in lines)
+
+
+async def make_shops(process: Process, total: int) -> None:
+    """Make subaccounts, each with an add-on to begin with."""
+    async with MarketplaceClient(account(), base_url=process.url) as client:
+        url = f"{process.url}/2010-04-01/Accounts.json"
+        user = account().authorization.reveal()
+
+        async def make(number: int) -> None:
+            form = {"FriendlyName": f"Shop {number}"}
+            async with session.post(url, data=form, headers={"Authorization": user}) as answer:
+                made = await answer.json()
+            shop = client.with_credentials(AccountToken(made["sid"], made["auth_token"]))
+            await shop.installed_add_ons.create(
+                available_add_on_sid=SPAM_SCORE, accept_terms_of_service=True, unique_name="old"
+            )
+
+        async with aiohttp.ClientSession() as session:
+            await bulk.gather(make, range(1, total + 1))
+
+
+async def state_of(process: Process) -> dict[str, tuple[str, ...]]:
+    """Return what is installed, by the friendly name of the account; * is an enabled extension."""
+    async with MarketplaceClient(account(), base_url=process.url) as client:
+
+        async def read(one: Account) -> tuple[str, tuple[str, ...]]:
+            assert one.credentials is not None
+            installed = client.with_credentials(one.credentials).installed_add_ons
+            names = []
+            async for add_on in installed.list():
+                enabled = [
+                    extension.unique_name
+                    async for extension in installed.extensions(add_on.sid).list()
+                    if extension.enabled
+                ]
+                names.append(f"{add_on.unique_name}{'*' * len(enabled)}")
+            return one.friendly_name or "", tuple(sorted(names))
+
+        return dict(await bulk.gather(read, client.accounts.list()))
+
+
+async def jobs(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """Kill inventory, plan, apply and plan again, each three times: nothing lost or doubled."""
+    total = max(40, int(2_000 * scale))
+    wrong = 0
+    async with emulator("--latency", "0.02") as process:
+        await make_shops(process, total)
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "fleet.toml").write_text(DESIRED)
+            runs = Jobs(process.url, Path(folder), chance)
+
+            def killed(*arguments: str, seconds: float = total / 1000) -> int:
+                return runs.killed(*arguments, seconds=seconds)
+
+            plan = ("plan", "fleet.toml", "--resume", "--to")
+            inventory = ("inventory", "--resume", "--to", "inventory.jsonl")
+            wrong += await asyncio.to_thread(killed, *inventory) != 0
+            records = runs.count("inventory.jsonl", "sid")
+            wrong += (len(records), set(records.values())) != (total, {1})
+            wrong += await asyncio.to_thread(killed, *plan, "plan.jsonl") != 5
+            plans = runs.count("plan.jsonl")
+            wrong += (len(plans), set(plans.values())) != (total + 1, {1})
+            apply = ("apply", "fleet.toml", "--yes")
+            wrong += await asyncio.to_thread(killed, *apply, seconds=total / 200) != 0
+            wrong += await asyncio.to_thread(killed, *plan, "again.jsonl") != 0
+            wrong += runs.count("again.jsonl") != {}
+            kills = runs.kills
+        state = await state_of(process)
+    expected: dict[str, tuple[str, ...]] = {account().account_sid: ("spam-score*",)}
+    for number in range(1, total + 1):
+        gone = str(number).startswith("1")
+        expected[f"Shop {number}"] = ("spam-score*",) if gone else ("old", "spam-score*")
+    wrong += sum(state.get(name) != names for name, names in expected.items())
+    wrong += len(state) != total + 1
+    text = f"inventory, plan, apply and plan of {total:,} accounts, killed {kills} times"
+    return f"{text}: {wrong} records or accounts lost, doubled or wrong", wrong
+
+
+PROOFS = [creates, usage, kills, cancellations, fuzz, fetches, jobs]
 
 
 def main() -> int:

@@ -151,6 +151,8 @@ def test_an_inventory_is_shown_in_every_format(shops: Shops) -> None:
         assert shown.returncode == 0
         assert shown.stdout.startswith(begins)
     assert len(json.loads(shops.run("inventory", "--subaccounts", "-o", "json").stdout)) == 60
+    masked = shops.run("inventory", "--subaccounts", "--secret", "callback_url")
+    assert masked.stdout.count('"configuration":{"callback_url":"***"}') == 60
     table = on_a_terminal([*PROGRAM, "inventory", "--subaccounts"], env=shops.env, columns=140)
     assert table.screen.count("Shop ") == 60
 

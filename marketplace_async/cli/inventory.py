@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from .. import fleet
 from . import jobs
@@ -31,6 +32,7 @@ async def inventory(
     *,
     to: Path | None = None,
     extensions: Flag = False,
+    secret: Annotated[list[str] | None, Parameter(negative=())] = None,
     resume: Flag = False,
     overwrite: Flag = False,
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
@@ -44,6 +46,9 @@ async def inventory(
         The file: JSON lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite).
     extensions
         Read the extensions of each add-on, too; a request more for each.
+    secret
+        A key of configurations whose value is masked, such as api_token; can be given several
+        times.
     resume
         Go on with what is in the file.
     overwrite
@@ -61,6 +66,7 @@ async def inventory(
             accounts.source(),
             shown or to or "",
             extensions=extensions,
+            secret=secret or (),
             resume=resume,
             overwrite=overwrite,
             executor=accounts.executor(),

@@ -38,6 +38,7 @@ class Running:
             job.cancel()
             return
         self.stop.set()
+        self.bar.quit()
         note("finishing what has begun; Ctrl-C again ends it at once")
 
 

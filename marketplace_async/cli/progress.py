@@ -59,6 +59,11 @@ class Bar(Progress):
             self._bar.stop()
         self._bar = self._task = self._soon = None
 
+    def quit(self) -> None:
+        """Take the bar away for good."""
+        self.close()
+        self._shows = False
+
     def phase(self, name: str) -> None:
         """Begin a bar."""
         self.close()

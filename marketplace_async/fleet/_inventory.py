@@ -40,6 +40,7 @@ async def inventory(
     to: str | os.PathLike[str] | Output[InventoryRecord] | BinaryIO,
     *,
     extensions: bool = False,
+    secret: Sequence[str] = (),
     resume: bool = False,
     overwrite: bool = False,
     executor: Executor = EmbeddedExecutor(),  # noqa: B008 - frozen
@@ -57,6 +58,7 @@ async def inventory(
         to: A file, as JSON lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite, .sqlite3);
             or a binary stream for JSON lines, or an output, neither of which can be resumed.
         extensions: Whether to read the extensions of each add-on, too; a request more for each.
+        secret: Keys of configurations, at any depth, whose values are masked.
         resume: Whether to go on with what is in the file; it begins where there is nothing.
         overwrite: Whether to begin anew where there is something.
         executor: What runs the shards.
@@ -76,8 +78,8 @@ async def inventory(
     output = _output(to)
     if resume and (file is None or overwrite):
         raise ValueError("resume: expected a file, and not overwrite with it")
-    task = ReadAddOns(extensions)
-    facts = {"job": "inventory", "extensions": extensions}
+    task = ReadAddOns(extensions, tuple(secret))
+    facts = {"job": "inventory", "extensions": extensions, "secret": sorted(secret)}
     async with Driver(source, executor, progress, stop) as driver:
         disk = driver.disk
         checkpoint = await disk.open(

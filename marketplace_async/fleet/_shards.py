@@ -18,7 +18,7 @@ from ..resources.installed_add_ons import InstalledAddOn, InstalledAddOnExtensio
 from ..retry import Outcome, outcome_of
 from ._desired import Desired, Wanted
 from ._journal import Failure, Write, WriteOutcome
-from ._masking import redacted, secret_values
+from ._masking import masked, redacted, secret_values
 from ._outputs import ExtensionRecord, InventoryRecord
 from ._sources import Connection, Target
 from ._steps import AccountPlan, Observed, Step, steps_for, with_extensions_that_matter
@@ -30,9 +30,11 @@ class ReadAddOns:
 
     Args:
         extensions: Whether to read the extensions of each, too; a request more for each.
+        secret: Keys of configurations whose values are masked.
     """
 
     extensions: bool = False
+    secret: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -109,8 +111,8 @@ async def _work_account(
                 return AccountResult(target, _none_of(task.planned[target.account_sid], client))
             raise client
         match task:
-            case ReadAddOns(extensions):
-                return AccountResult(target, await _read(client, target, extensions))
+            case ReadAddOns():
+                return AccountResult(target, await _read(client, target, task))
             case PlanSteps():
                 return AccountResult(target, await _plan(client, target, task))
             case TakeSteps():
@@ -128,14 +130,18 @@ def failure_of(target: Target, error: Exception) -> Failure:
 
 
 async def _read(
-    client: MarketplaceClient, target: Target, extensions: bool
+    client: MarketplaceClient, target: Target, task: ReadAddOns
 ) -> tuple[InventoryRecord, ...]:
     records = []
     for one in await _installed(client):
-        of_it = None
-        if extensions:
-            of_it = tuple(map(_extension_record, await _extensions(client, one)))
-        records.append(_record(target, one, of_it))
+        extensions = None
+        if task.extensions:
+            extensions = tuple(map(_extension_record, await _extensions(client, one)))
+        record = _record(target, one, extensions)
+        if task.secret:
+            configuration = masked(record.configuration, task.secret)
+            record = attrs.evolve(record, configuration=configuration)
+        records.append(record)
     return tuple(records)
 
 
