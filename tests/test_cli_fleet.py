@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -301,6 +302,48 @@ def test_accounts_that_fail_are_told_and_the_status_is_3(shops: Shops) -> None:
         0,
         "note: 60 installed add-ons of 61 accounts in x.jsonl\n",
     )
+
+
+def test_what_apply_could_not_do_is_told_and_done_by_the_next_run(shops: Shops) -> None:
+    shops.emulator.faults.add("POST", "/v1/InstalledAddOns", status=403, times=2)
+    command = ("apply", "fleet.toml", "--subaccounts", "--yes", "--output", "table")
+    partly = shops.run(*command)
+    assert partly.returncode == 3
+    assert "of 61 accounts failed\n  AC" in partly.stderr
+    assert "install/" in partly.stderr
+    assert (
+        "fleet.journal.failures.jsonl, too. Run it again: it does what is left.\n" in partly.stderr
+    )
+    assert shops.run(*command).returncode == 0
+    assert shops.installed() == DONE
+
+
+def test_a_plan_tells_what_stands_in_the_way(shops: Shops) -> None:
+    shops.emulator.install(shops.sids[1], SPAM_SCORE)
+    text = DESIRED.replace('"spam-score"', '"nomorobo_spamscore"', 1).replace(
+        SPAM_SCORE, "XBac2c99d9c684a765ced0b18cf0e5e1c7", 1
+    )
+    shops.desired.write_text(text.replace('["Shop *"]', '["Store *"]'))
+    plan = shops.run("plan", "fleet.toml", "--subaccounts", "--output", "table")
+    assert plan.returncode == 3
+    assert "note: add_ons[1].accounts: no account meets it\n" in plan.stderr
+    assert f"error: 1 of 61 accounts cannot be made so\n  {shops.sids[1]} (Shop 1): " in plan.stderr
+    assert "nomorobo_spamscore is another add-on there" in plan.stderr
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_a_person_sees_how_far_it_is(slow_shops: Shops, columns: int) -> None:
+    shops = slow_shops
+    shops.emulator.faults.add("GET", "/v1/InstalledAddOns", status=403, times=3)
+    file = shops.desired.parent / "x.jsonl"
+    command = ("inventory", "--subaccounts", "--to", str(file), "--concurrency", "2")
+    done = on_a_terminal([*PROGRAM, *command], env=shops.env, columns=columns)
+    assert done.status == 3
+    bars = re.findall(r"inventory [^\x1b\n\r]+", done.screen)
+    assert any(re.search(r" \d+/61 accounts · .*3 failed", bar) for bar in bars)
+    assert any("add-ons" in bar for bar in bars)
+    assert columns == 80 or any("requests/s" in bar for bar in bars)
+    assert max(map(len, bars)) <= columns
 
 
 # -- interrupted
