@@ -139,6 +139,33 @@ def settle(
     return Settling(_Calls(call, items, check_count(limit, "limit"), progress))
 
 
+def as_completed(
+    call: Callable[[Item], Awaitable[T]],
+    items: Many[Item],
+    *,
+    limit: int = 64,
+    progress: Progress | None = None,
+) -> AbstractAsyncContextManager[AsyncIterator[Outcome[Item, T]]]:
+    """Call for each item, many at once, and tell what came of each as soon as it is there.
+
+    Use it as `async with as_completed(...) as stream`, and iterate the stream.
+
+    Args:
+        call: An async function of one item.
+        items: Any number of items.
+        limit: How many calls are under way, or have outcomes that nobody has taken, 1 or more.
+        progress: Whoever wants to be told how far it is.
+
+    Returns:
+        An `Outcome(item, value, error)` for each item, in the order in which they come.
+
+    Raises:
+        ValueError: `limit` cannot be right.
+        Exception: From the stream: what `items` raises while it is read; no failure of a call.
+    """
+    return _completed(_Calls(call, items, check_count(limit, "limit"), progress))
+
+
 def merge(
     lists: Many[Paginator[T]], *, limit: int = 64, progress: Progress | None = None
 ) -> AbstractAsyncContextManager[AsyncIterator[T]]:
@@ -200,7 +227,8 @@ class _Crew(Generic[Item, T]):
         self._room = asyncio.Semaphore(limit)
         self._progress = progress
         self._tasks: set[asyncio.Task[None]] = set()
-        self._found: deque[T | _Broken] = deque()
+        self._found: deque[T] = deque()
+        self._broken: BaseException | None = None
         self._wake: asyncio.Future[None] | None = None
         self._left = False
 
@@ -241,14 +269,13 @@ class _Crew(Generic[Item, T]):
     async def __aiter__(self) -> AsyncGenerator[T, None]:
         while True:
             while self._found:
-                found = self._found.popleft()
-                if isinstance(found, _Broken):
-                    raise found.error
-                yield found
+                yield self._found.popleft()
             if not self._tasks:
-                return
+                break
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
+        if self._broken is not None:
+            raise self._broken
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -259,7 +286,8 @@ class _Crew(Generic[Item, T]):
         self._tasks.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None and not self._left:
-            self._found.append(_Broken(error))
+            # What is under way ends first, so that nothing of it is lost.
+            self._broken = self._broken or error
         self._wake_up()
 
     def _wake_up(self) -> None:
@@ -272,6 +300,8 @@ class _Crew(Generic[Item, T]):
         try:
             while True:
                 await self._room.acquire()
+                if self._broken is not None:
+                    return
                 try:
                     item = await anext(items)
                 except StopAsyncIteration:
@@ -281,13 +311,6 @@ class _Crew(Generic[Item, T]):
         finally:
             if isinstance(items, AsyncGenerator):
                 await items.aclose()
-
-
-@attrs.frozen
-class _Broken:
-    """What neither the caller's function nor a list raised: it ends the whole."""
-
-    error: BaseException
 
 
 def _same(value: T) -> T:
@@ -360,6 +383,19 @@ class Settling(Generic[Item, T]):
                 self._calls.make_room()
                 yield early.pop(expected)
                 expected += 1
+
+
+@asynccontextmanager
+async def _completed(
+    calls: _Calls[Item, T],
+) -> AsyncGenerator[AsyncIterator[Outcome[Item, T]], None]:
+    async def outcomes() -> AsyncGenerator[Outcome[Item, T], None]:
+        async for _, outcome in calls:
+            yield outcome
+            calls.make_room()
+
+    async with calls:
+        yield outcomes()
 
 
 @attrs.frozen(eq=False, repr=False)

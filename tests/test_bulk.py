@@ -122,6 +122,20 @@ async def test_settle_as_a_stream_is_in_order_and_begins_no_more_than_there_is_r
     assert busy.most <= 4
 
 
+async def test_as_completed_gives_outcomes_as_they_come_and_begins_no_more_than_there_is_room() -> (
+    None
+):
+    busy = Busy(3, seconds=0.01)
+    seen = []
+    async with bulk.as_completed(busy, one_by_one(12), limit=3) as outcomes:
+        async for outcome in outcomes:
+            seen.append(outcome.item)
+            assert len(busy.begun) <= len(seen) + 2
+            assert outcome.ok == (outcome.item != 3)
+    assert sorted(seen) == list(range(12))
+    assert seen != sorted(seen)
+
+
 async def test_nothing_is_called_for_no_items() -> None:
     assert await bulk.gather(Busy(), []) == []
     assert await bulk.settle(Busy(), iter(())) == []
@@ -163,7 +177,7 @@ async def test_a_call_that_cancels_itself_is_not_lost_in_silence() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await bulk.settle(cancels, [1])
+        await bulk.settle(cancels, one_by_one(10**9))
 
 
 async def test_items_that_are_not_used_up_are_closed() -> None:

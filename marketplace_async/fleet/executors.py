@@ -4,18 +4,18 @@ A shard is a value that pickles and holds no credentials, and so is the result o
 coroutine function of a module. A shard may run twice: it does no harm.
 """
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Protocol, TypeAlias
 
 import attrs
 
-from .._tasks import cancelled
+from .. import bulk
 from .._wire import check_count
 from ..bulk import Outcome
 from ._shards import AccountResult, Shard
-from ._sources import Connection, iterating
+from ._sources import Connection
 
 ShardOutcome: TypeAlias = Outcome[Shard, tuple[AccountResult, ...]]
 Work: TypeAlias = Callable[[Connection, Shard], Awaitable[tuple[AccountResult, ...]]]
@@ -58,46 +58,9 @@ class EmbeddedExecutor:
         self, work: Work, connection: Connection, shards: AsyncIterable[Shard]
     ) -> AsyncIterator[AsyncIterator[ShardOutcome]]:
         """Run `work` with a connection and each of the shards; see `Executor`."""
-        feeding = asyncio.Lock()
-        finished: asyncio.Queue[ShardOutcome | None] = asyncio.Queue(self.shards)
-        broken: list[Exception] = []
-
-        async def take() -> Shard | None:
-            async with feeding:
-                if broken:
-                    return None
-                try:
-                    return await anext(source, None)
-                except Exception as error:  # noqa: BLE001 - raised below, after what is in flight
-                    broken.append(error)
-                    return None
-
-        async def worker() -> None:
-            while (shard := await take()) is not None:
-                try:
-                    outcome = ShardOutcome(shard, await work(connection, shard), None)
-                except Exception as error:  # noqa: BLE001 - it is the outcome of this shard
-                    outcome = ShardOutcome(shard, None, error)
-                await finished.put(outcome)
-            await finished.put(None)
-
-        async def outcomes() -> AsyncIterator[ShardOutcome]:
-            running = self.shards
-            while running:
-                outcome = await finished.get()
-                if outcome is None:
-                    running -= 1
-                else:
-                    yield outcome
-            if broken:
-                raise broken[0]
-
-        async with iterating(shards) as source:
-            tasks = [asyncio.create_task(worker()) for _ in range(self.shards)]
-            try:
-                yield outcomes()
-            finally:
-                await cancelled(*tasks)
+        call = partial(work, connection)
+        async with bulk.as_completed(call, shards, limit=self.shards) as outcomes:
+            yield outcomes
 
 
 def _check(value: int) -> None:
