@@ -465,13 +465,13 @@ async def jobs(scale: float, chance: random.Random, minutes: float) -> tuple[str
     """Kill inventory, plan, apply and plan again, each three times: nothing lost or doubled."""
     total = max(40, int(2_000 * scale))
     wrong = 0
-    async with emulator("--latency", "0.02") as process:
+    async with emulator("--latency", "0.05") as process:
         await make_shops(process, total)
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "fleet.toml").write_text(DESIRED)
             runs = Jobs(process.url, Path(folder), chance)
 
-            def killed(*arguments: str, seconds: float = total / 1000) -> int:
+            def killed(*arguments: str, seconds: float = total / 1500) -> int:
                 return runs.killed(*arguments, seconds=seconds)
 
             plan = ("plan", "fleet.toml", "--resume", "--to")
@@ -487,6 +487,8 @@ async def jobs(scale: float, chance: random.Random, minutes: float) -> tuple[str
             wrong += await asyncio.to_thread(killed, *plan, "again.jsonl") != 0
             wrong += runs.count("again.jsonl") != {}
             kills = runs.kills
+            # With few accounts, a job may be done before it is killed.
+            wrong += scale >= 1 and kills != 12
         state = await state_of(process)
     expected: dict[str, tuple[str, ...]] = {account().account_sid: ("spam-score*",)}
     for number in range(1, total + 1):
