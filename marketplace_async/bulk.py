@@ -25,7 +25,6 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
-from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import attrs
@@ -257,12 +256,7 @@ class _Crew(Generic[Item, T]):
         self._start(self._feed())
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._left = True
         await cancelled(*self._tasks)
 
@@ -358,13 +352,8 @@ class Settling(Generic[Item, T]):
         await self._calls.__aenter__()
         return self._in_order()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self._calls.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *_: object) -> None:
+        await self._calls.__aexit__()
 
     async def _list(self) -> list[Outcome[Item, T]]:
         outcomes: dict[int, Outcome[Item, T]] = {}

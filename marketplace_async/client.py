@@ -3,7 +3,6 @@
 import copy
 import ssl as tls
 from collections.abc import Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 import attrs
@@ -279,12 +278,7 @@ class MarketplaceClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     def __repr__(self) -> str:

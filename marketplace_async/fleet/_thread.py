@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 P = ParamSpec("P")
@@ -53,12 +52,7 @@ class Thread:
         threading.Thread(target=self._work, daemon=True, name="marketplace_async.fleet").start()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         try:
             await self(self._opened.close)
         finally:
