@@ -171,6 +171,7 @@ class Slots:
             return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
+                self._sent -= 1
                 self.give_back(turn.result())
             raise
 

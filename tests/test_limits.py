@@ -383,6 +383,19 @@ async def test_a_client_of_another_loop_that_has_to_wait_is_told_so() -> None:
     slots.give_back(await waiting)
 
 
+async def test_whose_turn_comes_as_it_is_cancelled_sends_nothing() -> None:
+    slots = Slots(1)
+    held = slots.take("a")
+    assert held is not None
+    waiting = asyncio.ensure_future(slots.wait("a"))
+    await asyncio.sleep(0)
+    slots.give_back(held, OK)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (slots.traffic.sent, slots.traffic.in_flight) == (1, 0)
+
+
 async def test_what_is_refused_is_counted() -> None:
     async with emulated(retry=Retry(attempts=1)) as (client, emulator):
         emulator.faults.add("GET", "*", status=429, times=1)
