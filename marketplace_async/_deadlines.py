@@ -15,10 +15,11 @@ class Deadline:
     cancelling: int
     expired: bool = False
 
-    def is_cause_of_cancellation(self) -> bool:
-        """Tell whether it is what cancelled the task, which it then takes back."""
+    def take_back(self) -> bool:
+        """Take back its cancellation of the task, if any; tell whether it was the only one."""
         if self.task is None or not self.expired:
             return False
+        self.expired = False
         # As in asyncio.timeout: somebody else may have cancelled the task, too.
         return self.task.uncancel() <= self.cancelling
 
@@ -48,6 +49,8 @@ class Deadlines:
 
     def end(self, deadline: Deadline) -> None:
         """Take note that a request has ended, however it did."""
+        # What was cancelled may have ended otherwise, such as by a middleware of the session.
+        deadline.take_back()
         deadline.task = None
         while self._running and self._running[0].task is None:
             self._running.popleft()

@@ -7,7 +7,7 @@ import attrs
 
 from ._codec import to
 from ._read import Read
-from ._tasks import Tasks
+from ._tasks import Tasks, result_of
 from ._wire import FORM, Request, form
 from .credentials import ClientCredentials, Secret
 from .errors import (
@@ -60,7 +60,7 @@ class Tokens:
             self._fetching = self._tasks.start(self._fetch())
             self._fetching.add_done_callback(self._fetched)
         try:
-            return await asyncio.shield(self._fetching)
+            return await result_of(self._fetching)
         except MarketplaceError:
             if self._current is not None and time.monotonic() < self._expires_at:
                 return self._current

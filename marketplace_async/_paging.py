@@ -9,7 +9,7 @@ import attrs
 from yarl import URL
 
 from ._read import Parse, Read
-from ._tasks import cancelled
+from ._tasks import cancelled, result_of
 from ._wire import Request, Response, check_flag
 from .errors import MarketplaceError, ResponseError
 
@@ -181,11 +181,12 @@ class Cursor(Generic[T]):
 
     async def next_page(self) -> Page[T] | None:
         """Return the next page, or None after the last."""
-        reading: Awaitable[Page[T]] | None = self._ahead
-        if reading is None:
-            if not self._move_on():
-                return None
+        if self._ahead is not None:
+            reading: Awaitable[Page[T]] = result_of(self._ahead)
+        elif self._move_on():
             reading = self._read(self._request, self._parse)
+        else:
+            return None
         page = self._cut(await self._placed(reading))
         self._ahead = None
         if self._look_ahead and self._can_move_on():

@@ -176,7 +176,7 @@ class Session:
                 raise ResponseError(request, response, reason)
             return response
         except asyncio.CancelledError as error:
-            if deadline is None or not deadline.is_cause_of_cancellation():
+            if deadline is None or not deadline.take_back():
                 # Its traceback would lead through aiohttp, whose variables hold the headers.
                 raise error.with_traceback(None) from None
             reason = f"no answer within {self.timeout.total} s"

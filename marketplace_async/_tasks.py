@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from .errors import ClientClosedError
+
 T = TypeVar("T")
 
 
@@ -22,7 +24,9 @@ class Tasks:
 
     async def aclose(self) -> None:
         """Cancel what is under way, and wait until it has ended."""
-        await cancelled(*self._running)
+        # Others go on meanwhile, and may start some more.
+        while running := [task for task in self._running if not task.done()]:
+            await cancelled(*running)
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         self._running.discard(task)
@@ -31,9 +35,33 @@ class Tasks:
             task.exception()
 
 
+async def result_of(task: "asyncio.Task[T]") -> T:
+    """Wait for a task of a client's; who is cancelled meanwhile does not end it.
+
+    Raises:
+        ClientClosedError: The client was closed before it had ended.
+        Exception: What the task raised.
+    """
+    await asyncio.wait([task])
+    if task.cancelled():
+        # As a CancelledError, this would count as a cancellation of whoever waits, and be lost.
+        raise ClientClosedError("this client is closed")
+    return task.result()
+
+
 async def cancelled(*tasks: "asyncio.Task[Any]") -> None:
-    """Cancel tasks, and wait until they have ended, however they do."""
+    """Cancel tasks, and wait until they have ended, however they do: also if cancelled itself."""
     for task in tasks:
         task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)
+    await _ended(*tasks)
+
+
+async def _ended(*tasks: "asyncio.Task[Any]") -> None:
+    running = [task for task in tasks if not task.done()]
+    if not running:
+        return
+    try:
+        await asyncio.wait(running)
+    except asyncio.CancelledError:
+        await _ended(*running)
+        raise

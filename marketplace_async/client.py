@@ -229,7 +229,10 @@ class MarketplaceClient:
 
         Raises:
             CredentialsError: The account came without credentials.
+            TypeError: This is no Account.
         """
+        if not isinstance(account, Account):
+            raise TypeError(f"account: expected an Account, got {type(account).__name__}")
         if account.credentials is None:
             raise CredentialsError(f"{account.sid} came without credentials")
         return self.with_credentials(account.credentials)
@@ -272,8 +275,10 @@ class MarketplaceClient:
     async def aclose(self) -> None:
         """Close the connections that this client opened; its siblings cannot send after that."""
         if self._owns_pool:
-            await self._tasks.aclose()
-            await self._session.pool.close()
+            try:
+                await self._tasks.aclose()
+            finally:
+                await self._session.pool.close()
 
     async def __aenter__(self) -> Self:
         return self

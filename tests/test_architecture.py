@@ -40,7 +40,7 @@ ALLOWED = {
     "retry": {"errors", "_wire"},
     "credentials": {"errors", "_wire"},
     "_limits": {"errors", "_wire"},
-    "_tasks": set(),
+    "_tasks": {"errors"},
     "_deadlines": set(),
     "_wire": set(),
 }

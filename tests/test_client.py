@@ -7,6 +7,7 @@ import pickle
 import ssl
 import subprocess
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -267,6 +268,25 @@ def test_a_client_of_another_event_loop_says_so() -> None:
         one.run(client.aclose())
 
 
+async def test_who_is_cancelled_while_closing_still_closes() -> None:
+    async with (
+        emulated() as (_, emulator),
+        MarketplaceClient(account(), base_url=emulator.url) as client,
+    ):
+        emulator.install(account().account_sid, SPAM_SCORE, times=9)
+        pages = client.installed_add_ons.list(page_size=5).pages()
+        await anext(pages)  # the next is on its way
+        closing = asyncio.ensure_future(client.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert client.traffic.in_flight == 0
+        session = client._session.pool._session
+        assert session is not None
+        assert session.closed
+
+
 async def test_nothing_is_left_behind_by_a_client_that_was_closed(
     marketplace_emulator: Emulator,
 ) -> None:
@@ -287,6 +307,12 @@ def _server_tasks() -> set[asyncio.Task[Any]]:
 
 
 # -- siblings
+
+
+def test_a_sibling_is_made_for_an_account_and_nothing_else() -> None:
+    client = MarketplaceClient(account())
+    with pytest.raises(TypeError, match="account: expected an Account, got AccountToken"):
+        client.with_account(account(2))  # type: ignore[arg-type]  # on purpose
 
 
 async def test_siblings_share_the_connections_and_keep_accounts_apart(
@@ -463,6 +489,45 @@ async def test_the_callers_own_time_out_ends_a_call_at_once() -> None:
             async with asyncio.timeout(0.05):
                 await client.installed_add_ons.fetch(XE)
         assert not isinstance(error.value, RequestTimeoutError)
+
+
+async def test_a_time_out_is_no_cancellation_and_a_cancellation_no_time_out() -> None:
+    async with (
+        raw_server(silent) as url,
+        MarketplaceClient(account(), base_url=url, timeout=0.05, retry=Retry(attempts=1)) as client,
+    ):
+        task = asyncio.current_task()
+        assert task is not None
+        with pytest.raises(RequestTimeoutError):
+            await client.installed_add_ons.fetch(XE)
+        assert task.cancelling() == 0
+        # Both in the same step of the loop.
+        asyncio.get_running_loop().call_later(0.03, lambda: time.sleep(0.03))
+        with pytest.raises(TimeoutError) as error:
+            async with asyncio.timeout(0.05):
+                await client.installed_add_ons.fetch(XE)
+        assert not isinstance(error.value, RequestTimeoutError)
+        assert task.cancelling() == 0
+
+
+async def test_a_time_out_that_a_middleware_makes_something_else_of_is_taken_back() -> None:
+    async def hides(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        try:
+            return await handler(request)
+        except asyncio.CancelledError:
+            raise aiohttp.ClientConnectionError("gone") from None
+
+    async with raw_server(silent) as url, aiohttp.ClientSession(middlewares=[hides]) as session:
+        client = MarketplaceClient(
+            account(), base_url=url, session=session, timeout=0.05, retry=Retry(attempts=1)
+        )
+        with pytest.raises(TransportError, match="gone"):
+            await client.installed_add_ons.fetch(XE)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
 
 
 # -- refusals

@@ -11,6 +11,7 @@ import pytest
 
 from marketplace_async import (
     AuthenticationError,
+    ClientClosedError,
     ClientCredentials,
     CredentialsError,
     MarketplaceClient,
@@ -181,6 +182,18 @@ async def test_closing_in_the_middle_of_a_fetch_leaves_nothing_behind() -> None:
         with pytest.raises(asyncio.CancelledError):
             await call
         assert not [task for task in asyncio.all_tasks() if "Tokens._fetch" in repr(task)]
+
+
+async def test_who_waits_for_a_token_when_the_client_is_closed_is_told_so() -> None:
+    async with Emulator() as emulator:
+        emulator.faults.add("POST", "/v2/token", delay=5)
+        client = client_of(emulator)
+        calls = [asyncio.ensure_future(client.listings.list_own()) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        for call in calls:
+            with pytest.raises(ClientClosedError):
+                await call
 
 
 def test_the_environment_gives_client_credentials() -> None:
