@@ -229,6 +229,7 @@ class _Crew(Generic[Item, T]):
         self._found: deque[T] = deque()
         self._broken: BaseException | None = None
         self._wake: asyncio.Future[None] | None = None
+        self._entered = False
         self._left = False
 
     async def work(self, number: int, item: Item) -> None:
@@ -251,6 +252,9 @@ class _Crew(Generic[Item, T]):
             self._progress.advanced(1)
 
     async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("this has been awaited or entered before: call settle() again")
+        self._entered = True
         if self._progress is not None:
             self._progress.started(len(self._items) if isinstance(self._items, Sized) else None)
         self._start(self._feed())
@@ -262,14 +266,17 @@ class _Crew(Generic[Item, T]):
 
     async def __aiter__(self) -> AsyncGenerator[T, None]:
         while True:
-            while self._found:
+            if self._left:
+                raise RuntimeError("a stream ends with its `async with`: iterate it inside")
+            if self._found:
                 yield self._found.popleft()
-            if not self._tasks:
-                break
-            self._wake = asyncio.get_running_loop().create_future()
-            await self._wake
-        if self._broken is not None:
-            raise self._broken
+            elif self._tasks:
+                self._wake = asyncio.get_running_loop().create_future()
+                await self._wake
+            elif self._broken is not None:
+                raise self._broken
+            else:
+                return
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -300,6 +307,8 @@ class _Crew(Generic[Item, T]):
                     item = await anext(items)
                 except StopAsyncIteration:
                     return
+                if self._left:
+                    return  # items that do not mind a cancellation
                 self._start(self.work(number, item))
                 number += 1
         finally:

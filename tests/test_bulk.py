@@ -196,6 +196,65 @@ async def test_items_that_are_not_used_up_are_closed() -> None:
     assert closed
 
 
+async def test_it_ends_even_if_the_items_do_not_mind_a_cancellation() -> None:
+    async def stubborn() -> AsyncIterator[int]:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+            yield 1
+
+    async with asyncio.timeout(5), bulk.settle(Busy(), stubborn(), limit=4) as outcomes:
+        async for _ in outcomes:
+            break
+
+
+async def test_who_is_cancelled_while_leaving_still_waits_until_all_have_ended() -> None:
+    class Slow(Busy):
+        async def __call__(self, number: int) -> str:
+            try:
+                return await super().__call__(number)
+            except asyncio.CancelledError:
+                self.now += 1
+                await asyncio.sleep(0.1)
+                self.now -= 1
+                raise
+
+    slow = Slow(0, seconds=0.01)
+    task = asyncio.ensure_future(bulk.gather(slow, range(9), limit=9))
+    while not slow.cancelled:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert slow.now == 0
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_what_settle_returns_is_used_once(limit: int) -> None:
+    outcomes = bulk.settle(Busy(), range(3), limit=limit)
+    assert len(await outcomes) == 3
+    with pytest.raises(RuntimeError, match="before"):
+        await outcomes
+    with pytest.raises(RuntimeError, match="before"):
+        async with outcomes:
+            pass
+
+
+async def test_a_stream_after_its_block_is_an_error_and_not_the_end_of_it() -> None:
+    async with bulk.settle(Busy(), range(9)) as outcomes:
+        await anext(outcomes)
+        await asyncio.sleep(0.02)
+    with pytest.raises(RuntimeError, match="iterate it inside"):
+        async for _ in outcomes:
+            pass
+    async with emulated() as (client, emulator):
+        await fill(emulator, 3, 2)
+        async with bulk.merge(lists(client, 3)) as stream:
+            await asyncio.sleep(0.1)
+        with pytest.raises(RuntimeError, match="iterate it inside"):
+            await anext(stream)
+
+
 @pytest.mark.parametrize("limit", [0, -1, 1.5, True, None])
 def test_a_limit_that_cannot_be_right_is_refused_at_once(limit: Any) -> None:
     with pytest.raises(ValueError, match="limit: expected a whole number from 1 on"):
