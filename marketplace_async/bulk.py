@@ -226,6 +226,7 @@ class _Crew(Generic[Item, T]):
         self._room = asyncio.Semaphore(limit)
         self._progress = progress
         self._tasks: set[asyncio.Task[None]] = set()
+        self._feeding: asyncio.Task[None] | None = None
         self._found: deque[T] = deque()
         self._broken: BaseException | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -257,7 +258,7 @@ class _Crew(Generic[Item, T]):
         self._entered = True
         if self._progress is not None:
             self._progress.started(len(self._items) if isinstance(self._items, Sized) else None)
-        self._start(self._feed())
+        self._feeding = self._start(self._feed())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -278,17 +279,21 @@ class _Crew(Generic[Item, T]):
             else:
                 return
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is not None and not self._left:
-            # What is under way ends first, so that nothing of it is lost.
-            self._broken = self._broken or error
+        if error is not None and self._broken is None and not self._left:
+            # What is under way ends first, so that nothing of it is lost. No more is let in: the
+            # room may never come, nor the next item.
+            self._broken = error
+            if self._feeding is not None:
+                self._feeding.cancel()
         self._wake_up()
 
     def _wake_up(self) -> None:
@@ -301,14 +306,12 @@ class _Crew(Generic[Item, T]):
         try:
             while True:
                 await self._room.acquire()
-                if self._broken is not None:
-                    return
                 try:
                     item = await anext(items)
                 except StopAsyncIteration:
                     return
-                if self._left:
-                    return  # items that do not mind a cancellation
+                if self._left or self._broken is not None:
+                    return  # the items do not mind a cancellation
                 self._start(self.work(number, item))
                 number += 1
         finally:

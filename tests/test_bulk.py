@@ -229,6 +229,26 @@ async def test_who_is_cancelled_while_leaving_still_waits_until_all_have_ended()
     assert slow.now == 0
 
 
+@pytest.mark.parametrize("limit", [1, 9])
+async def test_what_breaks_a_call_is_raised_even_if_neither_room_nor_an_item_comes(
+    limit: int,
+) -> None:
+    class Broken(Told):
+        def advanced(self, count: int = 1) -> None:
+            raise OSError("the progress is broken")
+
+    async def two_and_then_nothing() -> AsyncIterator[int]:
+        yield 0
+        yield 1
+        await asyncio.sleep(60)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(OSError, match="progress"):
+            await bulk.settle(Busy(), range(3), limit=limit, progress=Broken())
+        with pytest.raises(OSError, match="progress"):
+            await bulk.gather(Busy(), two_and_then_nothing(), limit=limit, progress=Broken())
+
+
 @pytest.mark.parametrize("limit", [1, 2])
 async def test_what_settle_returns_is_used_once(limit: int) -> None:
     outcomes = bulk.settle(Busy(), range(3), limit=limit)
