@@ -205,9 +205,10 @@ class Cursor(Generic[T]):
         """Return the page in the answer that came last, or raise ResponseError."""
         return self._cut(self._parse(self._request, answer))
 
-    async def same_page(self) -> Page[T]:
-        """Ask again for the page in the answer that came last: no use could be made of it."""
-        return self._cut(await self._placed(self._read(self._request, self._parse)))
+    async def same_page(self, unusable: ResponseError) -> Page[T]:
+        """Ask again for the page in the answer that came last, of which `page_of` said this."""
+        reading = self._read(self._request, self._parse, failed=unusable)
+        return self._cut(await self._placed(reading))
 
     async def aclose(self) -> None:
         """End what is under way."""

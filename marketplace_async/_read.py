@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias, TypeVar
 
 from ._wire import Request, Response
+from .errors import MarketplaceError
 from .retry import Budget
 
 T = TypeVar("T")
@@ -22,6 +23,7 @@ class Read(Protocol):
         parse: Parse[T],
         *,
         resolve: Resolve[T] | None = None,
+        failed: MarketplaceError | None = None,
     ) -> T:
         """Return what `parse` makes of the answer.
 
@@ -30,6 +32,7 @@ class Read(Protocol):
             parse: Makes a value of an answer, or raises ResponseError.
             resolve: Finds out what came of a try that may have happened: gives the value if it did,
                 None if it did not. With it, what may not be repeated blindly can be tried again.
+            failed: How a first try ended, if there was one before this.
 
         Raises:
             APIError, ResponseError, TransportError: The last try failed.

@@ -185,12 +185,16 @@ class Retrying:
         parse: Parse[T],
         *,
         resolve: Resolve[T] | None = None,
+        failed: MarketplaceError | None = None,
     ) -> T:
         budget = self._budget
         after_unknown = False
         may_renew = self._renewable
         while True:
             try:
+                if failed is not None:
+                    first, failed = failed, None
+                    raise first
                 return await self._read(request, parse)
             except MarketplaceError as error:
                 refused_token = isinstance(error, AuthenticationError) and error.request is request

@@ -23,7 +23,7 @@ from collections.abc import (
     Iterable,
     Sized,
 )
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
@@ -405,20 +405,23 @@ class _Handed(Generic[Item, T]):
 
     item: Item
     content: Callable[[], Page[T]] | Exception
-    taken: "asyncio.Future[bool]" = attrs.Factory(
+    taken: "asyncio.Future[ResponseError | None]" = attrs.Factory(
         lambda: asyncio.get_running_loop().create_future()
     )
 
     def take(self) -> Page[T] | Exception | None:
         """Return the page or the error; None if no page can be made of what came."""
         page: Page[T] | Exception | None = None
+        unusable: ResponseError | None = None
         if isinstance(self.content, Exception):
             page = self.content
         else:
-            with suppress(ResponseError):
+            try:
                 page = self.content()
+            except ResponseError as error:
+                unusable = error
         if not self.taken.done():
-            self.taken.set_result(page is not None)
+            self.taken.set_result(unusable)
         return page
 
 
@@ -447,8 +450,9 @@ class _Lists(_Crew[Item, _Handed[Item, T]]):
             cursor = cursor_of(self._list_of(item))
             while answer := await cursor.next_answer():
                 # One page ahead is enough: the room is for all lists.
-                if not await self._taken(_Handed(item, partial(cursor.page_of, answer))):
-                    page = await cursor.same_page()
+                unusable = await self._taken(_Handed(item, partial(cursor.page_of, answer)))
+                if unusable is not None:
+                    page = await cursor.same_page(unusable)
                     await self._taken(_Handed(item, partial(_same, page)))
                 await self._room_for_pages.acquire()
         except Exception as error:  # noqa: BLE001 - the caller is told
@@ -459,7 +463,7 @@ class _Lists(_Crew[Item, _Handed[Item, T]]):
         self.done(item, failure)
         self.make_room()
 
-    async def _taken(self, handed: _Handed[Item, T]) -> bool:
+    async def _taken(self, handed: _Handed[Item, T]) -> ResponseError | None:
         self.hand_over(handed)
         return await handed.taken
 

@@ -13,6 +13,7 @@ from marketplace_async import (
     InstalledAddOn,
     MarketplaceClient,
     NotFoundError,
+    ResponseError,
     Retry,
     bulk,
 )
@@ -409,6 +410,24 @@ async def test_leaving_a_merge_early_or_by_an_error_leaves_nothing_behind() -> N
                 async for _ in stream:
                     raise LookupError
         assert client.traffic.in_flight == 0
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+async def test_a_page_that_cannot_be_read_is_asked_for_as_often_as_retry_says(
+    attempts: int,
+) -> None:
+    async with emulated(retry=Retry(attempts=attempts, backoff=0.001)) as (client, emulator):
+        await fill(emulator, 1, 5)
+        for _ in range(attempts - 1):
+            emulator.faults.add("GET", "*", body="garbled", times=1)
+        assert len(await merged(lists(client, 1))) == 5
+        assert len(emulator.log) == attempts
+        emulator.log.clear()
+        emulator.faults.add("GET", "*", body="garbled", times=None)
+        with pytest.raises(ResponseError) as failed:
+            await merged(lists(client, 1))
+        assert failed.value.resume_at is not None
+        assert len(emulator.log) == attempts
 
 
 async def test_what_is_no_list_is_refused() -> None:
