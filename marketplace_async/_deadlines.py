@@ -1,7 +1,6 @@
 """Time-outs that share one timer: a timer for each request costs a tenth of the request."""
 
 import asyncio
-from collections import deque
 
 import attrs
 
@@ -11,13 +10,13 @@ class Deadline:
     """When a request has to have ended."""
 
     at: float
-    task: "asyncio.Task[object] | None"
+    task: "asyncio.Task[object]"
     cancelling: int
     expired: bool = False
 
     def take_back(self) -> bool:
         """Take back its cancellation of the task, if any; tell whether it was the only one."""
-        if self.task is None or not self.expired:
+        if not self.expired:
             return False
         self.expired = False
         # As in asyncio.timeout: somebody else may have cancelled the task, too.
@@ -33,7 +32,9 @@ class Deadlines:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._running: deque[Deadline] = deque()
+        # In the order in which they began, and gone as soon as they have ended: one that takes an
+        # hour would keep all that began after it.
+        self._running: dict[Deadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> Deadline:
@@ -42,7 +43,7 @@ class Deadlines:
         assert task is not None
         loop = task.get_loop()
         deadline = Deadline(loop.time() + self._seconds, task, task.cancelling())
-        self._running.append(deadline)
+        self._running[deadline] = None
         if self._timer is None:
             self._timer = loop.call_at(deadline.at, self._cancel_the_late)
         return deadline
@@ -51,15 +52,13 @@ class Deadlines:
         """Take note that a request has ended, however it did."""
         # What was cancelled may have ended otherwise, such as by a middleware of the session.
         deadline.take_back()
-        deadline.task = None
-        while self._running and self._running[0].task is None:
-            self._running.popleft()
+        del self._running[deadline]
 
     def _cancel_the_late(self) -> None:
         self._timer = None
         loop = asyncio.get_running_loop()
         for deadline in self._running:
-            if deadline.task is None or deadline.expired:
+            if deadline.expired:
                 continue
             if deadline.at > loop.time():
                 self._timer = loop.call_at(deadline.at, self._cancel_the_late)

@@ -174,7 +174,8 @@ def merge(
 
     Args:
         lists: Any number of lists, such as `client.installed_add_ons.list()` of many clients.
-        limit: How many lists are read at once, and how many pages are held, 1 or more.
+        limit: How many lists are read at once, and how many pages are held, 1 or more; of each list
+            at most the one in your hands and one ahead, whatever its `look_ahead`.
         progress: Whoever wants to be told how far it is; the items are the lists.
 
     Returns:

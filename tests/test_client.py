@@ -530,6 +530,21 @@ async def test_a_time_out_that_a_middleware_makes_something_else_of_is_taken_bac
     assert task.cancelling() == 0
 
 
+async def test_a_request_that_hangs_keeps_nothing_of_those_that_ended_after_it() -> None:
+    async with emulated(timeout=30.0) as (client, emulator):
+        emulator.faults.add("GET", "*", delay=20, times=1)
+        hangs = asyncio.ensure_future(client.installed_add_ons.list().collect())
+        await asyncio.sleep(0.05)
+        await asyncio.gather(*(client.available_add_ons.list().first() for _ in range(50)))
+        deadlines = client._session._deadlines
+        assert deadlines is not None
+        assert len(deadlines._running) == 1
+        hangs.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await hangs
+        assert not deadlines._running
+
+
 # -- refusals
 
 
