@@ -172,7 +172,7 @@ class Cursor(Generic[T]):
         self._request = request
         self._parse_envelope = parse
         self._key = key
-        self._left = limit
+        self._remaining = limit
         self._look_ahead = look_ahead
         self._ahead: asyncio.Task[Page[T]] | None = None
         self._seen = {request.query}
@@ -228,10 +228,10 @@ class Cursor(Generic[T]):
 
     def _cut(self, page: Page[T]) -> Page[T]:
         self._empty_pages = 0 if page.items else self._empty_pages + 1
-        if self._left is not None:
-            if len(page.items) > self._left:
-                page = Page(page.items[: self._left], self._here)
-            self._left -= len(page.items)
+        if self._remaining is not None:
+            if len(page.items) > self._remaining:
+                page = Page(page.items[: self._remaining], self._here)
+            self._remaining -= len(page.items)
         return page
 
     def _can_move_on(self) -> bool:
@@ -261,7 +261,7 @@ class Cursor(Generic[T]):
 
     def _following(self) -> Request | None:
         """Return the request for the page after the latest, if there is one and it is wanted."""
-        if self._left == 0:
+        if self._remaining == 0:
             return None
         if self._latest is None:
             return self._request

@@ -216,7 +216,7 @@ def merge_settled(
     return _settled(_Lists(list_of, items, check_count(limit, "limit"), progress))
 
 
-class _Crew(Generic[Item, T]):
+class _Workers(Generic[Item, T]):
     """Works on items side by side, and hands over what comes of it as it comes.
 
     Subclasses say what the work is.
@@ -232,7 +232,7 @@ class _Crew(Generic[Item, T]):
         self._broken: BaseException | None = None
         self._wake: asyncio.Future[None] | None = None
         self._entered = False
-        self._left = False
+        self._over = False
 
     async def work(self, number: int, item: Item) -> None:
         """Work on the item of this number: `hand_over` what comes of it."""
@@ -263,12 +263,12 @@ class _Crew(Generic[Item, T]):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._left = True
+        self._over = True
         await cancelled(*self._tasks)
 
     async def __aiter__(self) -> AsyncGenerator[T, None]:
         while True:
-            if self._left:
+            if self._over:
                 raise RuntimeError("a stream ends with its `async with`: iterate it inside")
             if self._found:
                 yield self._found.popleft()
@@ -289,7 +289,7 @@ class _Crew(Generic[Item, T]):
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if error is not None and self._broken is None and not self._left:
+        if error is not None and self._broken is None and not self._over:
             # What is under way ends first, so that nothing of it is lost. No more is let in: the
             # room may never come, nor the next item.
             self._broken = error
@@ -311,7 +311,7 @@ class _Crew(Generic[Item, T]):
                     item = await anext(items)
                 except StopAsyncIteration:
                     return
-                if self._left or self._broken is not None:
+                if self._over or self._broken is not None:
                     return  # the items do not mind a cancellation
                 self._start(self.work(number, item))
                 number += 1
@@ -329,7 +329,7 @@ async def _each(items: Iterable[T]) -> AsyncGenerator[T, None]:
         yield item
 
 
-class _Calls(_Crew[Item, tuple[int, Outcome[Item, T]]]):
+class _Calls(_Workers[Item, tuple[int, Outcome[Item, T]]]):
     """Calls a function for each item."""
 
     def __init__(
@@ -402,7 +402,11 @@ async def _completed(
 
 @attrs.frozen(eq=False, repr=False)
 class _Handed(Generic[Item, T]):
-    """What gives a page of an item's list, or why there is none."""
+    """What gives a page of an item's list, or why there is none.
+
+    The worker hands it over and waits. Whoever iterates takes it, which decodes the page, and tells
+    the worker with that how it went: only then the worker turns to the page after.
+    """
 
     item: Item
     content: Callable[[], Page[T]] | Exception
@@ -426,7 +430,7 @@ class _Handed(Generic[Item, T]):
         return page
 
 
-class _Lists(_Crew[Item, _Handed[Item, T]]):
+class _Lists(_Workers[Item, _Handed[Item, T]]):
     """Reads the list of each item, page by page.
 
     A page is decoded when its turn comes: the records of many that wait, all at once in memory,

@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     import aiohttp
 
 
+# Accounts whose OAuth tokens are kept, at some kilobyte each.
+_MOST_TOKENS = 10_000
+
+
 class ClientOptions(TypedDict, total=False):
     """What `MarketplaceClient` takes beside credentials, for those who pass it on."""
 
@@ -297,6 +301,9 @@ class MarketplaceClient:
             session = attrs.evolve(self._session, base_url=self._oauth_url, confidential=True)
             read = Retrying(reading(session.send), self._retry, self._tasks)
             tokens = Tokens(credentials, read, self._tasks)
+            if len(self._tokens) >= _MOST_TOKENS:
+                # The oldest goes: whoever comes back for that account gets a new one.
+                del self._tokens[next(iter(self._tokens))]
             self._tokens[credentials] = tokens
         return tokens
 

@@ -897,3 +897,19 @@ def test_a_signal_ends_it_cleanly(number: signal.Signals) -> None:
     process.send_signal(number)
     assert process.communicate(timeout=10)[0] == ""
     assert process.returncode == 0
+
+
+async def test_what_nobody_waits_for_when_it_is_stopped_fails_in_silence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    emulator = Emulator()
+    await emulator.start()
+    fault = emulator.faults.add("GET", "*", delay=0.5)
+    async with aiohttp.ClientSession() as session:
+        asking = asyncio.ensure_future(wired(session, emulator, "GET", "/v1/InstalledAddOns"))
+        while not fault.hits:
+            await asyncio.sleep(0.01)
+        asking.cancel()
+    await emulator.stop()
+    await asyncio.sleep(0.6)
+    assert caplog.records == []

@@ -22,6 +22,7 @@ from marketplace_async import (
 )
 from marketplace_async.credentials import from_env
 from marketplace_async.emulator import Emulator
+from marketplace_async.testing import emulated
 
 OQ = "OQ" + "1" * 32
 AC = "AC" + "1" * 32
@@ -246,3 +247,16 @@ async def test_a_grant_that_is_none_is_refused() -> None:
         headers = {"Authorization": "Bearer nonsense"}
         async with session.get("/v1/Listings", headers=headers) as answer:
             assert answer.status == 401
+
+
+async def test_the_tokens_of_so_many_accounts_are_kept_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("marketplace_async.client._MOST_TOKENS", 2)
+    async with emulated() as (client, emulator):
+        for number in (1, 2, 3, 3, 1):
+            app = ClientCredentials(f"OQ{number:032x}", "made-up")
+            await client.with_credentials(app).available_add_ons.list(limit=1).first()
+            assert len(client._tokens) <= 2
+        # The first was gone by the time that it came back.
+        assert len(emulator.log.matching("POST", "/v2/token")) == 4

@@ -311,6 +311,9 @@ class Emulator:
             # The caller has hung up in the middle of its request: there is nothing to answer.
             return web.Response()
         except Exception:  # noqa: BLE001 - a server answers, whatever happens
+            if self._store is None:
+                # It was stopped meanwhile, and nobody waits for the answer.
+                return web.Response()
             _log.exception("%s %s failed", method, path)
             failure = Refused("failed")
             answer = failure.status, failure.body
