@@ -904,12 +904,12 @@ async def test_what_nobody_waits_for_when_it_is_stopped_fails_in_silence(
 ) -> None:
     emulator = Emulator()
     await emulator.start()
-    fault = emulator.faults.add("GET", "*", delay=0.5)
+    fault = emulator.faults.add("GET", "*", delay=1.5)  # longer than it is given to stop
     async with aiohttp.ClientSession() as session:
         asking = asyncio.ensure_future(wired(session, emulator, "GET", "/v1/InstalledAddOns"))
         while not fault.hits:
             await asyncio.sleep(0.01)
         asking.cancel()
     await emulator.stop()
-    await asyncio.sleep(0.6)
+    await asyncio.sleep(1.6)
     assert caplog.records == []
