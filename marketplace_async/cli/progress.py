@@ -148,7 +148,7 @@ def _rich_progress(bar: Bar) -> "RichProgress":
 
     return RichProgress(
         TextColumn("{task.description}", style="bold"),
-        BarColumn(width),
+        BarColumn(width, style="grey50"),  # seen on dark and on light, and never as done
         Details(),
         console=console,
         transient=True,
