@@ -329,6 +329,10 @@ def test_a_plan_tells_what_stands_in_the_way(shops: Shops) -> None:
     assert "note: add_ons[1].accounts: no account meets it\n" in plan.stderr
     assert f"error: 1 of 61 accounts cannot be made so\n  {shops.sids[1]} (Shop 1): " in plan.stderr
     assert "nomorobo_spamscore is another add-on there" in plan.stderr
+    applied = shops.run("apply", "fleet.toml", "--subaccounts", "--yes", "--output", "table")
+    # Told with the plan, before anybody is asked.
+    unmet, to_do = (applied.stderr.find(part) for part in ("no account meets it", " to do on "))
+    assert 0 <= unmet < to_do
 
 
 @pytest.mark.parametrize("columns", [80, 140])

@@ -55,6 +55,8 @@ async def apply(
             job.bar.close()
             if output.format == "table":
                 await off_the_loop(show, plan)
+            for sentence in plan.unmatched:
+                note(sentence)
             note(summary(plan))
             job.asking = True
             what = f"Apply this to {jobs.accounts(plan.to_change)}"
@@ -81,8 +83,9 @@ async def apply(
                 "complete": report.complete,
             }
         )
-    for sentence in report.plan.unmatched:
-        note(sentence)
+    if not report.plan.steps:  # else it was told with the plan
+        for sentence in report.plan.unmatched:
+            note(sentence)
     if report.interrupted:
         note(
             f"the run before ended in the middle of {report.interrupted:,} writes; "
