@@ -263,7 +263,7 @@ def check_base_url(value: str | URL, name: str = "base_url", *, allow_http: bool
     if url.scheme == "http" and not allow_http and not _is_on_this_machine(url.host or ""):
         raise ValueError(
             f"{name}: plain http would show the credentials on the way to {url.host}: "
-            "use https, or say allow_http=True"
+            "use https, or allow_http"
         )
     return str(url.origin()) + path
 

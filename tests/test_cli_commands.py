@@ -467,7 +467,7 @@ def test_where_no_answer_comes_the_hint_says_what_to_look_at(
     ("arguments", "sentence"),
     [
         (["installed", "nonsense"], 'Unknown command "nonsense"'),
-        (["installed", "fetch"], 'Command "installed fetch" parameter SID requires an argument'),
+        (["installed", "fetch"], "SID is missing"),
         (["installed", "fetch", "XE1"], "sid: expected the SID of an installed add-on"),
         (["installed", "fetch", SPAM_SCORE], "the SID of an available add-on or listing"),
         (["installed", "fetch", NOWHERE, NOWHERE], f"too many arguments: {NOWHERE}"),

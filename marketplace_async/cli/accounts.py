@@ -15,7 +15,7 @@ app = App(
     help_epilogue="""\
 Examples:
   marketplace-async accounts list --status active
-  marketplace-async accounts list --output csv > accounts.csv""",
+  marketplace-async accounts list --output csv > subaccounts.csv""",
 )
 
 # The auth tokens that come with them are never shown.

@@ -88,7 +88,7 @@ for _order, (_job, _help) in enumerate(_JOBS.items()):
 app.command(
     f"{__package__}.plan:schema",
     name="schema",
-    help="Show what may be in that file, as JSON Schema.",
+    help="Show what may be in the file of `plan` and `apply`, as JSON Schema, for editors.",
     group=_FLEET,
     sort_key=len(_JOBS),
 )
@@ -105,14 +105,14 @@ app.command(
 async def demo(*, base_url: str | None = None) -> int:
     """Show add-ons being browsed, installed, configured, listed and removed, on three accounts.
 
-    It starts an emulator of its own, sends nothing anywhere else, and takes a second. The exit
-    status is 0 only if every step went as it should.
+    It starts an emulator of its own, sends nothing elsewhere, and takes a second.
+    The exit status is 0 only if every step went as it should.
 
     Parameters
     ----------
     base_url
-        Run against this server instead, such as an emulator that is running already. The accounts
-        are made up, so that the real service would not let them in.
+        Run against this server instead, such as an emulator that is running already.
+        The accounts are made up, so that the real service would not let them in.
     """
     from . import demo as steps
 
@@ -122,7 +122,19 @@ async def demo(*, base_url: str | None = None) -> int:
 app.register_install_completion_command(
     help="Let bash, zsh or fish complete commands and options: changes its start-up file."
 )
-app.command(emulator, sort_key=len(_NOUNS) + 2)
+app.command(
+    emulator,
+    help="""\
+Run an emulator of the Marketplace v1 API, for tests and for development.
+
+When it is ready, its first line of output is its URL. Ctrl-C or SIGTERM ends it.
+
+It keeps state, checks configurations against the schemas of its add-ons, pages, and keeps \
+accounts apart. It is not the service: it bills nobody, calls no add-on, has no preview API, \
+and where the vendor's documentation says nothing of an answer, it guesses. \
+It is no server for the public: it has no TLS, and lets everybody in unless told otherwise.""",
+    sort_key=len(_NOUNS) + 2,
+)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -159,6 +171,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _not_understood(error: cyclopts.CycloptsError) -> CommandError:
     if isinstance(error, cyclopts.UnusedCliTokensError):
         sentence = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+    elif (
+        isinstance(error, cyclopts.MissingArgumentError)
+        and (argument := error.argument) is not None
+        and argument.field_info.is_positional
+        and not argument.tokens
+        and error.keyword is None
+    ):
+        # As the help calls it.
+        sentence = f"{argument.name.lstrip('-').upper()} is missing"
     else:
         sentence = str(error)
     words = " ".join(("marketplace-async", *(error.command_chain or ())))

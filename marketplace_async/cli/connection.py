@@ -161,9 +161,10 @@ class Connection:
         if name or self.profile is not None:
             known = profiles.load(file)
             if name not in known:
+                there = f"There are: {', '.join(known)}." if known else "There is none yet."
                 raise usage_error(
                     f"{by}: there is no profile {name!r} in {file}",
-                    f"There are: {', '.join(known) or 'none'}. {profiles.ADD_HINT}",
+                    f"{there} {profiles.ADD_HINT}",
                 )
             return known[name], True
         if _kind_in(environ) is not None:

@@ -39,14 +39,7 @@ async def emulator(
     concurrency: Annotated[int | None, Parameter(validator=_positive)] = None,
     latency: Annotated[float, Parameter(validator=_at_least_0)] = 0.0,
 ) -> None:
-    """Run an emulator of the Marketplace v1 API, for tests and for development.
-
-    When it is ready, its first line of output is its URL. Ctrl-C or SIGTERM ends it.
-
-    It keeps state, checks configurations against the schemas of its add-ons, pages, and keeps
-    accounts apart. It is not the service: it bills nobody, calls no add-on, has no preview API,
-    and where the vendor's documentation says nothing of an answer, it guesses.
-    It is no server for the public: it has no TLS, and lets everybody in unless told otherwise.
+    """Run an emulator until it is told to end.
 
     Parameters
     ----------
@@ -57,15 +50,14 @@ async def emulator(
     db
         A file for the state, which then survives a restart. Otherwise it is in memory.
     account
-        SID:SECRET of an account, an API key or an OAuth app to let in; can be given more than once.
+        SID:SECRET of an account, an API key or an OAuth app to let in; can be repeated.
         Only for secrets that are made up: everybody on this machine can read arguments.
-        Without it, any well-formed SID with any secret is an account of its own. The API key SK...
-        and the OAuth app OQ... belong to the account AC... with the same digits.
+        Without it, any well-formed SID with any secret is an account of its own.
+        SK... and OQ... belong to the account AC... with the same digits.
     accounts_file
         A file with SID:SECRET on each line, for secrets that nobody else is to read.
     catalogue
-        A file with more add-ons: a JSON list of objects with unique_name, friendly_name,
-        configuration_schema, extensions and so on.
+        A file with more add-ons, a JSON list: the README says what is in it.
     concurrency
         Requests at once per account; those beyond it are answered 429.
     latency

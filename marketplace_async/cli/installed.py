@@ -97,7 +97,7 @@ async def create(
     unique_name
         Its name for programs, unique on the account; the add-on's own unless given.
     check_schema
-        Check the configuration against the schema of the add-on before it is sent, as is usual.
+        Check the configuration against the schema of the add-on before it is sent: the default.
     """
     _check_terms(accept_terms_of_service)
     async with connection.client() as client:
@@ -167,7 +167,7 @@ async def update(
     unique_name
         The new name for programs, unique on the account.
     check_schema
-        Check the configuration against the schema of the add-on before it is sent, as is usual.
+        Check the configuration against the schema of the add-on before it is sent: the default.
     """
     if configuration is None and unique_name is None:
         raise usage_error("nothing to change: give --configuration, --unique-name, or both")
@@ -263,7 +263,7 @@ async def ensure(
         Its configuration: a JSON object, @FILE with one, or - for standard input. Without it, that
         of an existing installation is left alone.
     check_schema
-        Check the configuration against the schema of the add-on before it is sent, as is usual.
+        Check the configuration against the schema of the add-on before it is sent: the default.
     """
     _check_terms(accept_terms_of_service)
     async with connection.client() as client:

@@ -14,7 +14,7 @@ from .off_the_loop import off_the_loop
 from .output import Output, StandardOutput, fields_of
 from .status import Status, note, usage_error
 
-_COLUMNS = ("account_sid", "sid", "unique_name", "account_friendly_name", "friendly_name")
+_COLUMNS = ("account_sid", "unique_name", "account_friendly_name", "sid", "friendly_name")
 
 
 app = App(
@@ -23,7 +23,7 @@ app = App(
 Examples:
   marketplace-async inventory --subaccounts --to inventory.csv
   marketplace-async inventory --subaccounts --to inventory.csv --resume
-  marketplace-async inventory --accounts accounts.csv --extensions | jq .unique_name""",
+  marketplace-async inventory --accounts accounts.csv | jq .unique_name""",
 )
 
 
@@ -47,8 +47,7 @@ async def inventory(
     extensions
         Read the extensions of each add-on, too; a request more for each.
     secret
-        A key of configurations whose value is masked, such as api_token; can be given several
-        times.
+        A key of configurations whose value is masked, such as api_token; can be repeated.
     resume
         Go on with what is in the file.
     overwrite

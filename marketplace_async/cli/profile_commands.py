@@ -38,7 +38,7 @@ async def list_(*, output: Output = Output()) -> None:
     async with output.listing(_FIELDS, _FIELDS[:7]) as show:
         await show([_shown(profile) for profile in known.values()])
     if output.format == "table":
-        note(f"they are kept in {file}")
+        note(f"they are kept in {file}" if known else f"there are none in {file}")
 
 
 def _shown(profile: Profile) -> Mapping[str, Any]:

@@ -113,6 +113,8 @@ def _explain(error: Exception, access: "Access | None") -> CommandError:
             return CommandError(str(error), _hint(error, access))
         case ValueError():
             return usage_error(str(error))
+        case OSError() if error.filename is not None and error.strerror:
+            return CommandError(f"{error.filename}: {error.strerror}")
         case OSError():
             return CommandError(str(error))
     raise error
