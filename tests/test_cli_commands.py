@@ -463,6 +463,30 @@ def test_where_no_answer_comes_the_hint_says_what_to_look_at(
     assert finished.err.endswith(f"hint: {hint}\n")
 
 
+def test_what_is_not_in_the_catalogue_is_looked_for_there(cli: Cli) -> None:
+    finished = cli("available", "fetch", NOWHERE.replace("XE", "XB"))
+    assert "hint: `marketplace-async available list` shows the catalogue." in finished.err
+
+
+def test_where_the_accounts_of_a_file_cannot_be_reached_the_hint_says_who_tells_where(
+    cli: Cli, tmp_path: Path
+) -> None:
+    file = tmp_path / "accounts.csv"
+    file.touch(mode=0o600)
+    file.write_text(f"account_sid,auth_token\n{SID},made-up\n")
+    desired = tmp_path / "fleet.toml"
+    desired.write_text(
+        '[[add_ons]]\nunique_name = "spam"\naccounts = "all"\naccept_terms_of_service = true\n'
+        f'available_add_on_sid = "{SPAM_SCORE}"\n'
+    )
+    nowhere = ("--base-url", "http://127.0.0.1:1")
+    finished = cli("plan", str(desired), "--accounts", str(file), *nowhere)
+    assert finished.status == 1
+    assert finished.err.endswith(
+        "hint: Nothing was sent. --base-url or MARKETPLACE_BASE_URL says where to, if set.\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

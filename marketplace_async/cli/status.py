@@ -126,6 +126,8 @@ def _hint(error: MarketplaceError, access: "Access | None") -> str | None:
             return f"The credentials are those of {access.who}, from {access.source}."
         case PermissionDeniedError() if access:
             return f"The credentials are those of {access.who}, from {access.source}."
+        case NotFoundError() if error.request.path.startswith("/v1/AvailableAddOns"):
+            return "`marketplace-async available list` shows the catalogue."
         case NotFoundError() if access:
             return f"Is it on this account? You are {access.who}, from {access.source}."
         case ConflictError():
@@ -138,6 +140,8 @@ def _hint(error: MarketplaceError, access: "Access | None") -> str | None:
             return (
                 f"Nothing was sent. The address is {access.address}, from {access.address_source}."
             )
+        case ConnectError():
+            return "Nothing was sent. --base-url or MARKETPLACE_BASE_URL says where to, if set."
         case RequestTimeoutError():
             return "--timeout gives each try more seconds."
         case ServerError() | TransportError():
