@@ -69,6 +69,20 @@ state = "absent"
 """
 
 
+class StopAtOnce:
+    """A progress that stops the job as soon as anything is done."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+
+    def started(self, total: int | None) -> None: ...
+
+    def advanced(self, count: int = 1) -> None:
+        self._stop.set()
+
+    def failed(self, item: object, error: Exception) -> None: ...
+
+
 class Fleet:
     """An emulator with a parent account and 40 shops, each with an add-on to begin with."""
 
@@ -247,17 +261,9 @@ async def test_a_job_that_is_stopped_finishes_what_it_has_begun(
     file = tmp_path / "inventory.jsonl"
     stop = asyncio.Event()
 
-    class StopAtOnce:
-        def started(self, total: int | None) -> None: ...
-
-        def advanced(self, count: int = 1) -> None:
-            stop.set()
-
-        def failed(self, item: object, error: Exception) -> None: ...
-
     one_by_one = EmbeddedExecutor(1)
     report = await fleet.inventory(
-        shops.source, file, executor=one_by_one, progress=StopAtOnce(), stop=stop
+        shops.source, file, executor=one_by_one, progress=StopAtOnce(stop), stop=stop
     )
     assert not report.complete
     assert 0 < report.records == len(lines(file)) < 40
@@ -506,20 +512,12 @@ async def test_a_plan_that_was_stopped_goes_on_and_says_the_whole(
     file = tmp_path / "plan.jsonl"
     stop = asyncio.Event()
 
-    class StopAtOnce:
-        def started(self, total: int | None) -> None: ...
-
-        def advanced(self, count: int = 1) -> None:
-            stop.set()
-
-        def failed(self, item: object, error: Exception) -> None: ...
-
     part = await fleet.plan(
         shops.source,
         shops.desired,
         to=file,
         stop=stop,
-        progress=StopAtOnce(),
+        progress=StopAtOnce(stop),
         executor=EmbeddedExecutor(1),
     )
     assert not part.complete
