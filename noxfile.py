@@ -65,8 +65,8 @@ def typing(session: nox.Session) -> None:
 def reliability(session: nox.Session) -> None:
     """Run every operation against every fault, and the long proofs: some 15 minutes."""
     session.install("-e", ".[cli]", *TESTS)
-    session.run("pytest", "tests/test_safety.py")
-    session.run("python", "tests/reliability.py", *session.posargs)
+    session.run("pytest", "tests/reliability/test_safety.py")
+    session.run("python", "tests/reliability/proofs.py", *session.posargs)
 
 
 @nox.session

@@ -3,13 +3,12 @@
 Start with `MarketplaceClient`; the errors are drawn as a tree in `marketplace_async.errors`.
 """
 
-from ._limits import Traffic
-from ._paging import ListOptions, Page, Paginator
-from ._schema import ConfigurationIssue, configuration_errors
-from ._session import Timeout
-from ._stack import capture
+from ._core.limiter import Stats
+from ._core.messages import Exchange, Request, Response
+from ._core.pagination import ListOptions, Page, Paginator
+from ._core.pipeline import capture
+from ._core.session import Timeout
 from ._version import __version__
-from ._wire import Exchange, Request, Response
 from .accounts import Account, AccountSource
 from .client import ClientOptions, MarketplaceClient
 from .credentials import AccountToken, ApiKey, ClientCredentials, Credentials, Environment, Secret
@@ -20,6 +19,7 @@ from .errors import (
     BadRequestError,
     ClientClosedError,
     ConfigurationError,
+    ConfigurationIssue,
     ConflictError,
     ConnectError,
     CredentialsError,
@@ -35,7 +35,11 @@ from .errors import (
     TokenError,
     TransportError,
 )
-from .resources.available_add_ons import AvailableAddOn, AvailableAddOnExtension
+from .resources.available_add_ons import (
+    AvailableAddOn,
+    AvailableAddOnExtension,
+    configuration_errors,
+)
 from .resources.installed_add_ons import (
     BillableItem,
     Ensured,
@@ -94,9 +98,9 @@ __all__ = [
     "SchemaError",
     "Secret",
     "ServerError",
+    "Stats",
     "Timeout",
     "TokenError",
-    "Traffic",
     "TransportError",
     "UsageReport",
     "__version__",

@@ -29,15 +29,15 @@ from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 import attrs
 
-from ._paging import Page, Paginator, cursor_of
-from ._tasks import cancelled
-from ._wire import check_count
+from ._core.arguments import check_positive_int
+from ._core.pagination import Page, Paginator, cursor_of
+from ._core.tasks import cancelled
 from .errors import ResponseError
 
 Item = TypeVar("Item")
 T = TypeVar("T")
 
-Many: TypeAlias = Iterable[T] | AsyncIterable[T]
+AnyIterable: TypeAlias = Iterable[T] | AsyncIterable[T]
 
 
 @attrs.frozen
@@ -75,7 +75,7 @@ class Progress(Protocol):
 
 async def gather(
     call: Callable[[Item], Awaitable[T]],
-    items: Many[Item],
+    items: AnyIterable[Item],
     *,
     limit: int = 64,
     progress: Progress | None = None,
@@ -97,7 +97,7 @@ async def gather(
             have ended.
     """
     values: dict[int, T] = {}
-    async with _Calls(call, items, check_count(limit, "limit"), progress) as calls:
+    async with _Calls(call, items, check_positive_int(limit, "limit"), progress) as calls:
         async for number, outcome in calls:
             calls.make_room()
             if outcome.error is not None:
@@ -108,7 +108,7 @@ async def gather(
 
 def settle(
     call: Callable[[Item], Awaitable[T]],
-    items: Many[Item],
+    items: AnyIterable[Item],
     *,
     limit: int = 64,
     progress: Progress | None = None,
@@ -135,12 +135,12 @@ def settle(
         ValueError: `limit` cannot be right.
         Exception: What `items` raises while it is read; no failure of a call.
     """
-    return Settling(_Calls(call, items, check_count(limit, "limit"), progress))
+    return Settling(_Calls(call, items, check_positive_int(limit, "limit"), progress))
 
 
 def as_completed(
     call: Callable[[Item], Awaitable[T]],
-    items: Many[Item],
+    items: AnyIterable[Item],
     *,
     limit: int = 64,
     progress: Progress | None = None,
@@ -162,11 +162,11 @@ def as_completed(
         ValueError: `limit` cannot be right.
         Exception: From the stream: what `items` raises while it is read; no failure of a call.
     """
-    return _completed(_Calls(call, items, check_count(limit, "limit"), progress))
+    return _completed(_Calls(call, items, check_positive_int(limit, "limit"), progress))
 
 
 def merge(
-    lists: Many[Paginator[T]], *, limit: int = 64, progress: Progress | None = None
+    lists: AnyIterable[Paginator[T]], *, limit: int = 64, progress: Progress | None = None
 ) -> AbstractAsyncContextManager[AsyncIterator[T]]:
     """Read many lists at once, as one stream; the first failure ends it.
 
@@ -175,7 +175,7 @@ def merge(
     Args:
         lists: Any number of lists, such as `client.installed_add_ons.list()` of many clients.
         limit: How many lists are read at once, and how many pages are held, 1 or more; of each list
-            at most the one in your hands and one ahead, whatever its `look_ahead`.
+            at most the one in your hands and one ahead, whatever its `prefetch`.
         progress: Whoever wants to be told how far it is; the items are the lists.
 
     Returns:
@@ -185,12 +185,12 @@ def merge(
         ValueError: `limit` cannot be right.
         MarketplaceError: From the stream: what went wrong with the first list that failed.
     """
-    return _merged(_Lists(lambda one: one, lists, check_count(limit, "limit"), progress))
+    return _merged(_Lists(lambda one: one, lists, check_positive_int(limit, "limit"), progress))
 
 
 def merge_settled(
     list_of: Callable[[Item], Paginator[T]],
-    items: Many[Item],
+    items: AnyIterable[Item],
     *,
     limit: int = 64,
     progress: Progress | None = None,
@@ -213,7 +213,7 @@ def merge_settled(
         ValueError: `limit` cannot be right.
         Exception: From the stream: what `items` raises while it is read; no failure of a list.
     """
-    return _settled(_Lists(list_of, items, check_count(limit, "limit"), progress))
+    return _settled(_Lists(list_of, items, check_positive_int(limit, "limit"), progress))
 
 
 class _Workers(Generic[Item, T]):
@@ -222,7 +222,7 @@ class _Workers(Generic[Item, T]):
     Subclasses say what the work is.
     """
 
-    def __init__(self, items: Many[Item], limit: int, progress: Progress | None) -> None:
+    def __init__(self, items: AnyIterable[Item], limit: int, progress: Progress | None) -> None:
         self._items = items
         self._room = asyncio.Semaphore(limit)
         self._progress = progress
@@ -335,7 +335,7 @@ class _Calls(_Workers[Item, tuple[int, Outcome[Item, T]]]):
     def __init__(
         self,
         call: Callable[[Item], Awaitable[T]],
-        items: Many[Item],
+        items: AnyIterable[Item],
         limit: int,
         progress: Progress | None,
     ) -> None:
@@ -440,7 +440,7 @@ class _Lists(_Workers[Item, _Handed[Item, T]]):
     def __init__(
         self,
         list_of: Callable[[Item], Paginator[T]],
-        items: Many[Item],
+        items: AnyIterable[Item],
         limit: int,
         progress: Progress | None,
     ) -> None:

@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 import attrs
 from yarl import URL
 
-from ._limits import Slots, Traffic
-from ._oauth import Tokens
-from ._read import Read
-from ._session import Pool, Session, Timeout
-from ._stack import Retrying, authorized, limited, reading, recording
-from ._tasks import Tasks
-from ._wire import (
-    Request,
-    Response,
-    check_above_0,
+from ._core.arguments import (
     check_base_url,
-    check_count,
     check_flag,
+    check_positive,
+    check_positive_int,
     check_proxy,
-    vendor_url,
+    twilio_url,
 )
+from ._core.limiter import Limiter, Stats
+from ._core.messages import Request, Response
+from ._core.oauth import Tokens
+from ._core.operation import Call
+from ._core.pipeline import Retrying, authorized, limited, parsing, recording
+from ._core.session import Pool, Session, Timeout
+from ._core.tasks import Tasks
 from .accounts import Account, Accounts
 from .credentials import (
     AccountToken,
@@ -51,7 +50,7 @@ class ClientOptions(TypedDict, total=False):
 
     session: "aiohttp.ClientSession | None"
     concurrency: int
-    pace: float | None
+    requests_per_second: float | None
     timeout: float | Timeout
     retry: Retry
     region: str | None
@@ -60,7 +59,7 @@ class ClientOptions(TypedDict, total=False):
     proxy: str | URL | None
     ssl: "tls.SSLContext | bool | aiohttp.Fingerprint"
     trust_env: bool
-    max_body: int
+    max_response_size: int
     allow_http: bool
 
 
@@ -74,10 +73,10 @@ class MarketplaceClient:
         credentials: Who asks: an `AccountToken`, an `ApiKey` or `ClientCredentials`.
         session: An aiohttp session to borrow; it is never closed. Unless given, the client opens
             one of its own, and closes it.
-        concurrency: Requests in flight at once, 1 or more, over this client and its siblings. Each
-            account has as many as the service allows it, which is found out.
-        pace: Requests a second, more than 0, that this client and its siblings send at most; as
-            many as they can unless given.
+        concurrency: Maximum number of requests in flight, shared with derived clients. At least 1.
+            Within it, each account gets as many as Twilio allows; the client finds out how many.
+        requests_per_second: Maximum rate, shared with derived clients. More than 0; no maximum by
+            default.
         timeout: Seconds for one attempt, from connecting to the last byte; `Timeout` says more.
         retry: How often, and for how long, to try again what was refused or can be repeated;
             `Retry(attempts=1)` turns it off.
@@ -88,7 +87,7 @@ class MarketplaceClient:
         proxy: The URL of an HTTP proxy, as in aiohttp.
         ssl: TLS verification, as in aiohttp.
         trust_env: Whether the proxy comes from the environment, as in aiohttp.
-        max_body: Bytes that an answer may have at most, decompressed; 1 or more.
+        max_response_size: Bytes that an answer may have at most, decompressed; 1 or more.
         allow_http: Whether credentials may travel unencrypted, to a `base_url` of plain http that
             is not on this machine.
 
@@ -112,7 +111,7 @@ class MarketplaceClient:
         *,
         session: "aiohttp.ClientSession | None" = None,
         concurrency: int = 64,
-        pace: float | None = None,
+        requests_per_second: float | None = None,
         timeout: float | Timeout = 10.0,
         retry: Retry = Retry(),  # noqa: B008 - frozen
         region: str | None = None,
@@ -121,30 +120,30 @@ class MarketplaceClient:
         proxy: str | URL | None = None,
         ssl: "tls.SSLContext | bool | aiohttp.Fingerprint" = True,
         trust_env: bool = False,
-        max_body: int = 64 * 2**20,
+        max_response_size: int = 64 * 2**20,
         allow_http: bool = False,
     ) -> None:
-        check_count(concurrency, "concurrency")
-        if pace is not None:
-            check_above_0(pace, "pace", "requests a second")
-        check_count(max_body, "max_body")
+        check_positive_int(concurrency, "concurrency")
+        if requests_per_second is not None:
+            check_positive(requests_per_second, "requests_per_second", "requests per second")
+        check_positive_int(max_response_size, "max_response_size")
         check_flag(trust_env, "trust_env")
         check_flag(allow_http, "allow_http")
-        vendor = vendor_url("marketplace", region=region, edge=edge)
+        vendor = twilio_url("marketplace", region=region, edge=edge)
         self.environment: Environment | None = None
-        self._slots = Slots(concurrency, pace)
+        self._limiter = Limiter(concurrency, requests_per_second)
         self._session = Session(
             Pool(session, trust_env=trust_env),
             vendor if base_url is None else check_base_url(base_url, allow_http=allow_http),
             timeout,
             None if proxy is None else check_proxy(proxy),
             ssl,
-            max_body,
+            max_response_size,
         )
         self._oauth_url = self._api_url = self._session.base_url
         if base_url is None:
-            self._oauth_url = vendor_url("oauth", region=region, edge=edge)
-            self._api_url = vendor_url("api", region=region, edge=edge)
+            self._oauth_url = twilio_url("oauth", region=region, edge=edge)
+            self._api_url = twilio_url("api", region=region, edge=edge)
         self._tasks = Tasks()
         self._tokens: dict[ClientCredentials, Tokens] = {}
         self._owns_pool = True
@@ -160,13 +159,13 @@ class MarketplaceClient:
             raise TypeError(f"retry: expected a Retry, such as Retry(attempts=1), got {retry!r}")
         self._credentials = credentials
         self._retry = retry
-        self._read = read = self._reader(self._session)
-        self.available_add_ons = AvailableAddOns(read)
-        self.installed_add_ons = InstalledAddOns(read)
-        self.listings = Listings(read)
-        self.referral_conversions = ReferralConversions(read)
+        self._call = call = self._caller(self._session)
+        self.available_add_ons = AvailableAddOns(call)
+        self.installed_add_ons = InstalledAddOns(call)
+        self.listings = Listings(call)
+        self.referral_conversions = ReferralConversions(call)
 
-    def _reader(self, session: Session) -> Read:
+    def _caller(self, session: Session) -> Call:
         credentials = self._credentials
         who: BasicCredentials | Tokens
         who = (
@@ -176,7 +175,7 @@ class MarketplaceClient:
         )
         account = _account_of(credentials)
         return Retrying(
-            reading(recording(authorized(limited(session.send, self._slots, account), who))),
+            parsing(recording(authorized(limited(session.send, self._limiter, account), who))),
             self._retry,
             self._tasks,
             renewable=isinstance(who, Tokens),
@@ -185,9 +184,9 @@ class MarketplaceClient:
     @property
     def accounts(self) -> Accounts:
         """The account that asks, and its subaccounts with their credentials."""
-        # Composed when asked for: few of the siblings of a client ever are.
+        # Composed when asked for: few of the derived clients of a client ever are.
         session = attrs.evolve(self._session, base_url=self._api_url, confidential=True)
-        return Accounts(self._reader(session))
+        return Accounts(self._caller(session))
 
     @classmethod
     def from_env(
@@ -220,16 +219,16 @@ class MarketplaceClient:
         return client
 
     def with_credentials(self, credentials: Credentials) -> Self:
-        """Return a sibling for another account: the same connections, slots and options.
+        """Return a derived for another account: the same connections, slots and options.
 
-        The client that opened the connections closes them; closing a sibling closes nothing.
+        The client that opened the connections closes them; closing a derived closes nothing.
         """
-        sibling = self._sibling(self._session, credentials, self._retry)
-        sibling.environment = None
-        return sibling
+        derived = self._derived(self._session, credentials, self._retry)
+        derived.environment = None
+        return derived
 
     def with_account(self, account: Account) -> Self:
-        """Return a sibling for an account that was listed, or read from a file or a vault.
+        """Return a derived for an account that was listed, or read from a file or a vault.
 
         Raises:
             CredentialsError: The account came without credentials.
@@ -244,7 +243,7 @@ class MarketplaceClient:
     def with_options(
         self, *, timeout: float | Timeout | None = None, retry: Retry | None = None
     ) -> Self:
-        """Return a sibling with other options, for the same account over the same connections.
+        """Return a derived with other options, for the same account over the same connections.
 
         Args:
             timeout: Seconds for one attempt, or a `Timeout`; this client's unless given.
@@ -253,7 +252,7 @@ class MarketplaceClient:
         session = self._session
         if timeout is not None:
             session = attrs.evolve(session, timeout=timeout)
-        return self._sibling(session, self._credentials, self._retry if retry is None else retry)
+        return self._derived(session, self._credentials, self._retry if retry is None else retry)
 
     async def send(self, request: Request) -> Response:
         """Send a request that this package has no method for, with all that surrounds the others.
@@ -267,17 +266,17 @@ class MarketplaceClient:
         Raises:
             APIError: The service answered with an error.
             TransportError: No answer came.
-            AmbiguousOutcomeError: It may have happened, and `request.repeat` is "if_refused".
+            AmbiguousOutcomeError: It may have happened, and `request.repeat` is "if_rejected".
         """
-        return await self._read(request, lambda _, response: response)
+        return await self._call(request, lambda _, response: response)
 
     @property
-    def traffic(self) -> Traffic:
-        """What this client and its siblings have sent so far."""
-        return self._slots.traffic
+    def stats(self) -> Stats:
+        """What this client and its derived clients have sent so far."""
+        return self._limiter.stats
 
     async def aclose(self) -> None:
-        """Close the connections that this client opened; its siblings cannot send after that."""
+        """Close the connections that this client opened. Derived clients cannot send after that."""
         if self._owns_pool:
             try:
                 await self._tasks.aclose()
@@ -294,25 +293,25 @@ class MarketplaceClient:
         return f"<MarketplaceClient of {self._credentials!r} at {self._session.base_url}>"
 
     def _tokens_of(self, credentials: ClientCredentials) -> Tokens:
-        # One for the whole family, so that siblings of one account share a token and its fetch.
+        # Derived clients of one account share a token and its fetch.
         tokens = self._tokens.get(credentials)
         if tokens is None:
             # Past the slots, which might all be waiting for the token, and past what records.
             session = attrs.evolve(self._session, base_url=self._oauth_url, confidential=True)
-            read = Retrying(reading(session.send), self._retry, self._tasks)
-            tokens = Tokens(credentials, read, self._tasks)
+            call = Retrying(parsing(session.send), self._retry, self._tasks)
+            tokens = Tokens(credentials, call, self._tasks)
             if len(self._tokens) >= _MOST_TOKENS:
                 # The oldest goes: whoever comes back for that account gets a new one.
                 del self._tokens[next(iter(self._tokens))]
             self._tokens[credentials] = tokens
         return tokens
 
-    def _sibling(self, session: Session, credentials: Credentials, retry: Retry) -> Self:
-        sibling = copy.copy(self)
-        sibling._owns_pool = False
-        sibling._session = session
-        sibling._compose(credentials, retry)
-        return sibling
+    def _derived(self, session: Session, credentials: Credentials, retry: Retry) -> Self:
+        derived = copy.copy(self)
+        derived._owns_pool = False
+        derived._session = session
+        derived._compose(credentials, retry)
+        return derived
 
 
 def _account_of(credentials: Credentials) -> str:

@@ -7,7 +7,7 @@ from typing import NoReturn, TypeAlias
 
 import attrs
 
-from ._wire import check_base_url, check_place, check_sid
+from ._core.arguments import check_base_url, check_location, check_sid
 from .errors import CredentialsError
 
 
@@ -76,7 +76,7 @@ class AccountToken:
     authorization: Secret = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        check_sid("AC", self.account_sid, "account_sid", beside_a_secret=True)
+        check_sid("AC", self.account_sid, "account_sid", may_be_secret=True)
         object.__setattr__(self, "authorization", _basic(self.account_sid, self.auth_token))
 
 
@@ -96,9 +96,9 @@ class ApiKey:
     authorization: Secret = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        check_sid("SK", self.key_sid, "key_sid", beside_a_secret=True)
+        check_sid("SK", self.key_sid, "key_sid", may_be_secret=True)
         if self.account_sid is not None:
-            check_sid("AC", self.account_sid, "account_sid", beside_a_secret=True)
+            check_sid("AC", self.account_sid, "account_sid", may_be_secret=True)
         object.__setattr__(self, "authorization", _basic(self.key_sid, self.key_secret))
 
 
@@ -117,9 +117,9 @@ class ClientCredentials:
     account_sid: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        check_sid("OQ", self.client_id, "client_id", beside_a_secret=True)
+        check_sid("OQ", self.client_id, "client_id", may_be_secret=True)
         if self.account_sid is not None:
-            check_sid("AC", self.account_sid, "account_sid", beside_a_secret=True)
+            check_sid("AC", self.account_sid, "account_sid", may_be_secret=True)
 
 
 BasicCredentials: TypeAlias = AccountToken | ApiKey
@@ -167,7 +167,7 @@ def from_env(environ: Mapping[str, str] | None = None) -> Environment:
 
     def read_sid(setting: str, prefix: str, variable: str) -> str | None:
         sid = read(setting, variable)
-        return sid and check_sid(prefix, sid, variable, beside_a_secret=True)
+        return sid and check_sid(prefix, sid, variable, may_be_secret=True)
 
     try:
         account_sid = read_sid("account_sid", "AC", "TWILIO_ACCOUNT_SID")
@@ -189,8 +189,8 @@ def from_env(environ: Mapping[str, str] | None = None) -> Environment:
         base_url = read("base_url", "MARKETPLACE_BASE_URL")
         return Environment(
             credentials,
-            region=check_place(read("region", "TWILIO_REGION"), "TWILIO_REGION"),
-            edge=check_place(read("edge", "TWILIO_EDGE"), "TWILIO_EDGE"),
+            region=check_location(read("region", "TWILIO_REGION"), "TWILIO_REGION"),
+            edge=check_location(read("edge", "TWILIO_EDGE"), "TWILIO_EDGE"),
             base_url=base_url and check_base_url(base_url, "MARKETPLACE_BASE_URL"),
             variables=variables,
         )

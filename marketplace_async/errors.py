@@ -26,12 +26,11 @@ hold the request without its credentials.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ._wire import Request, Response
+import attrs
 
-if TYPE_CHECKING:
-    from ._schema import ConfigurationIssue
+from ._core.messages import Request, Response
 
 
 class MarketplaceError(Exception):
@@ -197,6 +196,19 @@ class AmbiguousOutcomeError(MarketplaceError):
         return f"{self.request} may or may not have happened: {self.error}"
 
 
+@attrs.frozen
+class ConfigurationIssue:
+    """One violation of an Add-on's configuration schema.
+
+    Attributes:
+        path: Where in the configuration, such as "callback_url" or "rules/0/name"; "" is the whole.
+        message: What is wrong.
+    """
+
+    path: str
+    message: str
+
+
 class ConfigurationError(MarketplaceError, ValueError):
     """A configuration was checked before it was sent, and does not meet the add-on's schema.
 
@@ -205,7 +217,7 @@ class ConfigurationError(MarketplaceError, ValueError):
         issues: Everything that is wrong, each with `path` and `message`.
     """
 
-    def __init__(self, available_add_on_sid: str, issues: "Sequence[ConfigurationIssue]") -> None:
+    def __init__(self, available_add_on_sid: str, issues: Sequence[ConfigurationIssue]) -> None:
         super().__init__(available_add_on_sid, issues)
         self.available_add_on_sid = available_add_on_sid
         self.issues = tuple(issues)

@@ -1,10 +1,10 @@
-"""When to try again: pure decisions, without a clock, a loop or chance of their own."""
+"""The retry policy: pure decisions, without a clock, an event loop or random numbers."""
 
 from enum import Enum, auto
 
 import attrs
 
-from ._wire import check_count
+from ._core.arguments import check_positive_int
 from .errors import (
     APIError,
     ConnectError,
@@ -15,37 +15,37 @@ from .errors import (
     TransportError,
 )
 
-_REFUSED_BY_THE_SERVICE = 20503
+_SERVICE_UNAVAILABLE = 20503
 
 
-class Outcome(Enum):
-    """What is known of one try."""
+class Verdict(Enum):
+    """How an attempt ended: in a response, a rejection (not processed), or an unknown outcome."""
 
-    ANSWERED = auto()
-    REFUSED = auto()
+    RESPONSE = auto()
+    REJECTED = auto()
     UNKNOWN = auto()
 
 
-def outcome_of(error: MarketplaceError) -> Outcome:
-    """Tell whether a try was answered, was refused unprocessed, or may have happened."""
+def verdict_on(error: MarketplaceError) -> Verdict:
+    """Return the verdict on an attempt that raised `error`."""
     match error:
         case RateLimitedError() | ConnectError():
-            return Outcome.REFUSED
-        case ServerError(status=503, code=code) if code == _REFUSED_BY_THE_SERVICE:
-            return Outcome.REFUSED
+            return Verdict.REJECTED
+        case ServerError(status=503, code=code) if code == _SERVICE_UNAVAILABLE:
+            return Verdict.REJECTED
         case ServerError() | TransportError() | ResponseError():
-            return Outcome.UNKNOWN
+            return Verdict.UNKNOWN
         case _:
-            return Outcome.ANSWERED
+            return Verdict.RESPONSE
 
 
 def retry_after(error: MarketplaceError) -> float | None:
-    """Return the seconds that the service asked to wait."""
+    """Return the seconds to wait that the service asked for."""
     return error.response.retry_after if isinstance(error, APIError) else None
 
 
 def elapsed(error: MarketplaceError) -> float:
-    """Return the seconds that a try took, from sending until it failed."""
+    """Return the seconds that a failed attempt took."""
     match error:
         case APIError() | ResponseError():
             return error.response.elapsed
@@ -55,64 +55,64 @@ def elapsed(error: MarketplaceError) -> float:
             return 0.0
 
 
-def _at_least_0(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+def _check_not_negative(_: object, field: "attrs.Attribute[float]", value: float) -> None:
     if not isinstance(value, int | float) or not value >= 0:
-        raise ValueError(f"{field.name}: expected 0 seconds or more, got {value!r}")
+        raise ValueError(f"{field.name}: must be 0 seconds or more, got {value!r}")
 
 
-def _at_least_1(_: object, field: "attrs.Attribute[int]", value: int) -> None:
-    check_count(value, field.name)
+def _check_positive_int(_: object, field: "attrs.Attribute[int]", value: int) -> None:
+    check_positive_int(value, field.name)
 
 
 @attrs.frozen(kw_only=True)
 class Retry:
-    """How often a request is tried, and for how long.
+    """How often a request is attempted, and for how long.
 
-    A request that the service refused is tried again, whatever it is. One that may have happened is
-    tried again if a repeat does no harm: the README has the table.
+    A rejected request is always retried. A request whose outcome is unknown is retried only if
+    repeating it is safe; the README has the table.
 
     Args:
-        attempts: All tries, the first included; 1 turns retrying off.
-        budget: Seconds for all tries and the waits between them; waiting for a slot does not count.
-            A wait longer than what is left of it is not begun; a try that has begun ends by its own
-            time-out.
-        backoff: Seconds that the wait after the first try lasts at most; it doubles with each try.
-        longest: Seconds that one wait may last at most, unless the service asks for more.
+        attempts: Maximum number of attempts, at least 1. `Retry(attempts=1)` disables retries.
+        max_elapsed: Seconds for all attempts and the waits between them. Time spent waiting for a
+            permit does not count. A wait that would exceed it is not started; an attempt that has
+            started ends by its own timeout.
+        initial_backoff: Upper bound of the wait after the first attempt, in seconds. It doubles
+            with each attempt.
+        max_backoff: Upper bound of any wait, in seconds, unless the service asks for more.
     """
 
-    attempts: int = attrs.field(default=4, validator=_at_least_1)
-    budget: float = attrs.field(default=30.0, validator=_at_least_0)
-    backoff: float = attrs.field(default=0.5, validator=_at_least_0)
-    longest: float = attrs.field(default=8.0, validator=_at_least_0)
+    attempts: int = attrs.field(default=4, validator=_check_positive_int)
+    max_elapsed: float = attrs.field(default=30.0, validator=_check_not_negative)
+    initial_backoff: float = attrs.field(default=0.5, validator=_check_not_negative)
+    max_backoff: float = attrs.field(default=8.0, validator=_check_not_negative)
 
     def delay(
-        self, attempt: int, *, spent: float, chance: float, retry_after: float | None = None
+        self, attempt: int, *, spent: float, jitter: float, retry_after: float | None = None
     ) -> float | None:
-        """Return the seconds to wait after a try that failed, or None to give up.
+        """Return the seconds to wait after a failed attempt, or None to give up.
 
         Args:
-            attempt: The number of the try that failed; the first is 1.
-            spent: Seconds that all tries and waits took so far.
-            chance: A random number from 0 up to 1: the jitter.
+            attempt: The number of the failed attempt; the first is 1.
+            spent: Seconds that all attempts and waits have taken so far.
+            jitter: A random number from 0 up to 1.
             retry_after: The wait that the service asked for, in seconds.
         """
         if attempt >= self.attempts:
             return None
         # The exponent is bounded: a float overflows at 2 ** 1024.
-        ceiling = min(self.longest, self.backoff * 2.0 ** min(attempt - 1, 64))
-        wait = max(retry_after or 0.0, ceiling * chance)
-        return wait if spent + wait <= self.budget else None
+        ceiling = min(self.max_backoff, self.initial_backoff * 2.0 ** min(attempt - 1, 64))
+        wait = max(retry_after or 0.0, ceiling * jitter)
+        return wait if spent + wait <= self.max_elapsed else None
 
 
 @attrs.define(eq=False, repr=False)
-class Budget:
-    """What one call has used up, shared by the calls nested in it, so that neither tries nor time
-    multiply.
+class Attempts:
+    """What an operation has used up. Nested calls share it, so that limits do not multiply.
 
     Attributes:
-        failures: Tries that failed.
+        failed: Failed attempts.
         spent: Seconds that they, and the waits after them, took.
     """
 
-    failures: int = 0
+    failed: int = 0
     spent: float = 0.0

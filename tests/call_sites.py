@@ -47,7 +47,7 @@ async def construct(session: aiohttp.ClientSession) -> None:
         session=session,
         concurrency=64,
         timeout=10.0,
-        retry=Retry(attempts=4, budget=30.0),
+        retry=Retry(attempts=4, max_elapsed=30.0),
     ) as client:
         assert_type(client.with_credentials(ApiKey("SK...", "secret")), MarketplaceClient)
         assert_type(client.with_options(timeout=Timeout(connect=1)), MarketplaceClient)

@@ -1,125 +1,179 @@
-"""The shape of the package: what its front page shows, who imports whom, and its types."""
+"""The structure of the package: its public names, its imports, and its types."""
 
 import ast
+import inspect
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from support.paths import PROJECT
 
 import marketplace_async
+from marketplace_async import fleet
 
 PACKAGE = PROJECT / "marketplace_async"
+FRONT_PAGE = "the front page"
 
-# A room may import from the rows below its own; some from fewer, as `ALLOWED` says.
-ROOMS = [
-    ["__main__"],
-    ["cli"],
-    ["testing", "fleet"],
-    ["emulator"],
-    ["client", "bulk"],
-    ["_stack"],
-    ["resources", "accounts", "_session"],
-    ["_paging", "_schema", "_oauth", "_limits"],
-    ["_codec", "_read", "_tasks", "_deadlines"],
-    ["credentials", "retry"],
-    ["errors"],
-    ["_wire", "_version"],
-]
-ALLOWED = {
-    "fleet": {
-        *("bulk", "client", "accounts", "resources", "credentials", "retry", "errors"),
-        *("_codec", "_limits", "_schema", "_tasks", "_wire"),
+# A room is a file or folder at the top level of the package; each file of `_core` is one, too.
+# A room imports only from the rooms named here, and from itself.
+ROOMS: dict[str, set[str]] = {
+    "_version": set(),
+    "_core.arguments": set(),
+    "_core.deadlines": set(),
+    "_core.threads": set(),
+    "_core.messages": set(),
+    "errors": {"_core.messages"},
+    "credentials": {"_core.arguments", "errors"},
+    "retry": {"_core.arguments", "errors"},
+    "_core.tasks": {"errors"},
+    "_core.limiter": {"_core.messages", "errors"},
+    "_core.codec": {"_core.arguments", "_core.messages", "errors"},
+    "_core.schema": {"_core.codec", "errors"},
+    "_core.operation": {"_core.messages", "errors", "retry"},
+    "_core.pagination": {
+        *("_core.arguments", "_core.messages", "_core.operation", "_core.tasks", "errors"),
+    },
+    "_core.session": {
+        *("_core.arguments", "_core.deadlines", "_core.messages", "_version"),
+        *("credentials", "errors"),
+    },
+    "_core.oauth": {
+        *("_core.codec", "_core.messages", "_core.operation", "_core.tasks"),
+        *("credentials", "errors"),
+    },
+    "_core.pipeline": {
+        *("_core.codec", "_core.limiter", "_core.messages", "_core.oauth", "_core.operation"),
+        *("_core.tasks", "credentials", "errors", "retry"),
+    },
+    "resources": {
+        *("_core.arguments", "_core.codec", "_core.messages", "_core.operation"),
+        *("_core.pagination", "_core.schema", "errors", "retry"),
+    },
+    "accounts": {
+        *("_core.arguments", "_core.codec", "_core.messages", "_core.operation"),
+        *("_core.pagination", "credentials", "errors"),
+    },
+    "bulk": {"_core.arguments", "_core.messages", "_core.pagination", "_core.tasks", "errors"},
+    "client": {
+        *("_core.arguments", "_core.limiter", "_core.messages", "_core.oauth", "_core.operation"),
+        *("_core.pipeline", "_core.session", "_core.tasks", "accounts", "credentials", "errors"),
+        *("resources", "retry"),
     },
     "emulator": {"errors"},
-    "bulk": {"_paging", "_tasks", "_wire", "errors"},
-    "resources": {"_paging", "_codec", "_read", "_schema", "_wire", "errors", "retry"},
-    "_session": {"errors", "credentials", "_deadlines", "_wire", "_version"},
-    "accounts": {"_paging", "_codec", "_read", "_wire", "credentials", "errors"},
-    "retry": {"errors", "_wire"},
-    "credentials": {"errors", "_wire"},
-    "_limits": {"errors", "_wire"},
-    "_tasks": {"errors"},
-    "_deadlines": set(),
-    "_wire": set(),
+    "testing": {"client", "credentials", "emulator", "errors"},
+    "fleet": {
+        *("_core.arguments", "_core.codec", "_core.limiter", "_core.threads"),
+        *("accounts", "bulk", "client", "credentials", "errors", "resources", "retry"),
+    },
+    "cli": {
+        *("_core.arguments", "_core.codec", "_core.threads", "_version"),
+        *("accounts", "bulk", "client"),
+        *("credentials", "emulator", "errors", "fleet", "resources", "testing", FRONT_PAGE),
+    },
+    "__main__": {"cli"},
 }
 THIRD_PARTIES = {
-    "_wire": {"attrs", "multidict", "yarl"},
-    "_codec": {"cattrs", "msgspec"},
-    "_paging": {"attrs", "yarl"},
-    "_session": {"aiohttp", "attrs", "yarl"},
-    "client": {"attrs", "yarl"},
-    "_oauth": {"attrs"},
-    "_deadlines": {"attrs"},
-    "_limits": {"attrs"},
-    "bulk": {"attrs"},
-    "fleet": {"attrs", "msgspec"},
-    "_schema": {"attrs", "jsonschema_rs"},
+    "_core.arguments": {"yarl"},
+    "_core.codec": {"cattrs", "msgspec"},
+    "_core.deadlines": {"attrs"},
+    "_core.limiter": {"attrs"},
+    "_core.messages": {"attrs", "multidict"},
+    "_core.oauth": {"attrs"},
+    "_core.pagination": {"attrs", "yarl"},
+    "_core.schema": {"jsonschema_rs"},
+    "_core.session": {"aiohttp", "attrs", "yarl"},
     "accounts": {"attrs"},
-    "credentials": {"attrs"},
-    "retry": {"attrs"},
-    "resources": {"attrs"},
-    "emulator": {"aiohttp", "attrs", "jsonschema_rs", "msgspec", "multidict"},
-    "testing": {"pytest", "pytest_asyncio"},
+    "bulk": {"attrs"},
     "cli": {"attrs", "cyclopts", "msgspec", "platformdirs", "rich", "tomlkit"},
+    "client": {"aiohttp", "attrs", "yarl"},  # aiohttp for types only
+    "credentials": {"attrs"},
+    "emulator": {"aiohttp", "attrs", "jsonschema_rs", "msgspec", "multidict"},
+    "errors": {"attrs"},
+    "fleet": {"attrs", "msgspec"},
+    "resources": {"attrs"},
+    "retry": {"attrs"},
+    "testing": {"pytest", "pytest_asyncio"},
 }
 
+FILES = sorted(PACKAGE.rglob("*.py"))
 
-def imports(file: Path) -> set[tuple[str, bool]]:
-    """Return what a file imports, outside of `TYPE_CHECKING`: names, and whether they are ours."""
-    parts = file.relative_to(PACKAGE).with_suffix("").parts
-    found: set[tuple[str, bool]] = set()
 
-    def visit(node: ast.AST) -> None:
+def module_of(file: Path) -> str:
+    """Return the name of the module that a file is, such as `marketplace_async._core.codec`."""
+    name = ".".join(file.relative_to(PROJECT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def imports(file: Path) -> set[str]:
+    """Return the modules that a file imports, anywhere in it, `TYPE_CHECKING` included."""
+    package = module_of(file).split(".")
+    if file.name != "__init__.py":
+        package.pop()
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
         match node:
-            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
-                return
             case ast.Import():
-                found.update((alias.name.split(".")[0], False) for alias in node.names)
+                found.update(alias.name for alias in node.names)
             case ast.ImportFrom(level=0, module=str(module)):
-                found.add((module.split(".")[0], False))
+                found.add(module)
             case ast.ImportFrom():
-                base = parts[: len(parts) - node.level]
-                if node.module is not None:
-                    found.add(((*base, *node.module.split("."))[0], True))
-                elif base:
-                    found.add((base[0], True))
-                else:
-                    found.update((alias.name, True) for alias in node.names)
-        for child in ast.iter_child_nodes(node):
-            visit(child)
-
-    visit(ast.parse(file.read_text()))
+                base = package[: len(package) - node.level + 1]
+                module = ".".join([*base, *([node.module] if node.module else [])])
+                for alias in node.names:
+                    whole = f"{module}.{alias.name}"
+                    found.add(whole if whole in MODULES else module)
     return found
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-LEVEL = {room: level for level, row in enumerate(ROOMS) for room in row}
+def room_of(module: str) -> str:
+    """Return the room that a module is in; `FRONT_PAGE` for the package itself."""
+    _, *parts = module.split(".")
+    if not parts:
+        return FRONT_PAGE
+    return ".".join(parts[:2]) if parts[0] == "_core" else parts[0]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_imports_point_down_and_third_parties_stay_where_they_belong(file: Path) -> None:
-    room = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if room == "__init__":
+def test_a_room_imports_only_what_it_may(file: Path) -> None:
+    room = room_of(module_of(file))
+    if room in (FRONT_PAGE, "_core"):
         return
-    for name, ours in imports(file):
-        if ours and name == room:
-            continue
-        if ours and name not in LEVEL:
-            # The front page, which only what stands above the client may use.
-            assert LEVEL[room] < LEVEL["client"], f"{room} imports {name}"
-        elif ours:
-            assert LEVEL[name] > LEVEL[room], f"{room} imports {name}"
-            assert name in ALLOWED.get(room, {name}), f"{room} imports {name}"
-        else:
-            standard = name in sys.stdlib_module_names
-            assert standard or name in THIRD_PARTIES.get(room, set()), f"{room} imports {name}"
+    for module in imports(file):
+        if module.split(".")[0] == "marketplace_async":
+            other = room_of(module)
+            assert other == room or other in ROOMS[room], f"{room} imports {other}"
+        elif (name := module.split(".")[0]) not in sys.stdlib_module_names:
+            assert name in THIRD_PARTIES.get(room, set()), f"{room} imports {name}"
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    graph = TopologicalSorter(
+        {name: imports(file) & MODULES.keys() - {name} for name, file in MODULES.items()}
+    )
+    graph.prepare()
+
+
+def test_core_imports_nothing_above_it_but_errors_credentials_and_retry() -> None:
+    above = {"errors", "credentials", "retry", "_version"}
+    for room, others in ROOMS.items():
+        if room.startswith("_core."):
+            assert {one for one in others if not one.startswith("_core.")} <= above, room
+
+
+def test_no_module_of_fleet_has_the_name_of_a_public_function() -> None:
+    modules = {module.rpartition(".")[2] for module in MODULES if ".fleet." in module}
+    functions = {name for name in fleet.__all__ if inspect.isfunction(getattr(fleet, name))}
+    assert not modules & functions
 
 
 def test_every_room_has_its_place() -> None:
-    rooms = {file.relative_to(PACKAGE).parts[0].removesuffix(".py") for file in FILES}
-    assert rooms - {"__init__"} == LEVEL.keys()
+    rooms = {room_of(module) for module in MODULES} - {FRONT_PAGE, "_core"}
+    assert rooms == ROOMS.keys()
 
 
 def test_the_front_page_shows_its_sorted_public_names() -> None:

@@ -32,7 +32,7 @@ from marketplace_async import (
     TransportError,
     errors,
 )
-from marketplace_async._codec import api_error
+from marketplace_async._core.codec import api_error
 
 REQUEST = Request("POST", "/v1/InstalledAddOns", body=b"a=b")
 

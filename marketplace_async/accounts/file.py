@@ -11,8 +11,8 @@ from typing import IO, Any, Final
 
 import attrs
 
-from .._codec import from_json
-from .._wire import check_sid
+from .._core.arguments import check_sid
+from .._core.codec import from_json
 from ..credentials import AccountToken, ApiKey, Credentials
 from ..errors import CredentialsError
 from .account import STATUSES, Account, AccountSource, AccountStatus, check_status
@@ -214,7 +214,7 @@ class _Row:
     status: str | None = None
 
     def account(self) -> Account:
-        sid = check_sid("AC", self.account_sid or "", "account_sid", beside_a_secret=True)
+        sid = check_sid("AC", self.account_sid or "", "account_sid", may_be_secret=True)
         # Not shown, as a row with a cell too many or too few has a secret in the wrong place.
         if self.status and self.status not in STATUSES:
             raise ValueError(f"status: expected one of {', '.join(STATUSES)}")
@@ -222,7 +222,7 @@ class _Row:
         if self.api_key or self.api_secret:
             if not (self.api_key and self.api_secret):
                 raise ValueError("expected api_key and api_secret together")
-            check_sid("SK", self.api_key, "api_key", beside_a_secret=True)
+            check_sid("SK", self.api_key, "api_key", may_be_secret=True)
             credentials = ApiKey(self.api_key, self.api_secret, sid)
         elif self.auth_token:
             credentials = AccountToken(sid, self.auth_token)

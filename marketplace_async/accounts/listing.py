@@ -7,10 +7,11 @@ from typing import Final, Unpack
 
 import attrs
 
-from .._codec import decode
-from .._paging import ListOptions, Meta, Paginator
-from .._read import Read
-from .._wire import Request, Response, check_sid, check_text
+from .._core.arguments import check_sid, check_text
+from .._core.codec import decode
+from .._core.messages import Request, Response
+from .._core.operation import Call
+from .._core.pagination import ListOptions, Meta, Paginator
 from ..credentials import AccountToken
 from ..errors import ResponseError
 from .account import Account, AccountStatus, check_status
@@ -24,8 +25,8 @@ class Accounts:
     The answers hold auth tokens: errors, `capture()` and pickles go without their bodies.
     """
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, call: Call) -> None:
+        self._call = call
 
     async def fetch(self, sid: str) -> Account:
         """Fetch the account that asks, or one of its subaccounts.
@@ -41,7 +42,7 @@ class Accounts:
         See https://www.twilio.com/docs/iam/api/account
         """
         request = Request("GET", f"{_ROOT}/{check_sid('AC', sid, 'sid')}.json")
-        return await self._read(request, _account_of)
+        return await self._call(request, _account_of)
 
     def list(
         self,
@@ -71,7 +72,7 @@ class Accounts:
             filters["Status"] = check_status(status)
         if friendly_name is not None:
             filters["FriendlyName"] = check_text(friendly_name, "friendly_name")
-        return Paginator(self._read, f"{_ROOT}.json", _page_of, "accounts", filters, **options)
+        return Paginator(self._call, f"{_ROOT}.json", _page_of, "accounts", filters, **options)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -86,7 +87,7 @@ class _Document:
 
     def account(self) -> Account:
         token = self.auth_token
-        check_sid("AC", self.sid, "sid", beside_a_secret=True)
+        check_sid("AC", self.sid, "sid", may_be_secret=True)
         return Account(
             sid=self.sid,
             friendly_name=self.friendly_name,

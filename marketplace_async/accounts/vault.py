@@ -5,7 +5,7 @@ import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import TypeAlias
 
-from .._wire import check_sid
+from .._core.arguments import check_sid
 from ..credentials import AccountToken, ApiKey, ClientCredentials, Credentials
 from ..errors import CredentialsError
 from .account import Account, AccountSource

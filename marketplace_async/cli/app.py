@@ -16,8 +16,9 @@ except ModuleNotFoundError:
 
 from .. import MarketplaceError
 from .._version import __version__
-from .connection import Access, Connection
-from .emulator import emulator
+from .access import Access
+from .commands.emulator import emulator
+from .connection import Connection
 from .status import CommandError, Status, explain, tell, usage_error
 
 _EPILOGUE = """\
@@ -55,7 +56,7 @@ _NOUNS = {
     "referrals": "For partners: accounts that a referral brought.",
 }
 for _order, (_noun, _help) in enumerate(_NOUNS.items()):
-    app.command(f"{__package__}.{_noun}:app", name=_noun, help=_help, sort_key=_order)
+    app.command(f"{__package__}.commands.{_noun}:app", name=_noun, help=_help, sort_key=_order)
 
 
 _JOBS = {
@@ -84,9 +85,11 @@ Each write is noted in the journal before and after. Ctrl-C finishes what has be
 ended, run it again: it reads what is there, and does what is left.""",
 }
 for _order, (_job, _help) in enumerate(_JOBS.items()):
-    app.command(f"{__package__}.{_job}:app", name=_job, help=_help, group=_FLEET, sort_key=_order)
+    app.command(
+        f"{__package__}.commands.{_job}:app", name=_job, help=_help, group=_FLEET, sort_key=_order
+    )
 app.command(
-    f"{__package__}.plan:schema",
+    f"{__package__}.commands.plan:schema",
     name="schema",
     help="Show what may be in the file of `plan` and `apply`, as JSON Schema, for editors.",
     group=_FLEET,
@@ -94,7 +97,7 @@ app.command(
 )
 
 app.command(
-    f"{__package__}.profile_commands:app",
+    f"{__package__}.commands.profiles:app",
     name="profiles",
     help="Credentials under names of your own.",
     sort_key=len(_NOUNS),
@@ -114,7 +117,7 @@ async def demo(*, base_url: str | None = None) -> int:
         Run against this server instead, such as an emulator that is running already.
         The accounts are made up, so that the real service would not let them in.
     """
-    from . import demo as steps
+    from .commands import demo as steps
 
     return await steps.run(base_url)
 

@@ -8,10 +8,11 @@ from typing import Annotated, Final, Self
 import attrs
 from cyclopts import Group, Parameter
 
-from .. import AccountToken, ApiKey, Credentials, MarketplaceClient, Secret
+from .. import Credentials, MarketplaceClient, Secret
 from ..client import ClientOptions
 from ..credentials import from_env
 from . import profiles, prompts
+from .access import Access
 from .flags import Flag
 from .profiles import ACCOUNT_TOKEN, API_KEY, KINDS, OAUTH_APP, Kind, Profile
 from .status import usage_error
@@ -29,43 +30,6 @@ _PLACES: Final = {
     "edge": "TWILIO_EDGE",
     "base_url": "MARKETPLACE_BASE_URL",
 }
-
-
-@attrs.frozen
-class Access:
-    """Who asks, and where, with where each was read.
-
-    Attributes:
-        credentials: Who asks.
-        source: Where the credentials were read, such as "the profile work in ...".
-        options: What else the client takes.
-        sources: Where each of those was read.
-    """
-
-    credentials: Credentials
-    source: str
-    options: ClientOptions
-    sources: Mapping[str, str]
-
-    @property
-    def who(self) -> str:
-        """The credentials without their secret, such as "the API key SK..."."""
-        credentials = self.credentials
-        if isinstance(credentials, AccountToken):
-            return f"the account {credentials.account_sid}"
-        if isinstance(credentials, ApiKey):
-            return f"the API key {credentials.key_sid}"
-        return f"the OAuth app {credentials.client_id}"
-
-    @property
-    def address(self) -> str:
-        """Where requests go."""
-        return str(self.options.get("base_url") or "the vendor's")
-
-    @property
-    def address_source(self) -> str:
-        """Where that was read."""
-        return self.sources.get("base_url", "the region and the edge")
 
 
 @Parameter(name="*", group=Group("Connection", sort_key=8))

@@ -16,8 +16,8 @@ import msgspec
 from cyclopts import Group, Parameter
 
 from .. import MarketplaceError, Paginator
-from .._codec import encode
-from .off_the_loop import off_the_loop
+from .._core.codec import encode
+from .._core.threads import to_daemon_thread
 from .printable import UNPRINTABLE, printable
 from .status import note
 
@@ -95,12 +95,12 @@ class Output:
             nonlocal count
             if records:
                 count += len(records)
-                await off_the_loop(lambda: _write(renderer.chunk(records)))
+                await to_daemon_thread(lambda: _write(renderer.chunk(records)))
 
         _prepare(sys.stdout, self.format)
-        await off_the_loop(_write, renderer.begin())
+        await to_daemon_thread(_write, renderer.begin())
         yield show
-        await off_the_loop(_write, renderer.end())
+        await to_daemon_thread(_write, renderer.end())
         if if_none and not count and self.format == "table":
             note(if_none)
 
@@ -108,7 +108,7 @@ class Output:
         """Show one record: an attrs value, or a mapping."""
         _prepare(sys.stdout, self.format)
         text = _ONE[self.format](record)
-        await off_the_loop(_write, text)
+        await to_daemon_thread(_write, text)
 
 
 class StandardOutput:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress, Task, TaskID
     from rich.text import Text
 
-    from .._limits import Traffic
+    from .. import Stats
 
 _PATIENCE: Final = 0.5
 _SECONDS: Final = 5.0
@@ -89,12 +89,12 @@ class Bar(Progress):
         """Show one more failure."""
         self._failed += 1
 
-    def counted(self, records: int, traffic: "Traffic") -> None:
+    def counted(self, records: int, stats: "Stats") -> None:
         """Show what came of the accounts, and what was sent."""
         now = time.monotonic()
         self._records += records
-        self._refused = traffic.refused
-        self._sent.append((now, traffic.sent))
+        self._refused = stats.throttled
+        self._sent.append((now, stats.sent))
         while len(self._sent) > 2 and now - self._sent[0][0] > _SECONDS:
             self._sent.popleft()
 

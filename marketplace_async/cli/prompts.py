@@ -3,7 +3,7 @@
 import getpass
 import sys
 
-from .off_the_loop import off_the_loop
+from .._core.threads import to_daemon_thread
 from .printable import printable
 from .status import CommandError, usage_error
 
@@ -44,6 +44,6 @@ async def confirm(what: str, *, yes: bool) -> None:
             f"nobody is there to ask: {what}?",
             "--yes does it without being asked; nothing was done.",
         )
-    answer = await off_the_loop(ask, f"{what}? [y/N] ")
+    answer = await to_daemon_thread(ask, f"{what}? [y/N] ")
     if answer.lower() not in ("y", "yes"):
         raise CommandError("nothing was done")

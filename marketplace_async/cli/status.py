@@ -31,7 +31,7 @@ from .. import (
 from .printable import printable
 
 if TYPE_CHECKING:
-    from .connection import Access
+    from .access import Access
 
 
 class Status(IntEnum):

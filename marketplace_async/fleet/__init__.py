@@ -14,18 +14,18 @@ A job can be killed at any moment: run again, it goes on. It works through shard
 an executor of yours if you like; the shards hold no credentials, but the name of where they are.
 """
 
-from ._apply import ApplyReport, apply
-from ._desired import Desired, DesiredStateError, from_document, load, parse, schema
-from ._driver import SHARD_SIZE, AccountError
-from ._inventory import InventoryReport, inventory
-from ._journal import Failure, Failures, JobError
-from ._outputs import Csv, ExtensionRecord, InventoryRecord, JsonLines, Output, Sqlite
-from ._plan import Group, PlanReport, plan
-from ._progress import Progress
-from ._shards import AccountResult, Shard
-from ._sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
-from ._steps import AccountPlan, Change, Step
+from ._engine.driver import SHARD_SIZE, AccountError
+from ._engine.journal import Failure, Failures, JobError
+from ._engine.shards import AccountResult, Shard
+from .applying import ApplyReport, apply
+from .desired import Desired, DesiredStateError, from_document, load, parse, schema
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
+from .inventories import InventoryReport, inventory
+from .outputs import Csv, ExtensionRecord, InventoryRecord, JsonLines, Output, Sqlite
+from .planning import Group, PlanReport, plan
+from .progress import Progress
+from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
+from .steps import AccountPlan, Change, Step
 
 __all__ = [
     "SHARD_SIZE",

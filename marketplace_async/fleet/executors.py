@@ -12,10 +12,10 @@ from typing import Protocol, TypeAlias
 import attrs
 
 from .. import bulk
-from .._wire import check_count
+from .._core.arguments import check_positive_int
 from ..bulk import Outcome
-from ._shards import AccountResult, Shard
-from ._sources import Connection
+from ._engine.shards import AccountResult, Shard
+from .sources import Connection
 
 ShardOutcome: TypeAlias = Outcome[Shard, tuple[AccountResult, ...]]
 Work: TypeAlias = Callable[[Connection, Shard], Awaitable[tuple[AccountResult, ...]]]
@@ -64,4 +64,4 @@ class EmbeddedExecutor:
 
 
 def _check(value: int) -> None:
-    check_count(value, "shards")
+    check_positive_int(value, "shards")

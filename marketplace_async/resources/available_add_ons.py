@@ -1,13 +1,17 @@
 """Add-ons that can be installed, and the extensions that each offers."""
 
+from collections.abc import Mapping
 from typing import Any, Unpack
 
 import attrs
 
-from .._codec import to
-from .._paging import ListOptions, Meta, Paginator
-from .._read import Read
-from .._wire import Request, check_sid
+from .._core.arguments import check_sid
+from .._core.codec import to
+from .._core.messages import Request
+from .._core.operation import Call
+from .._core.pagination import ListOptions, Meta, Paginator
+from .._core.schema import schema_violations
+from ..errors import ConfigurationError, ConfigurationIssue
 
 
 @attrs.frozen(kw_only=True)
@@ -69,8 +73,8 @@ class _ExtensionsPage:
 class AvailableAddOns:
     """`client.available_add_ons`: the catalogue, as this account sees it."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, call: Call) -> None:
+        self._call = call
 
     async def fetch(self, sid: str) -> AvailableAddOn:
         """Fetch one add-on of the catalogue.
@@ -86,7 +90,7 @@ class AvailableAddOns:
         See https://www.twilio.com/docs/marketplace/api/available-add-ons
         """
         request = Request("GET", f"/v1/AvailableAddOns/{check_sid('XB', sid, 'sid')}")
-        return await self._read(request, to(AvailableAddOn))
+        return await self._call(request, to(AvailableAddOn))
 
     def list(self, **options: Unpack[ListOptions]) -> Paginator[AvailableAddOn]:
         """List the add-ons that can be installed; those in GA or beta, says the vendor.
@@ -103,7 +107,7 @@ class AvailableAddOns:
         See https://www.twilio.com/docs/marketplace/api/available-add-ons
         """
         return Paginator(
-            self._read,
+            self._call,
             "/v1/AvailableAddOns",
             to(_AvailableAddOnsPage),
             "available_add_ons",
@@ -119,14 +123,14 @@ class AvailableAddOns:
         Raises:
             ValueError, TypeError: `sid` is no such SID.
         """
-        return AvailableAddOnExtensions(self._read, check_sid("XB", sid, "sid"))
+        return AvailableAddOnExtensions(self._call, check_sid("XB", sid, "sid"))
 
 
 class AvailableAddOnExtensions:
     """`client.available_add_ons.extensions(sid)`: where one add-on can work."""
 
-    def __init__(self, read: Read, available_add_on_sid: str) -> None:
-        self._read = read
+    def __init__(self, call: Call, available_add_on_sid: str) -> None:
+        self._call = call
         self._path = f"/v1/AvailableAddOns/{available_add_on_sid}/Extensions"
 
     async def fetch(self, sid: str) -> AvailableAddOnExtension:
@@ -143,7 +147,7 @@ class AvailableAddOnExtensions:
         See https://www.twilio.com/docs/marketplace/api/available-add-ons-extensions
         """
         request = Request("GET", f"{self._path}/{check_sid('XF', sid, 'sid')}")
-        return await self._read(request, to(AvailableAddOnExtension))
+        return await self._call(request, to(AvailableAddOnExtension))
 
     def list(self, **options: Unpack[ListOptions]) -> Paginator[AvailableAddOnExtension]:
         """List the extensions that the add-on offers.
@@ -160,9 +164,38 @@ class AvailableAddOnExtensions:
         See https://www.twilio.com/docs/marketplace/api/available-add-ons-extensions
         """
         return Paginator(
-            self._read,
+            self._call,
             self._path,
             to(_ExtensionsPage),
             "extensions",
             **options,
         )
+
+
+def configuration_errors(
+    add_on: AvailableAddOn, configuration: Mapping[str, Any]
+) -> tuple[ConfigurationIssue, ...]:
+    """Check a configuration against the schema of an Add-on, offline.
+
+    Args:
+        add_on: The Add-on, as fetched or listed. Without a schema, every configuration is valid.
+        configuration: Plain JSON.
+
+    Returns:
+        Every violation of the schema; empty if the configuration is valid.
+
+    Raises:
+        TypeError, ValueError: The configuration is not plain JSON.
+        SchemaError: The schema is not usable.
+        MissingExtraError: The extra `schema` is not installed.
+
+    See https://www.twilio.com/docs/marketplace/api/available-add-ons
+    """
+    return schema_violations(add_on.sid, add_on.configuration_schema, configuration)
+
+
+def check_configuration(add_on: AvailableAddOn, configuration: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError if a configuration violates the schema of an Add-on."""
+    issues = configuration_errors(add_on, configuration)
+    if issues:
+        raise ConfigurationError(add_on.sid, issues)

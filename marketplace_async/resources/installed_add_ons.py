@@ -6,19 +6,14 @@ from typing import Any, Literal, Unpack, cast
 
 import attrs
 
-from .._codec import Moment, encode, json_object_or_none, same_json, to
-from .._paging import ListOptions, Meta, Paginator
-from .._read import Read
-from .._schema import check_configuration
-from .._wire import FORM, JSON, Request, check_flag, check_sid, check_text, form
-from ..errors import (
-    AmbiguousOutcomeError,
-    ConflictError,
-    MarketplaceError,
-    NotFoundError,
-)
-from ..retry import Budget
-from .available_add_ons import AvailableAddOns
+from .._core.arguments import check_flag, check_sid, check_text
+from .._core.codec import AwareDatetime, encode, json_object_or_none, same_json, to
+from .._core.messages import FORM, JSON, Request, form
+from .._core.operation import Call
+from .._core.pagination import ListOptions, Meta, Paginator
+from ..errors import AmbiguousOutcomeError, ConflictError, MarketplaceError, NotFoundError
+from ..retry import Attempts
+from .available_add_ons import AvailableAddOns, check_configuration
 
 
 @attrs.frozen(kw_only=True)
@@ -44,8 +39,8 @@ class InstalledAddOn:
     description: str | None = None
     configuration: dict[str, Any] | None = attrs.field(default=None, hash=False)
     unique_name: str | None = None
-    date_created: Moment | None = None
-    date_updated: Moment | None = None
+    date_created: AwareDatetime | None = None
+    date_updated: AwareDatetime | None = None
     url: str | None = None
     links: dict[str, str] | None = attrs.field(default=None, hash=False)
 
@@ -169,8 +164,8 @@ class _Usage:
 class InstalledAddOns:
     """`client.installed_add_ons`: what is installed on the account of the client."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, call: Call) -> None:
+        self._call = call
 
     async def create(
         self,
@@ -211,27 +206,27 @@ class InstalledAddOns:
             UniqueName=None if unique_name is None else check_text(unique_name, "unique_name"),
         )
         if check_flag(check_schema, "check_schema"):
-            add_on = await AvailableAddOns(self._read).fetch(available_add_on_sid)
+            add_on = await AvailableAddOns(self._call).fetch(available_add_on_sid)
             check_configuration(add_on, configuration or {})
         request = Request("POST", "/v1/InstalledAddOns", body=body, content_type=FORM)
         if unique_name is None:
-            return await self._read(request, to(InstalledAddOn))
+            return await self._call(request, to(InstalledAddOn))
 
-        read = self._read.within(Budget())
+        call = self._call.within(Attempts())
 
-        async def resolve() -> InstalledAddOn | None:
-            found = await InstalledAddOns(read)._find(unique_name)
+        async def reconcile() -> InstalledAddOn | None:
+            found = await InstalledAddOns(call)._find(unique_name)
             same = found is not None and _agrees(found, available_add_on_sid, configuration or {})
             return found if same else None
 
         try:
-            return await read(request, to(InstalledAddOn), resolve=resolve)
+            return await call(request, to(InstalledAddOn), reconcile=reconcile)
         except ConflictError as error:
             if not error.after_unknown:
                 raise
             # Ours, from a try that nobody had an answer to, or somebody else's?
             try:
-                found = await resolve()
+                found = await reconcile()
             except MarketplaceError as failure:
                 raise AmbiguousOutcomeError(request, failure) from failure
             if found is None:
@@ -252,7 +247,7 @@ class InstalledAddOns:
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons
         """
         request = Request("GET", _path(sid))
-        return await self._read(request, to(InstalledAddOn))
+        return await self._call(request, to(InstalledAddOn))
 
     def list(self, **options: Unpack[ListOptions]) -> Paginator[InstalledAddOn]:
         """List what is installed on the account.
@@ -269,7 +264,7 @@ class InstalledAddOns:
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons
         """
         return Paginator(
-            self._read,
+            self._call,
             "/v1/InstalledAddOns",
             to(_InstalledAddOnsPage),
             "installed_add_ons",
@@ -309,7 +304,7 @@ class InstalledAddOns:
         )
         request = Request("POST", path, body=body, content_type=FORM, repeat="always")
         try:
-            return await self._read(request, to(InstalledAddOn))
+            return await self._call(request, to(InstalledAddOn))
         except ConflictError as error:
             if not error.after_unknown:
                 raise
@@ -335,7 +330,7 @@ class InstalledAddOns:
         """
         request = Request("DELETE", _path(sid), repeat="always")
         try:
-            await self._read(request, lambda _, __: None)
+            await self._call(request, lambda _, __: None)
         except NotFoundError as error:
             if not error.after_unknown:
                 raise
@@ -381,7 +376,7 @@ class InstalledAddOns:
         check_flag(accept_terms_of_service, "accept_terms_of_service")
         json_object_or_none(configuration, "configuration")
         if check_flag(check_schema, "check_schema") and configuration is not None:
-            add_on = await AvailableAddOns(self._read).fetch(available_add_on_sid)
+            add_on = await AvailableAddOns(self._call).fetch(available_add_on_sid)
             check_configuration(add_on, configuration)
         if inventory is None:
             found = await self._find(unique_name)
@@ -432,7 +427,7 @@ class InstalledAddOns:
         Raises:
             ValueError, TypeError: `sid` is no such SID.
         """
-        return InstalledAddOnExtensions(self._read, sid)
+        return InstalledAddOnExtensions(self._call, sid)
 
     def usage(self, sid: str) -> "InstalledAddOnUsage":
         """Return the usage of one installed add-on, to report more of it; sends nothing.
@@ -443,14 +438,14 @@ class InstalledAddOns:
         Raises:
             ValueError, TypeError: `sid` is no such SID.
         """
-        return InstalledAddOnUsage(self._read, sid)
+        return InstalledAddOnUsage(self._call, sid)
 
 
 class InstalledAddOnExtensions:
     """`client.installed_add_ons.extensions(sid)`: where one installed add-on works."""
 
-    def __init__(self, read: Read, installed_add_on_sid: str) -> None:
-        self._read = read
+    def __init__(self, call: Call, installed_add_on_sid: str) -> None:
+        self._call = call
         self._path = f"{_path(installed_add_on_sid)}/Extensions"
 
     async def fetch(self, sid: str) -> InstalledAddOnExtension:
@@ -467,7 +462,7 @@ class InstalledAddOnExtensions:
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
         """
         request = Request("GET", f"{self._path}/{check_sid('XF', sid, 'sid')}")
-        return await self._read(request, to(InstalledAddOnExtension))
+        return await self._call(request, to(InstalledAddOnExtension))
 
     def list(self, **options: Unpack[ListOptions]) -> Paginator[InstalledAddOnExtension]:
         """List the extensions, with what is enabled.
@@ -483,7 +478,7 @@ class InstalledAddOnExtensions:
 
         See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
         """
-        return Paginator(self._read, self._path, to(_ExtensionsPage), "extensions", **options)
+        return Paginator(self._call, self._path, to(_ExtensionsPage), "extensions", **options)
 
     async def update(self, sid: str, *, enabled: bool) -> InstalledAddOnExtension:
         """Enable or disable an extension.
@@ -502,14 +497,14 @@ class InstalledAddOnExtensions:
         path = f"{self._path}/{check_sid('XF', sid, 'sid')}"
         body = form(Enabled=check_flag(enabled, "enabled"))
         request = Request("POST", path, body=body, content_type=FORM, repeat="always")
-        return await self._read(request, to(InstalledAddOnExtension))
+        return await self._call(request, to(InstalledAddOnExtension))
 
 
 class InstalledAddOnUsage:
     """`client.installed_add_ons.usage(sid)`: what the partner of an add-on bills for its use."""
 
-    def __init__(self, read: Read, installed_add_on_sid: str) -> None:
-        self._read = read
+    def __init__(self, call: Call, installed_add_on_sid: str) -> None:
+        self._call = call
         self._path = f"{_path(installed_add_on_sid)}/Usage"
 
     async def create(self, billable_items: Iterable[BillableItem]) -> UsageReport:
@@ -540,7 +535,7 @@ class InstalledAddOnUsage:
         if not items:
             raise ValueError("billable_items: expected at least one")
         request = Request("POST", self._path, body=encode(_Usage(items)), content_type=JSON)
-        return await self._read(request, to(UsageReport))
+        return await self._call(request, to(UsageReport))
 
 
 def _agrees(

@@ -5,9 +5,10 @@ from typing import Any
 
 import attrs
 
-from .._codec import json_object, json_object_or_none, to
-from .._read import Read
-from .._wire import FORM, Request, check_sid, form
+from .._core.arguments import check_sid
+from .._core.codec import json_object, json_object_or_none, to
+from .._core.messages import FORM, Request, form
+from .._core.operation import Call
 from ..errors import APIError
 
 _MAX_POLICIES = 5_000_000
@@ -48,8 +49,8 @@ class _OwnListings:
 class Listings:
     """`client.listings`: the listings of the Marketplace."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, call: Call) -> None:
+        self._call = call
 
     async def create(
         self, *, module_info: Mapping[str, Any], configuration: Mapping[str, Any] | None = None
@@ -73,7 +74,7 @@ class Listings:
             Configuration=json_object_or_none(configuration, "configuration"),
         )
         request = Request("POST", "/v1/Listings", body=body, content_type=FORM)
-        return await self._read(request, to(Listing))
+        return await self._call(request, to(Listing))
 
     async def list_own(self) -> tuple[dict[str, Any], ...]:
         """List what this account owns, in one answer without pages.
@@ -87,7 +88,7 @@ class Listings:
         See https://www.twilio.com/docs/marketplace/listings/api-overview-users
         """
         request = Request("GET", "/v1/Listings")
-        return (await self._read(request, to(_OwnListings))).listings
+        return (await self._call(request, to(_OwnListings))).listings
 
     async def fetch(self, sid: str) -> Listing:
         """Fetch one listing.
@@ -103,7 +104,7 @@ class Listings:
         See https://www.twilio.com/docs/marketplace/listings/api-overview-users
         """
         request = Request("GET", _path(sid))
-        return await self._read(request, to(Listing))
+        return await self._call(request, to(Listing))
 
     async def update(
         self,
@@ -157,7 +158,7 @@ class Listings:
             raise ValueError("nothing to change: give at least one part of the listing")
         request = Request("POST", path, body=body, content_type=FORM, repeat="always")
         try:
-            return await self._read(request, to(Listing))
+            return await self._call(request, to(Listing))
         except APIError as error:
             if error.status != 304:
                 raise

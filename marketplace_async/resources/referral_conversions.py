@@ -2,9 +2,10 @@
 
 import attrs
 
-from .._codec import encode, to
-from .._read import Read
-from .._wire import JSON, Request, check_sid
+from .._core.arguments import check_sid
+from .._core.codec import encode, to
+from .._core.messages import JSON, Request
+from .._core.operation import Call
 
 
 @attrs.frozen(kw_only=True)
@@ -26,8 +27,8 @@ class _Referral:
 class ReferralConversions:
     """`client.referral_conversions`: tells the vendor of accounts that a referral brought."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, call: Call) -> None:
+        self._call = call
 
     async def create(self, *, referral_account_sid: str) -> ReferralConversion:
         """Report an account that was referred.
@@ -47,4 +48,4 @@ class ReferralConversions:
         request = Request(
             "POST", "/v1/ReferralConversion", body=encode(referral), content_type=JSON
         )
-        return await self._read(request, to(ReferralConversion))
+        return await self._call(request, to(ReferralConversion))

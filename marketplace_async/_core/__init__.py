@@ -1,0 +1,1 @@
+"""The engine: what carries a request. Nothing in here is public."""

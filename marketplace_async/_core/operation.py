@@ -1,0 +1,50 @@
+"""The interface that resources call: send a request and return the parsed response."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias, TypeVar
+
+from ..errors import MarketplaceError
+from ..retry import Attempts
+from .messages import Request, Response
+
+T = TypeVar("T")
+
+Parse: TypeAlias = Callable[[Request, Response], T]
+Reconcile: TypeAlias = Callable[[], Awaitable[T | None]]
+
+
+class Call(Protocol):
+    """Send a request, retry it where that is safe, and parse the response."""
+
+    async def __call__(
+        self,
+        request: Request,
+        parse: Parse[T],
+        *,
+        reconcile: Reconcile[T] | None = None,
+        failed: MarketplaceError | None = None,
+    ) -> T:
+        """Return the parsed response.
+
+        Args:
+            request: The request to send.
+            parse: Turns a response into a value, or raises ResponseError.
+            reconcile: Finds out what became of an attempt whose outcome is unknown. Returns the
+                value if the request was processed and None if it was not. With `reconcile`, a
+                request that is not safe to repeat can be retried.
+            failed: The error of an attempt that was made before this call, if there was one.
+
+        Raises:
+            APIError, ResponseError, TransportError: The last attempt failed.
+            AmbiguousOutcomeError: The outcome is unknown, and repeating the request is not safe.
+        """
+        ...
+
+    def within(self, attempts: Attempts) -> "Call":
+        """Return a copy that shares `attempts`, for calls that belong to one operation."""
+        ...
+
+    def start(self, request: Request, parse: Parse[T]) -> "asyncio.Task[T]":
+        """Start a call in a task that the client owns."""
+        ...

@@ -1,0 +1,1 @@
+"""The engine of the jobs: driver, shards, journal and checkpoint."""

@@ -1,0 +1,216 @@
+"""JSON, both ways: bytes become records, values become bodies, and nothing is bent on the way."""
+
+import json
+import pickle
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, strategies as st
+
+from marketplace_async import (
+    AvailableAddOn,
+    AvailableAddOnExtension,
+    BillableItem,
+    InstalledAddOn,
+    InstalledAddOnExtension,
+    Listing,
+    ReferralConversion,
+    ReportedItem,
+    Request,
+    Response,
+    ResponseError,
+    UsageReport,
+)
+from marketplace_async._core.codec import decode, encode, json_object
+
+REQUEST = Request("GET", "/v1/X")
+XE = "XE" + "a" * 32
+AC = "AC" + "a" * 32
+BI = "BI" + "a" * 32
+RECORDS = [
+    AvailableAddOn(sid="XB", configuration_schema={"type": "object"}, links={"extensions": "u"}),
+    AvailableAddOnExtension(sid="XF", available_add_on_sid="XB"),
+    InstalledAddOn(sid=XE, account_sid=AC, configuration={"a": [1, {"b": None}]}),
+    InstalledAddOnExtension(sid="XF", installed_add_on_sid=XE, enabled=True),
+    BillableItem(BI, Decimal("12.355")),
+    ReportedItem(sid=BI, quantity=Decimal("12.355"), submitted=True),
+    UsageReport(billable_items=(), total_submitted=Decimal(0)),
+    Listing(sid="XB", module_info={"name": "n"}),
+    ReferralConversion(converted_account_sid=AC),
+]
+
+plain_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def read(body: bytes, cls: type[Any] = InstalledAddOn) -> Any:
+    return decode(REQUEST, Response(200, {"Twilio-Request-Id": "RQ1"}, body), cls=cls)
+
+
+def installed(**fields: object) -> bytes:
+    return json.dumps({"sid": XE, "account_sid": AC, **fields}).encode()
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_records_are_values(record: Any) -> None:
+    copy = pickle.loads(pickle.dumps(record))
+    assert copy == record
+    assert hash(copy) == hash(record)
+    assert not hasattr(record, "__dict__")
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        record.sid = "other"
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_records_go_to_json_and_back(record: Any) -> None:
+    assert read(encode(record), type(record)) == record
+
+
+def test_identity_is_enough_and_new_fields_do_no_harm() -> None:
+    record = read(installed(invented={"later": [1]}))
+    assert record == InstalledAddOn(sid=XE, account_sid=AC)
+
+
+def test_dates_are_aware_and_in_utc() -> None:
+    record = read(installed(date_created="2016-04-07T23:52:28Z", date_updated=None))
+    assert record.date_created == datetime(2016, 4, 7, 23, 52, 28, tzinfo=UTC)
+    assert record.date_created.tzinfo is UTC
+    assert record.date_updated is None
+
+
+def test_a_date_keeps_the_zone_that_comes_with_it() -> None:
+    record = read(installed(date_created="2016-04-08T01:52:28+02:00"))
+    assert record.date_created == datetime(2016, 4, 7, 23, 52, 28, tzinfo=UTC)
+
+
+def test_amounts_are_exact() -> None:
+    body = b'{"total_submitted":0.1000000000000000055511151231257827,"billable_items":[]}'
+    report = read(body, UsageReport)
+    assert report.total_submitted == Decimal("0.1000000000000000055511151231257827")
+    assert (
+        encode(BillableItem(BI, Decimal("12.3550")))
+        == f'{{"sid":"{BI}","quantity":12.3550}}'.encode()
+    )
+
+
+def test_floats_in_a_configuration_stay_floats_and_can_be_written_again() -> None:
+    record = read(installed(configuration={"threshold": 0.5}))
+    assert record.configuration == {"threshold": 0.5}
+    assert json_object(record.configuration, "configuration") == '{"threshold":0.5}'
+
+
+def test_the_add_on_behind_an_installation_is_known_from_its_links() -> None:
+    links = {"available_add_on": "https://marketplace.twilio.com/v1/AvailableAddOns/XB1"}
+    assert InstalledAddOn(sid=XE, account_sid=AC, links=links).available_add_on_sid == "XB1"
+    assert InstalledAddOn(sid=XE, account_sid=AC).available_add_on_sid is None
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "the body is not JSON"),
+        (b"<html>", "the body is not JSON"),
+        (b'{"sid":', "the body is not JSON"),
+        (b"\xff\xfe", "the body is not JSON"),
+        (b'{"sid":"\xff"}', "the body is not JSON"),
+        (b"[]", r"Expected `object`, got `array`"),
+        (b"null", r"Expected `object`, got `null`"),
+        (b"{}", r"Object missing required field `sid`"),
+        (b'{"sid":null,"account_sid":"AC"}', r"Expected `str`, got `null` - at `\$.sid`"),
+        (b'{"sid":5,"account_sid":"AC"}', r"Expected `str`, got `int` - at `\$.sid`"),
+        (installed(friendly_name=5), r"Expected `str \| null`, got `int` - at `\$.friendly_name`"),
+        (installed(configuration=[]), r"Expected `object \| null`, got `array`"),
+        (installed(date_created="2016-04-07T23:52:28"), "Expected `datetime` with a timezone"),
+        (installed(date_created="yesterday"), r"Invalid RFC3339 encoded datetime"),
+        (installed(configuration={"a": 1}).replace(b"1", b"NaN"), "the body is not JSON"),
+        (installed()[:-1] + b',"configuration":' + b'{"a":' * 200_000, "nested too deeply"),
+    ],
+)
+def test_what_is_not_promised_is_an_error_that_names_place_and_request(
+    body: bytes, why: str
+) -> None:
+    with pytest.raises(ResponseError, match=why) as error:
+        read(body)
+    assert str(error.value).endswith("(GET /v1/X), RQ1")
+
+
+@given(st.dictionaries(st.text(), plain_json))
+def test_plain_json_is_written_as_it_is(value: dict[str, Any]) -> None:
+    assert json.loads(json_object(value, "configuration")) == value
+
+
+class Text(str):
+    """Text of a framework's own kind, such as Markup."""
+
+
+def test_tuples_are_written_as_arrays_and_subclasses_as_what_they_are() -> None:
+    value = {"a": (1, 2), Text("b"): Text("c")}
+    assert json_object(value, "configuration") == '{"a":[1,2],"b":"c"}'
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ("text", TypeError, "configuration: expected a mapping, got str"),
+        ([1], TypeError, "configuration: expected a mapping, got list"),
+        ({"a": {1, 2}}, TypeError, "configuration.a: JSON cannot hold set"),
+        ({"a": [b"x"]}, TypeError, r"configuration.a\[0\]: JSON cannot hold bytes"),
+        ({"a": datetime(2020, 1, 1, tzinfo=UTC)}, TypeError, "JSON cannot hold datetime"),
+        ({"a": Decimal(1)}, TypeError, "configuration.a: JSON cannot hold Decimal"),
+        ({"a": {1: 2}}, TypeError, "configuration.a: expected text as keys, got 1"),
+        ({"a": float("nan")}, ValueError, "configuration.a: JSON cannot hold nan"),
+        ({"a": float("inf")}, ValueError, "configuration.a: JSON cannot hold inf"),
+        ({"a": "\ud800"}, ValueError, "configuration.a: '.ud800' is not valid Unicode"),
+        ({"\ud800": 1}, ValueError, "is not valid Unicode"),
+    ],
+)
+def test_what_json_cannot_hold_is_refused_with_its_place(
+    value: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        json_object(value, "configuration")
+
+
+def test_a_value_within_itself_is_refused() -> None:
+    value: dict[str, Any] = {}
+    value["self"] = value
+    with pytest.raises(ValueError, match="nested too deeply, or within itself"):
+        json_object(value, "configuration")
+
+
+@pytest.mark.parametrize(
+    ("quantity", "error"),
+    [
+        (1.5, TypeError),
+        ("1.5", TypeError),
+        (True, TypeError),
+        (None, TypeError),
+        (0, ValueError),
+        (Decimal(-1), ValueError),
+        (Decimal("0.000"), ValueError),
+        (Decimal("NaN"), ValueError),
+        (Decimal("sNaN"), ValueError),
+        (Decimal("Infinity"), ValueError),
+    ],
+)
+def test_a_quantity_that_cannot_be_billed_is_refused(quantity: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="quantity: expected"):
+        BillableItem(BI, quantity)
+
+
+def test_a_billable_item_wants_the_sid_of_a_billing_item() -> None:
+    with pytest.raises(ValueError, match="sid: .* is not the SID of a billing item"):
+        BillableItem(XE, Decimal(1))
+
+
+def test_whole_quantities_may_be_ints() -> None:
+    assert BillableItem(BI, 44) == BillableItem(BI, Decimal(44))

@@ -1,0 +1,253 @@
+"""Requests, responses, and the checks of what goes into them: values, without a loop."""
+
+import pickle
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from hypothesis import given, strategies as st
+from yarl import URL
+
+from marketplace_async import Request, Response
+from marketplace_async._core.arguments import (
+    check_base_url,
+    check_flag,
+    check_sid,
+    check_text,
+    twilio_url,
+)
+from marketplace_async._core.messages import form
+
+DIGITS = "0123456789abcdef0123456789ABCDEF"
+
+
+def test_a_sid_of_the_right_kind_passes() -> None:
+    assert check_sid("XE", f"XE{DIGITS}", "sid") == f"XE{DIGITS}"
+
+
+@pytest.mark.parametrize(
+    "sid",
+    [
+        "",
+        "XE",
+        "XE1/../../v1/Listings",
+        f"XE{DIGITS}\n",
+        f"XE{DIGITS}?",
+        f" XE{DIGITS}",
+        f"XE{DIGITS}0",
+        f"XE{DIGITS[:-1]}",
+        f"XE{DIGITS[:-1]}g",
+        f"xe{DIGITS}",
+        f"XE{DIGITS[:-1]}\N{ARABIC-INDIC DIGIT ONE}",
+    ],
+)
+def test_what_is_no_sid_is_named_with_what_was_expected(sid: str) -> None:
+    with pytest.raises(
+        ValueError, match="installed_sid: .* is not the SID of an installed"
+    ) as error:
+        check_sid("XE", sid, "installed_sid")
+    assert repr(sid) in str(error.value)
+
+
+def test_a_sid_of_another_kind_says_which_kind_it_is() -> None:
+    with pytest.raises(
+        ValueError, match=r"an installed Add-on \(XE.*the SID of an available Add-on"
+    ):
+        check_sid("XE", f"XB{DIGITS}", "sid")
+
+
+@pytest.mark.parametrize("value", [None, 5, b"XE", ["XE"]])
+def test_a_sid_that_is_no_text_is_a_type_error(value: object) -> None:
+    with pytest.raises(TypeError, match=f"got {type(value).__name__}"):
+        check_sid("XE", value, "sid")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["", " ", "\t\n"])
+def test_text_must_not_be_empty(value: str) -> None:
+    with pytest.raises(ValueError, match="unique_name: must not be blank"):
+        check_text(value, "unique_name")
+
+
+def test_text_must_be_valid() -> None:
+    with pytest.raises(ValueError, match=r"unique_name: '.ud800' is not valid Unicode"):
+        check_text("\ud800", "unique_name")
+
+
+def test_text_must_be_text() -> None:
+    with pytest.raises(TypeError, match="unique_name: expected text, got int"):
+        check_text(5, "unique_name")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["true", 1, 0, None])
+def test_a_flag_must_be_a_bool(value: object) -> None:
+    with pytest.raises(TypeError, match="enabled: expected True or False"):
+        check_flag(value, "enabled")  # type: ignore[arg-type]
+
+
+@given(st.dictionaries(st.sampled_from("ABCDE"), st.text(min_size=1).filter(str.isprintable)))
+def test_a_form_says_what_was_put_into_it(fields: dict[str, str]) -> None:
+    read = parse_qs(form(**fields).decode(), strict_parsing=bool(fields))
+    assert read == {name: [value] for name, value in fields.items()}
+
+
+def test_a_form_spells_flags_as_the_service_does_and_leaves_out_what_is_not_given() -> None:
+    assert form(A=True, B=False, C=None, D="x y") == b"A=true&B=false&D=x+y"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query"),
+    [
+        ("get", "/v1/X", ""),
+        ("GET\r\n", "/v1/X", ""),
+        ("GET", "", ""),
+        ("GET", "v1/X", ""),
+        ("GET", "https://example.com/v1/X", ""),
+        ("GET", "/v1/../X", ""),
+        ("GET", "/v1/..", ""),
+        ("GET", "/v1/./X", ""),
+        ("GET", "/v1/X?a=b", ""),
+        ("GET", "/v1/X#a", ""),
+        ("GET", "/v1/X y", ""),
+        ("GET", "/v1/X\n", ""),
+        ("GET", "/v1/%zz", ""),
+        ("GET", "/v1/%2e%2e/X", ""),
+        ("GET", "/v1/a%2Fb", ""),
+        ("GET", "/v1/X", "a=b#c"),
+        ("GET", "/v1/X", "a=b c"),
+        ("GET", "/v1/X", "a=b\r\nHost: x"),
+    ],
+)
+def test_a_request_that_could_mean_another_one_is_refused(
+    method: str, path: str, query: str
+) -> None:
+    with pytest.raises(ValueError, match=r"(method|path|query): expected"):
+        Request(method, path, query)
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text(min_size=1)))
+def test_a_query_given_as_a_mapping_is_encoded(query: dict[str, str]) -> None:
+    read = parse_qs(Request("GET", "/v1/X", query).query, strict_parsing=bool(query))
+    assert read == {name: [value] for name, value in query.items()}
+
+
+def test_a_path_may_be_percent_encoded_and_hold_dots_in_names() -> None:
+    assert str(Request("GET", "/v1/a%20b/.well/..known")) == "GET /v1/a%20b/.well/..known"
+
+
+@pytest.mark.parametrize(
+    ("part", "error"),
+    [
+        ({"query": {"a": None}}, TypeError),
+        ({"body": "text"}, TypeError),
+        ({"content_type": "a/b\r\nX: y"}, ValueError),
+        ({"content_type": "text"}, ValueError),
+    ],
+)
+def test_the_other_parts_of_a_request_are_checked_too(
+    part: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=f"{next(iter(part))}: expected"):
+        Request("POST", "/v1/X", **part)
+
+
+def test_a_body_is_not_part_of_what_a_request_prints() -> None:
+    assert "geheim" not in repr(Request("POST", "/v1/X", body=b"geheim"))
+
+
+def test_headers_do_not_mind_case_and_survive_pickling() -> None:
+    response = Response(200, {"twilio-request-id": "RQ1"}, b"{}")
+    assert response.request_id == "RQ1"
+    copy = pickle.loads(pickle.dumps(response))
+    assert copy == response
+    assert copy.headers["TWILIO-REQUEST-ID"] == "RQ1"
+    assert hash(copy) == hash(response)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("5", 5.0),
+        (" 120 ", 120.0),
+        ("0", 0.0),
+        ("-5", None),
+        ("soon", None),
+        ("1e3", None),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("Thu, 99 Jan 1970 00:00:00 GMT", None),
+    ],
+)
+def test_retry_after_is_read_in_seconds_and_nonsense_is_ignored(
+    value: str | None, seconds: float | None
+) -> None:
+    headers = {} if value is None else {"Retry-After": value}
+    assert Response(429, headers, b"").retry_after == seconds
+
+
+def test_retry_after_is_read_as_a_date() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    seconds = Response(429, {"Retry-After": date}, b"").retry_after
+    assert seconds is not None
+    assert 55 < seconds <= 60 + time.get_clock_info("time").resolution
+
+
+@pytest.mark.parametrize(
+    ("region", "edge", "host"),
+    [
+        (None, None, "https://marketplace.twilio.com"),
+        ("au1", None, "https://marketplace.au1.twilio.com"),
+        (None, "sydney", "https://marketplace.sydney.us1.twilio.com"),
+        ("au1", "sydney", "https://marketplace.sydney.au1.twilio.com"),
+    ],
+)
+def test_region_and_edge_stand_in_the_host(region: str | None, edge: str | None, host: str) -> None:
+    assert twilio_url("marketplace", region=region, edge=edge) == host
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "evil.com/", "AU1", "-a", "a b"])
+def test_a_region_that_could_lead_elsewhere_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="region: expected a name such as au1"):
+        twilio_url("marketplace", region=name)
+
+
+@pytest.mark.parametrize(
+    ("given_url", "used"),
+    [
+        ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+        ("http://localhost/twilio/", "http://localhost/twilio"),
+        ("https://[::1]:443", "https://[::1]"),
+        (URL("http://localhost:1"), "http://localhost:1"),
+    ],
+)
+def test_a_base_url_is_used_as_it_is_given(given_url: str | URL, used: str) -> None:
+    assert check_base_url(given_url) == used
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:8080",
+        "ftp://127.0.0.1",
+        "http://",
+        "http://[",
+        "http://h/?a=b",
+        "http://h/#a",
+        "http://h/v1/",
+    ],
+)
+def test_what_is_no_base_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="base_url: (expected|must not have|leave out)"):
+        check_base_url(url)
+
+
+def test_a_base_url_with_a_password_is_refused_without_showing_it() -> None:
+    for url in ("http://user:geheim@h", "ftp://user:geheim@h", "user:geheim@h", "http://[@geheim"):
+        with pytest.raises(ValueError, match="must not contain a user name") as error:
+            check_base_url(url)
+        assert "geheim" not in str(error.value)

@@ -1,0 +1,262 @@
+"""OAuth client credentials: one token for many, renewed in time, and never shown."""
+
+import asyncio
+import logging
+import pickle
+import traceback
+from base64 import b64encode
+from typing import Any
+
+import pytest
+
+from marketplace_async import (
+    AuthenticationError,
+    ClientClosedError,
+    ClientCredentials,
+    CredentialsError,
+    MarketplaceClient,
+    MarketplaceError,
+    Retry,
+    TokenError,
+    capture,
+)
+from marketplace_async.credentials import from_env
+from marketplace_async.emulator import Emulator
+from marketplace_async.testing import emulated
+
+OQ = "OQ" + "1" * 32
+AC = "AC" + "1" * 32
+SECRET = "geheim-42"
+SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
+CREDENTIALS = ClientCredentials(OQ, SECRET)
+RETRY = Retry(attempts=4, initial_backoff=0.001)
+
+
+def client_of(emulator: Emulator, **options: Any) -> MarketplaceClient:
+    return MarketplaceClient(CREDENTIALS, base_url=emulator.url, **{"retry": RETRY, **options})
+
+
+def tokens_issued(emulator: Emulator) -> int:
+    return sum(entry.status == 200 for entry in emulator.log.matching("POST", "/v2/token"))
+
+
+async def create(client: MarketplaceClient) -> Any:
+    return await client.installed_add_ons.create(
+        available_add_on_sid=SPAM_SCORE, accept_terms_of_service=True
+    )
+
+
+async def test_one_token_serves_all_who_wait_even_with_a_single_slot() -> None:
+    async with Emulator() as emulator, client_of(emulator, concurrency=1) as client:
+        sibling = client.with_credentials(ClientCredentials(OQ, SECRET))
+        lists = await asyncio.gather(
+            *(each.installed_add_ons.list().collect() for each in (client, sibling) * 25)
+        )
+        assert lists == [[]] * 50
+        assert tokens_issued(emulator) == 1
+        assert (await create(client)).account_sid == AC
+
+
+async def test_who_is_cancelled_while_waiting_fails_nobody_else() -> None:
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.faults.add("POST", "/v2/token", delay=0.1)
+        tasks = [asyncio.ensure_future(client.listings.list_own()) for _ in range(5)]
+        await asyncio.sleep(0.03)
+        tasks[0].cancel()
+        tasks[3].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [result for result in results if isinstance(result, tuple)] == [()] * 3
+        assert tokens_issued(emulator) == 1
+
+
+async def test_a_token_is_renewed_before_it_expires() -> None:
+    async with Emulator(token_lifetime=0.3) as emulator, client_of(emulator) as client:
+        for _ in range(20):
+            await client.listings.list_own()
+            await asyncio.sleep(0.04)
+        assert {entry.status for entry in emulator.log} == {200}
+        assert 3 <= tokens_issued(emulator) <= 5
+
+
+async def test_while_a_token_is_good_a_renewal_that_fails_does_no_harm() -> None:
+    async with (
+        Emulator(token_lifetime=1.0) as emulator,
+        client_of(emulator, retry=Retry(attempts=1)) as client,
+    ):
+        await client.listings.list_own()
+        await asyncio.sleep(0.92)
+        emulator.faults.add("POST", "/v2/token", status=500)
+        await client.listings.list_own()
+        await asyncio.sleep(0.1)
+        emulator.faults.add("POST", "/v2/token", status=500)
+        with pytest.raises(MarketplaceError, match="500 20500"):
+            await client.listings.list_own()
+
+
+async def test_any_operation_goes_once_more_with_a_newer_token() -> None:
+    async with (
+        Emulator() as emulator,
+        client_of(emulator, retry=Retry(attempts=1)) as client,
+    ):
+        await client.listings.list_own()
+        emulator.revoke_tokens()
+        await create(client)
+        assert [entry.status for entry in emulator.log.matching("POST", "/v1/*")] == [401, 201]
+        emulator.revoke_tokens()
+        await asyncio.gather(*(client.listings.list_own() for _ in range(20)))
+        assert tokens_issued(emulator) == 3
+
+
+async def test_a_401_that_stays_is_the_answer() -> None:
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.faults.add("*", "/v1/*", status=401, times=None)
+        with pytest.raises(AuthenticationError):
+            await create(client)
+        assert len(emulator.log.matching("POST", "/v1/*")) == 2
+
+
+async def test_a_token_is_asked_for_again_when_the_asking_fails() -> None:
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.faults.add("POST", "/v2/token", drop=True)
+        emulator.faults.add("POST", "/v2/token", status=500)
+        await client.listings.list_own()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 400},
+        {"status": 500},
+        {"drop": True},
+        {"delay": 2.0},
+        {"body": "cut"},
+        {"body": "garbled"},
+        {"status": 200},
+        None,
+    ],
+)
+async def test_no_secret_and_no_token_is_in_an_error_or_its_causes(
+    fault: dict[str, Any] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    accounts = {OQ: "another secret"} if fault is None else None
+    async with (
+        Emulator(accounts=accounts) as emulator,
+        client_of(emulator, retry=Retry(attempts=1), timeout=0.2) as client,
+    ):
+        if fault is not None:
+            emulator.faults.add("POST", "/v2/token", **fault)
+        with capture() as exchanges, pytest.raises(MarketplaceError) as error:
+            await client.listings.list_own()
+    shown = caplog.text + repr(exchanges) + repr(client) + repr(error.value)
+    shown += "".join(
+        traceback.TracebackException.from_exception(error.value, capture_locals=True).format()
+    )
+    encoded = b64encode(SECRET.encode()).decode().rstrip("=")
+    pickled = pickle.dumps(error.value)
+    assert exchanges == []
+    for secret in (SECRET, encoded, "access_token"):
+        assert secret not in shown
+        assert secret.encode() not in pickled
+    if fault is None or fault.get("status") == 400:
+        assert isinstance(error.value, AuthenticationError)
+    else:
+        assert isinstance(error.value, TokenError)
+
+
+async def test_without_a_token_a_write_is_not_ambiguous_for_nothing_was_sent() -> None:
+    async with Emulator() as emulator, client_of(emulator) as client:
+        emulator.faults.add("POST", "/v2/token", drop=True, times=None)
+        with pytest.raises(TokenError, match="no access token: ServerDisconnectedError"):
+            await create(client)
+        assert {entry.path for entry in emulator.log} == {"/v2/token"}
+
+
+async def test_closing_in_the_middle_of_a_fetch_leaves_nothing_behind() -> None:
+    async with Emulator() as emulator:
+        emulator.faults.add("POST", "/v2/token", delay=5)
+        client = client_of(emulator)
+        call = asyncio.ensure_future(client.listings.list_own())
+        await asyncio.sleep(0.05)
+        call.cancel()
+        await client.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert not [task for task in asyncio.all_tasks() if "Tokens._fetch" in repr(task)]
+
+
+async def test_who_waits_for_a_token_when_the_client_is_closed_is_told_so() -> None:
+    async with Emulator() as emulator:
+        emulator.faults.add("POST", "/v2/token", delay=5)
+        client = client_of(emulator)
+        calls = [asyncio.ensure_future(client.listings.list_own()) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        for call in calls:
+            with pytest.raises(ClientClosedError):
+                await call
+
+
+def test_the_environment_gives_client_credentials() -> None:
+    environ = {"TWILIO_CLIENT_ID": OQ, "TWILIO_CLIENT_SECRET": SECRET, "TWILIO_ACCOUNT_SID": AC}
+    environment = from_env(environ)
+    assert environment.credentials == ClientCredentials(OQ, SECRET, AC)
+    assert environment.variables["client_id"] == "TWILIO_CLIENT_ID"
+    with pytest.raises(CredentialsError, match="TWILIO_CLIENT_SECRET missing"):
+        from_env({"TWILIO_CLIENT_ID": OQ})
+    with pytest.raises(CredentialsError, match="TWILIO_CLIENT_ID: expected the SID of an OAuth"):
+        from_env({"TWILIO_CLIENT_ID": SECRET, "TWILIO_CLIENT_SECRET": OQ})
+
+
+def test_the_vendors_host_for_tokens_has_region_and_edge_too() -> None:
+    client = MarketplaceClient(CREDENTIALS, region="au1", edge="sydney")
+    assert client._oauth_url == "https://oauth.sydney.au1.twilio.com"
+
+
+async def test_a_thousand_interleaved_calls_never_mix_accounts() -> None:
+    async with Emulator() as emulator, client_of(emulator, concurrency=50) as client:
+        siblings = [
+            client.with_credentials(ClientCredentials(f"OQ{number:032x}", SECRET))
+            for number in range(20)
+        ]
+        for sibling in siblings:
+            await create(sibling)
+        lists = await asyncio.gather(
+            *(siblings[n % 20].installed_add_ons.list().collect() for n in range(1000))
+        )
+        for number, items in enumerate(lists):
+            assert [one.account_sid for one in items] == [f"AC{number % 20:032x}"]
+
+
+async def test_a_grant_that_is_none_is_refused() -> None:
+    import aiohttp
+
+    async with Emulator() as emulator, aiohttp.ClientSession(emulator.url) as session:
+        good = {"grant_type": "client_credentials", "client_id": OQ, "client_secret": "x"}
+        for changes, status in (
+            ({}, 200),
+            ({"grant_type": "password"}, 400),
+            ({"client_id": "me"}, 401),
+            ({"client_secret": ""}, 401),
+        ):
+            async with session.post("/v2/token", data={**good, **changes}) as answer:
+                assert answer.status == status
+                body = await answer.json()
+        assert body["code"] == 20003
+        assert emulator.log[0].body == b""
+        headers = {"Authorization": "Bearer nonsense"}
+        async with session.get("/v1/Listings", headers=headers) as answer:
+            assert answer.status == 401
+
+
+async def test_the_tokens_of_so_many_accounts_are_kept_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("marketplace_async.client._MOST_TOKENS", 2)
+    async with emulated() as (client, emulator):
+        for number in (1, 2, 3, 3, 1):
+            app = ClientCredentials(f"OQ{number:032x}", "made-up")
+            await client.with_credentials(app).available_add_ons.list(limit=1).first()
+            assert len(client._tokens) <= 2
+        # The first was gone by the time that it came back.
+        assert len(emulator.log.matching("POST", "/v2/token")) == 4

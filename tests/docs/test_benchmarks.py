@@ -1,0 +1,157 @@
+"""The benchmark runs, compares as it says, and the README shows what it measured."""
+
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from support.paths import PROJECT
+
+from benchmarks import __main__ as command, chart, report
+from benchmarks.figures import OURS, Goal, Interval, Measurement, compare
+from benchmarks.harness import Bench, Broken, is_installed
+from benchmarks.peers import ACCOUNT, LIST
+from benchmarks.rows import ROWS
+from benchmarks.server import CONFIGURATION, SPEECH_TO_TEXT, Replay, ask, record
+from marketplace_async.emulator import Emulator
+
+URL = "http://127.0.0.1:1234"
+
+
+# -- the server
+
+
+def comparable(answer: bytes) -> dict[bytes, bytes]:
+    """Return headers and body, without what differs between two answers of one server."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    headers = dict(line.split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    for name in (b"Date", b"Twilio-Request-Id", b"Twilio-Request-Duration"):
+        del headers[name]
+    return {**headers, b"body": body}
+
+
+async def test_it_answers_byte_for_byte_as_the_emulator_does() -> None:
+    async with Emulator(concurrency=1, latency=0.005) as emulator:
+        sids = emulator.install(ACCOUNT, SPEECH_TO_TEXT, CONFIGURATION, times=130)
+        recording = await record(emulator, URL)
+        replay = Replay(recording)
+        (page,) = re.findall(rb'"next_page_url":"(.*?)"', b"".join(replay.page(b"")))
+        second = page.decode().removeprefix(URL)
+        (page,) = re.findall(
+            rb'"next_page_url":"(.*?)"', b"".join(replay.page(page.split(b"?")[1]))
+        )
+        last = page.decode().removeprefix(URL)
+        for path in (
+            *(f"{LIST}/{sid}" for sid in sids[:3]),
+            *(LIST, second, last, f"{LIST}?PageSize=130", f"{LIST}?PageSize=1000"),
+        ):
+            head, body = await ask(emulator, URL, path)
+            concurrent = b"Twilio-Concurrent-Requests: 1\r\n"
+            real = head + concurrent + b"Content-Length: %d\r\n\r\n" % len(body) + body
+            replayed = b"".join(replay.answer(path.encode(), 1))
+            assert comparable(replayed) == comparable(real), path
+    assert b"".join(replay.refusal()).startswith(b"HTTP/1.1 429 ")
+    assert json.loads(recording.refused_body)["code"] == 20429
+
+
+async def test_a_list_may_be_longer_than_what_was_recorded() -> None:
+    async with Emulator(concurrency=1, latency=0.005) as emulator:
+        emulator.install(ACCOUNT, SPEECH_TO_TEXT, CONFIGURATION, times=30)
+        replay = Replay(await record(emulator, URL))
+    replay.records = 70
+    query, count = b"PageSize=20", 0
+    for _ in range(4):
+        page = json.loads(b"".join(replay.page(query)))
+        count += len(page["installed_add_ons"])
+        following = page["meta"]["next_page_url"]
+        query = (following or "").encode().partition(b"?")[2]
+    assert (count, following) == (70, None)
+
+
+# -- figures
+
+
+def test_an_interval_holds_its_median_and_needs_no_luck() -> None:
+    rounds = [1.0, 1.1, 0.9, 1.05, 5.0]
+    figure = Interval.of(rounds)
+    assert figure.value == 1.05
+    assert 0.9 <= figure.low <= figure.value <= figure.high <= 5.0
+    assert Interval.of(rounds) == figure
+    assert Interval.of([2.0]) == Interval(2.0, 2.0, 2.0)
+
+
+def test_rounds_are_compared_with_their_own_round() -> None:
+    series = {OURS: [1.0, 10.0, 4.0], "other": [2.0, 20.0, 4.0], "none": []}
+    (ratio,) = compare(series, "other", Goal("at most", 0.6))
+    assert (ratio.figure.value, ratio.met) == (0.5, True)
+    (difference,) = compare(series, "other", Goal("at least", 0.0), kind="difference")
+    assert (difference.figure.value, difference.met) == (-1.0, False)
+    (itself,) = compare(series, None, kind="itself")
+    assert (itself.figure.value, itself.met) == (4.0, None)
+    assert compare(series, "not measured", Goal("at most", 1.0)) == []
+
+
+# -- the command
+
+
+def test_a_quick_run_goes_from_end_to_end(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path)],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    document = json.loads((tmp_path / "results.json").read_bytes())
+    assert {one["row"] for one in document["measurements"]} == set(ROWS) == set(range(1, 10))
+    for one in document["measurements"]:
+        assert all(len(rounds) == 1 for rounds in one["series"].values())
+    for row in ROWS:
+        assert f"\n| {row} | " in run.stdout
+    assert "its figures mean nothing" in run.stdout
+    assert "Not measured: Prism in row 9: @stoplight/prism-cli is not installed." in run.stdout
+    for package in ("twilio", "httpx", "orjson"):
+        assert (f"{package} is not installed" in run.stdout) is not is_installed(package)
+    ET.parse(tmp_path / "results.svg")
+
+
+def test_a_row_that_breaks_is_told_and_the_others_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(bench: Bench) -> list[Measurement]:
+        raise Broken("it broke here")
+
+    monkeypatch.setattr(command, "ROWS", {1: breaks, 8: ROWS[8]})
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--rows", "1,8", "--quick"])
+    assert command.main() == 1
+    output = capsys.readouterr().out
+    assert "Row 1 broke: it broke here" in output
+    assert "\n| 8 | import of the package" in output
+
+
+# -- what is kept
+
+
+def test_the_chart_and_the_readme_show_the_results_that_are_kept() -> None:
+    results = report.load()
+    assert not results.quick
+    assert (report.FOLDER / "results.svg").read_text() == chart.draw(results)
+    _, _, rest = report.README.read_text().partition(report.BEGIN)
+    assert rest.partition(report.END)[0].strip() == report.section(results)
+
+
+def test_the_table_says_which_goals_are_missed() -> None:
+    results = report.load()
+    missed = [
+        one
+        for measurement in results.measurements
+        for one in measurement.comparisons
+        if one.met is False
+    ]
+    assert report.table(results).count("| **no** |") == len(missed)
+    assert sum(line.startswith("MISSED") for line in report.remarks(results)) == len(missed)

@@ -1,0 +1,181 @@
+"""What is to be done on an account: from values to values, without a loop."""
+
+from typing import Any
+
+import pytest
+
+from marketplace_async import InstalledAddOn, InstalledAddOnExtension
+from marketplace_async.fleet import Change
+from marketplace_async.fleet.desired import Wanted
+from marketplace_async.fleet.masking import masked, redacted, secret_values
+from marketplace_async.fleet.steps import (
+    Observed,
+    differences,
+    steps_for,
+    with_extensions_that_matter,
+)
+
+SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
+OTHER = "XB85b56ed9ce713e0ac62342b901233193"
+XE = "XE" + "1" * 32
+
+
+def wanted(**changes: Any) -> Wanted:
+    return Wanted(
+        **{
+            "path": "add_ons[0]",
+            "unique_name": "spam-score",
+            "state": "present",
+            "available_add_on_sid": SPAM_SCORE,
+            **changes,
+        }
+    )
+
+
+def there(
+    configuration: dict[str, Any] | None = None,
+    *,
+    add_on: str = SPAM_SCORE,
+    unique_name: str = "spam-score",
+    **enabled: bool,
+) -> Observed:
+    installed = InstalledAddOn(
+        sid=XE,
+        account_sid="AC" + "1" * 32,
+        unique_name=unique_name,
+        configuration=configuration,
+        links={"available_add_on": f"https://x.example/v1/AvailableAddOns/{add_on}"},
+    )
+    extensions = tuple(
+        InstalledAddOnExtension(
+            sid="XF" + "1" * 32,
+            installed_add_on_sid=XE,
+            unique_name=name.replace("_", "-"),
+            enabled=value,
+        )
+        for name, value in enabled.items()
+    )
+    return Observed((installed,), {XE: extensions})
+
+
+NOTHING = Observed(())
+ON = {"voice-incoming": True, "lookup-api": False}
+
+
+@pytest.mark.parametrize(
+    ("one", "observed", "steps"),
+    [
+        (wanted(), NOTHING, ["install spam-score"]),
+        (
+            wanted(extensions=ON),
+            NOTHING,
+            ["install spam-score", "enable voice-incoming of spam-score"],
+        ),
+        (wanted(), there(), []),
+        (wanted(), there({"a": 1}), []),
+        (wanted(configuration={}), there(None), []),
+        (wanted(configuration={"a": 1}), there({"a": 1}), []),
+        (wanted(configuration={"a": 1}), there({"a": 1.0}), ["update spam-score"]),
+        (wanted(configuration={"a": True}), there({"a": 1}), ["update spam-score"]),
+        (wanted(configuration={"a": 1, "b": 2}), there({"b": 2, "a": 1}), []),
+        (wanted(configuration={}), there({"a": 1}), ["update spam-score"]),
+        (wanted(), there(unique_name="another"), ["install spam-score"]),
+        (wanted(extensions=ON), there(voice_incoming=True, lookup_api=False), []),
+        (
+            wanted(extensions=ON),
+            there(voice_incoming=False, lookup_api=True),
+            ["enable voice-incoming of spam-score", "disable lookup-api of spam-score"],
+        ),
+        (wanted(extensions={}), there(voice_incoming=True), []),
+        (wanted(state="absent"), there(), ["remove spam-score"]),
+        (wanted(state="absent", available_add_on_sid=None), there(), ["remove spam-score"]),
+        (wanted(state="absent"), NOTHING, []),
+        (wanted(state="absent"), there(unique_name="another"), []),
+    ],
+)
+def test_steps_lead_from_what_is_there_to_what_is_wanted(
+    one: Wanted, observed: Observed, steps: list[str]
+) -> None:
+    found, problems = steps_for([one], observed, ())
+    assert ([str(step) for step in found], problems) == (steps, ())
+    assert all(step.sid == (None if observed is NOTHING or "install" in steps[0] else XE)
+               for step in found)  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_what_another_add_on_is_called_is_neither_removed_nor_replaced(state: str) -> None:
+    steps, problems = steps_for([wanted(state=state)], there(add_on=OTHER), ())
+    assert steps == ()
+    (problem,) = problems
+    assert "add_ons[0]: spam-score is another add-on there" in problem
+    assert OTHER in problem
+
+
+def test_an_extension_that_is_not_there_is_a_problem() -> None:
+    steps, problems = steps_for([wanted(extensions=ON)], there(lookup_api=False), ())
+    assert steps == ()
+    assert problems == (f"add_ons[0].extensions.voice-incoming: {XE} has no such extension",)
+
+
+def test_what_is_removed_makes_room_first() -> None:
+    first = wanted(unique_name="new")
+    second = wanted(unique_name="spam-score", state="absent")
+    steps, _ = steps_for([first, second], there(), ())
+    assert [step.key for step in steps] == ["remove/spam-score", "install/new"]
+
+
+def test_extensions_are_only_read_where_they_matter() -> None:
+    def read(one: Wanted, observed: Observed) -> list[str]:
+        return [found.sid for found in with_extensions_that_matter([one], observed)]
+
+    assert read(wanted(extensions=ON), there()) == [XE]
+    assert read(wanted(), there()) == []
+    assert read(wanted(extensions=ON), NOTHING) == []
+    assert read(wanted(extensions=ON), there(add_on=OTHER)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "changes"),
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": 1}, {"a": 2}, ["~ a = 1 -> 2"]),
+        ({"a": "1"}, {"a": 1}, ['~ a = "1" -> 1']),
+        ({"a": True}, {"a": 1}, ["~ a = true -> 1"]),
+        ({}, {"a": None}, ["+ a = null"]),
+        ({"a": None}, {}, ["- a = null"]),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, ["~ a.c = 2 -> 3"]),
+        ({"a": {"b": 1}}, {}, ["- a.b = 1"]),
+        ({}, {"a": {"b": {"c": "ü"}}}, ['+ a.b.c = "ü"']),
+        ({"a": {}}, {}, ["- a = {}"]),
+        ({"a": {"b": 1}}, {"a": 5}, ['~ a = {"b": 1} -> 5']),
+        ({"a": [1, 2]}, {"a": [1]}, ["~ a = [1, 2] -> [1]"]),
+        ({"token": "old"}, {"token": "new"}, ["~ token = *** -> ***"]),
+        ({}, {"token": {"deep": "new"}}, ["+ token = ***"]),
+        ({"token": "old", "a": 1}, {"a": 1}, ["- token = ***"]),
+        ({}, {"a": {"token": "new"}}, ["+ a.token = ***"]),
+        ({}, {"a": [{"token": "new", "b": 1}]}, ['+ a = [{"token": "***", "b": 1}]']),
+    ],
+)
+def test_differences_are_told_key_by_key_with_secrets_masked(
+    before: dict[str, Any], after: dict[str, Any], changes: list[str]
+) -> None:
+    assert [str(change) for change in differences(before, after, {"token"})] == changes
+
+
+def test_a_change_holds_no_secret() -> None:
+    (change,) = differences({"token": "old-secret"}, {"token": "new-secret"}, ["token"])
+    assert change == Change("token", "***", "***")
+
+
+def test_a_message_that_quotes_a_secret_is_masked() -> None:
+    secrets = secret_values(
+        {"a": [{"token": 'say "hi"\\'}], "pin": 4711, "on": True}, {"token", "pin"}
+    )
+    assert secrets == {'say "hi"\\', "4711"}
+    for message in ('say "hi"\\ is too short', r'"say \"hi\"\\" is too short', "4711 is no pin"):
+        assert "***" in redacted(message, secrets)
+        assert "hi" not in redacted(message, secrets)
+    assert masked({"on": True, "a": [{"pin": 1}]}, {"on", "pin"}) == {
+        "on": "***",
+        "a": [{"pin": "***"}],
+    }

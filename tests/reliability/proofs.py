@@ -1,0 +1,530 @@
+"""The long proofs, `nox -s reliability`: nothing lost, nothing doubled, nothing leaked.
+
+    python tests/reliability/proofs.py [--scale 1.0] [--seed 1] [--minutes 10] [NAME ...]
+
+`--scale 0.01` is a quick look. Each proof prints a row of the table, and the exit status is 0 only
+if every one of them holds. Emulators run in processes of their own, on loopback.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import random
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from hypothesis import given, seed, settings, strategies as st
+
+from marketplace_async import (
+    AccountToken,
+    AmbiguousOutcomeError,
+    BillableItem,
+    InstalledAddOn,
+    MarketplaceClient,
+    MarketplaceError,
+    Request,
+    Response,
+    Retry,
+    bulk,
+)
+from marketplace_async._core.codec import api_error, decode
+from marketplace_async.accounts import Account
+from marketplace_async.testing import account
+
+SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
+MANY_TRIES = Retry(attempts=60, max_elapsed=120.0, initial_backoff=0.01, max_backoff=0.2)
+MB = 2**20
+
+
+class Process:
+    """An emulator in a process of its own, which can be killed and started again."""
+
+    def __init__(self, *options: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._options = options
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "marketplace_async", "emulator"),
+                *("--port", str(self.port), *self._options),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline().strip() == self.url
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.communicate()
+
+    async def control(self, method: str, path: str, **options: Any) -> Any:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(method, f"{self.url}/_emulator/{path}", **options) as answer,
+        ):
+            assert answer.status < 300, await answer.text()
+            return await answer.json() if answer.status == 200 else None
+
+    async def fail(self, **fault: Any) -> None:
+        await self.control("POST", "faults", json={"times": None, **fault})
+
+
+@asynccontextmanager
+async def emulator(*options: str) -> AsyncIterator[Process]:
+    process = Process(*options)
+    await asyncio.to_thread(process.start)
+    try:
+        yield process
+    finally:
+        await asyncio.to_thread(process.kill)
+
+
+async def fail_a_fifth(process: Process, path: str) -> None:
+    """Lose a tenth of the requests on the way, and the answers to a tenth: 20.2 % in all."""
+    for when in ("before", "after"):
+        await process.fail(method="POST", path=path, drop=True, when=when, probability=0.055)
+        await process.fail(method="POST", path=path, status=500, when=when, probability=0.055)
+
+
+async def at_once(width: int, jobs: range, work: Callable[[int], Awaitable[None]]) -> None:
+    """Work through the jobs, so many at a time."""
+    pending = iter(jobs)
+
+    async def worker() -> None:
+        for number in pending:
+            await work(number)
+
+    await asyncio.gather(*(worker() for _ in range(width)))
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def memory() -> float:
+    """Return the resident memory of this process in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / MB
+
+
+# -- the proofs: each returns what it did, and what it found that must not be
+
+
+async def creates(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """Create under a fifth of faults: none lost, none doubled."""
+    total = int(10_000 * scale)
+    async with (
+        emulator() as process,
+        MarketplaceClient(account(), base_url=process.url, retry=MANY_TRIES) as client,
+    ):
+        await fail_a_fifth(process, "/v1/InstalledAddOns")
+        accounts = [client.with_credentials(account(number)) for number in range(100)]
+
+        async def create(number: int) -> None:
+            await accounts[number % 100].installed_add_ons.create(
+                available_add_on_sid=SPAM_SCORE,
+                accept_terms_of_service=True,
+                unique_name=f"name-{number}",
+            )
+
+        await at_once(32, range(total), create)
+        await process.control("DELETE", "faults")
+        names: Counter[str | None] = Counter()
+        for each in accounts:
+            names.update([one.unique_name async for one in each.installed_add_ons.list()])
+    lost = sum(names[f"name-{number}"] == 0 for number in range(total))
+    doubled = sum(count > 1 for count in names.values()) + len(names) - (total - lost)
+    return f"{total:,} creates: {lost} lost, {doubled} doubled", lost + doubled
+
+
+async def usage(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """Report usage under a fifth of faults: none billed twice, each sure or ambiguous."""
+    total = int(2_000 * scale)
+    sure: set[int] = set()
+    ambiguous: set[int] = set()
+    async with (
+        emulator() as process,
+        MarketplaceClient(account(), base_url=process.url, retry=MANY_TRIES) as client,
+    ):
+        installed = await client.installed_add_ons.create(
+            available_add_on_sid=SPAM_SCORE, accept_terms_of_service=True
+        )
+        await fail_a_fifth(process, "*/Usage")
+        reports = client.installed_add_ons.usage(installed.sid)
+
+        async def report(number: int) -> None:
+            item = BillableItem(f"BI{number:032x}", Decimal(1))
+            try:
+                await reports.create([item])
+            except AmbiguousOutcomeError:
+                ambiguous.add(number)
+            else:
+                sure.add(number)
+
+        await at_once(16, range(total), report)
+        billed = await process.control("GET", "usage")
+    counts = Counter(int(item["sid"].removeprefix("BI"), 16) for item in billed["usage"])
+    twice = sum(count > 1 for count in counts.values())
+    missing = sum(counts[number] != 1 for number in sure)
+    other = len(counts.keys() - sure - ambiguous) + total - len(sure) - len(ambiguous)
+    happened = sum(counts[number] for number in ambiguous)
+    text = (
+        f"{total:,} usage reports: {twice} billed twice, {missing} sure and not billed; "
+        f"{len(ambiguous)} ambiguous, of which {happened} billed"
+    )
+    return text, twice + missing + other
+
+
+async def kills(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """Kill the emulator under load and start it on its file: nothing acknowledged is gone."""
+    times = max(2, int(50 * scale))
+    acknowledged: set[str] = set()
+    stop = asyncio.Event()
+    with tempfile.TemporaryDirectory() as folder:
+        process = Process("--db", str(Path(folder) / "state.db"))
+        await asyncio.to_thread(process.start)
+        async with MarketplaceClient(account(), base_url=process.url, retry=MANY_TRIES) as client:
+
+            async def load(worker: int) -> None:
+                mine = client.with_credentials(account(worker))
+                number = 0
+                while not stop.is_set():
+                    number += 1
+                    installed = await mine.installed_add_ons.create(
+                        available_add_on_sid=SPAM_SCORE,
+                        accept_terms_of_service=True,
+                        unique_name=f"name-{number}",
+                    )
+                    acknowledged.add(installed.sid)
+
+            workers = [asyncio.ensure_future(load(worker)) for worker in range(8)]
+            for _ in range(times):
+                await asyncio.sleep(chance.uniform(0.05, 0.4))
+                await asyncio.to_thread(process.kill)
+                await asyncio.to_thread(process.start)
+            stop.set()
+            await asyncio.gather(*workers)
+            found: set[str] = set()
+            doubled = 0
+            for worker in range(8):
+                items = (
+                    await client.with_credentials(account(worker))
+                    .installed_add_ons.list()
+                    .collect()
+                )
+                found |= {one.sid for one in items}
+                doubled += len(items) - len({one.unique_name for one in items})
+        await asyncio.to_thread(process.kill)
+    gone = len(acknowledged - found)
+    strangers = len(found - acknowledged)
+    text = (
+        f"killed {times} times: {len(acknowledged):,} acknowledged, {gone} gone, {doubled} doubled"
+    )
+    return text, gone + doubled + strangers
+
+
+async def cancellations(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """Cancel at random moments: no task, slot, connection or file is left."""
+    total = int(10_000 * scale)
+    async with emulator("--latency", "0.002") as process:
+        await process.fail(method="*", path="/v1/*", drop=True, probability=0.05)
+        await process.fail(method="*", path="/v1/*", status=429, probability=0.05)
+        gc.collect()
+        files_before = open_files()
+        client = MarketplaceClient(
+            account(), base_url=process.url, concurrency=20, retry=MANY_TRIES
+        )
+        async with client:
+            cancelled = 0
+
+            async def one(number: int) -> None:
+                nonlocal cancelled
+                if cancelled >= total:
+                    return
+                calls: list[Callable[[], Any]] = [
+                    lambda: client.available_add_ons.list(page_size=3).collect(),
+                    lambda: client.listings.list_own(),
+                    lambda: client.installed_add_ons.ensure(
+                        unique_name=f"name-{number % 50}",
+                        available_add_on_sid=SPAM_SCORE,
+                        accept_terms_of_service=True,
+                    ),
+                ]
+                task = asyncio.ensure_future(chance.choice(calls)())
+                await asyncio.sleep(chance.expovariate(1 / 0.01))
+                task.cancel()
+                with contextlib.suppress(MarketplaceError, asyncio.CancelledError):
+                    await task
+                cancelled += task.cancelled()
+
+            # Some end before they are cancelled: those do not count.
+            await at_once(60, range(3 * total), one)
+            slots = client.stats.in_flight
+            tasks = len(asyncio.all_tasks()) - 1
+            connector = client._session.pool.session().connector
+            busy = len(connector._acquired) if connector is not None else 0
+        await asyncio.sleep(0.05)
+        gc.collect()
+        files = open_files() - files_before
+    left = slots + tasks + busy + max(files, 0)
+    text = (
+        f"{cancelled:,} cancellations: {slots} slots, {tasks} tasks, "
+        f"{busy} connections, {max(files, 0)} files left"
+    )
+    return text, left + int(cancelled < total)
+
+
+async def fetches(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """Fetch for minutes: at most 5 MB more at the end than after a tenth."""
+    async with (
+        emulator() as process,
+        MarketplaceClient(account(), base_url=process.url, retry=MANY_TRIES) as client,
+    ):
+        installed = await client.installed_add_ons.create(
+            available_add_on_sid=SPAM_SCORE, accept_terms_of_service=True
+        )
+        began = time.monotonic()
+        until = began + minutes * 60
+        early = 0.0
+        count = 0
+
+        async def fetch() -> None:
+            nonlocal count
+            while time.monotonic() < until:
+                await client.installed_add_ons.fetch(installed.sid)
+                count += 1
+
+        workers = [asyncio.ensure_future(fetch()) for _ in range(16)]
+        await asyncio.sleep(minutes * 6)
+        gc.collect()
+        early = memory()
+        await asyncio.gather(*workers)
+        gc.collect()
+        grown = memory() - early
+    text = f"{minutes:g} minutes, {count:,} fetches: {grown:+.1f} MB"
+    return text, int(grown > 5)
+
+
+async def fuzz(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """Fuzz bodies and headers: only errors of our tree come out."""
+    total = int(100_000 * scale)
+    words = [b'{"sid":', b'"account_sid"', b'"XE"', b"null", b"1e999", b"[", b"]", b"{", b"}", b":"]
+    words += [b",", b'"date_created":', b'"2016-04-07T23:52:28Z"', b"\xff", b'"\\ud800"', b"-0"]
+    words += [b'"code":', b'"message":', b'"links":', b"true", b"0.1", b"\x00", b'"configuration":']
+    latin = st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=30)
+    names = st.sampled_from(["Retry-After", "Twilio-Request-Id", "Content-Type"])
+
+    @seed(chance.randrange(2**32))
+    @settings(max_examples=total, deadline=None, database=None)
+    @given(
+        status=st.integers(200, 599),
+        body=st.binary(max_size=200) | st.lists(st.sampled_from(words), max_size=30).map(b"".join),
+        headers=st.dictionaries(names, latin),
+    )
+    def run(status: int, body: bytes, headers: dict[str, str]) -> None:
+        request, response = Request("GET", "/v1/X"), Response(status, headers, body)
+        str(api_error(request, response))
+        assert response.retry_after is None or response.retry_after >= 0
+        with contextlib.suppress(MarketplaceError):
+            decode(request, response, cls=InstalledAddOn)
+
+    try:
+        await asyncio.to_thread(run)
+    except Exception as error:  # noqa: BLE001 - whatever comes out is the finding
+        return f"{total:,} answers fuzzed: {type(error).__name__}: {error}", 1
+    return f"{total:,} answers fuzzed: 0 errors from outside the tree", 0
+
+
+DESIRED = f"""
+[[add_ons]]
+unique_name = "spam-score"
+available_add_on_sid = "{SPAM_SCORE}"
+accept_terms_of_service = true
+accounts = "all"
+extensions = {{ voice-incoming = true }}
+
+[[add_ons]]
+unique_name = "old"
+accounts = {{ friendly_names = ["Shop 1*"] }}
+state = "absent"
+"""
+
+
+class Jobs:
+    """Runs the jobs of the command line in a folder, and kills them."""
+
+    def __init__(self, url: str, folder: Path, chance: random.Random) -> None:
+        self._folder = folder
+        self._chance = chance
+        self._env = {
+            **os.environ,
+            "MARKETPLACE_BASE_URL": url,
+            "MARKETPLACE_PROFILES": str(folder / "profiles.toml"),
+            "TWILIO_ACCOUNT_SID": account().account_sid,
+            "TWILIO_AUTH_TOKEN": "made-up",
+        }
+        self.kills = 0
+
+    def _start(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "marketplace_async", *arguments, "--subaccounts"],
+            env=self._env,
+            cwd=self._folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, *arguments: str) -> tuple[int, float]:
+        """Run a job to its end, and return its exit status and how many seconds it took."""
+        began = time.monotonic()
+        process = self._start(*arguments)
+        _, errors = process.communicate()
+        if process.returncode not in (0, 5):
+            print(errors, file=sys.stderr)
+        return process.returncode, time.monotonic() - began
+
+    def killed(self, *arguments: str, seconds: float) -> int:
+        """Kill a job at three random moments within so many seconds, and then let it end."""
+        for part in (3, 2, 1):
+            process = self._start(*arguments)
+            # What was done before a kill is not done again: each leaves less time for the next.
+            time.sleep(0.4 + self._chance.random() * seconds / 3 * part / 2)
+            process.kill()
+            process.communicate()
+            self.kills += process.returncode == -signal.SIGKILL
+        return self.finish(*arguments)[0]
+
+    def count(self, file: str, key: str = "account_sid") -> Counter[str]:
+        lines = (self._folder / file).read_text().splitlines()
+        return Counter(json.loads(line)[key] for line in lines)
+
+
+async def make_shops(process: Process, total: int) -> None:
+    """Make subaccounts, each with an add-on to begin with."""
+    async with MarketplaceClient(account(), base_url=process.url) as client:
+        url = f"{process.url}/2010-04-01/Accounts.json"
+        user = account().authorization.reveal()
+
+        async def make(number: int) -> None:
+            form = {"FriendlyName": f"Shop {number}"}
+            async with session.post(url, data=form, headers={"Authorization": user}) as answer:
+                made = await answer.json()
+            shop = client.with_credentials(AccountToken(made["sid"], made["auth_token"]))
+            await shop.installed_add_ons.create(
+                available_add_on_sid=SPAM_SCORE, accept_terms_of_service=True, unique_name="old"
+            )
+
+        async with aiohttp.ClientSession() as session:
+            await bulk.gather(make, range(1, total + 1))
+
+
+async def state_of(process: Process) -> dict[str, tuple[str, ...]]:
+    """Return what is installed, by the friendly name of the account; * is an enabled extension."""
+    async with MarketplaceClient(account(), base_url=process.url) as client:
+
+        async def read(one: Account) -> tuple[str, tuple[str, ...]]:
+            assert one.credentials is not None
+            installed = client.with_credentials(one.credentials).installed_add_ons
+            names = []
+            async for add_on in installed.list():
+                enabled = [
+                    extension.unique_name
+                    async for extension in installed.extensions(add_on.sid).list()
+                    if extension.enabled
+                ]
+                names.append(f"{add_on.unique_name}{'*' * len(enabled)}")
+            return one.friendly_name or "", tuple(sorted(names))
+
+        return dict(await bulk.gather(read, client.accounts.list()))
+
+
+async def jobs(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """Kill inventory, plan, apply and plan again, each three times: nothing lost or doubled."""
+    total = max(40, int(2_000 * scale))
+    wrong = 0
+    async with emulator("--latency", "0.05") as process:
+        await make_shops(process, total)
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "fleet.toml").write_text(DESIRED)
+            runs = Jobs(process.url, Path(folder), chance)
+
+            def killed(*arguments: str, seconds: float = total / 1500) -> int:
+                return runs.killed(*arguments, seconds=seconds)
+
+            plan = ("plan", "fleet.toml", "--resume", "--to")
+            inventory = ("inventory", "--resume", "--to", "inventory.jsonl")
+            wrong += await asyncio.to_thread(killed, *inventory) != 0
+            records = runs.count("inventory.jsonl", "sid")
+            wrong += (len(records), set(records.values())) != (total, {1})
+            wrong += await asyncio.to_thread(killed, *plan, "plan.jsonl") != 5
+            plans = runs.count("plan.jsonl")
+            wrong += (len(plans), set(plans.values())) != (total + 1, {1})
+            apply = ("apply", "fleet.toml", "--yes")
+            wrong += await asyncio.to_thread(killed, *apply, seconds=total / 200) != 0
+            wrong += await asyncio.to_thread(killed, *plan, "again.jsonl") != 0
+            wrong += runs.count("again.jsonl") != {}
+            kills = runs.kills
+            # With few accounts, a job may be done before it is killed.
+            wrong += scale >= 1 and kills != 12
+        state = await state_of(process)
+    expected: dict[str, tuple[str, ...]] = {account().account_sid: ("spam-score*",)}
+    for number in range(1, total + 1):
+        gone = str(number).startswith("1")
+        expected[f"Shop {number}"] = ("spam-score*",) if gone else ("old", "spam-score*")
+    wrong += sum(state.get(name) != names for name, names in expected.items())
+    wrong += len(state) != total + 1
+    text = f"inventory, plan, apply and plan of {total:,} accounts, killed {kills} times"
+    return f"{text}: {wrong} records or accounts lost, doubled or wrong", wrong
+
+
+PROOFS = [creates, usage, kills, cancellations, fuzz, fetches, jobs]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help=", ".join(proof.__name__ for proof in PROOFS))
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    arguments = parser.parse_args()
+    wrong = 0
+    print(f"| proof (seed {arguments.seed}) | seconds | holds |\n| --- | --- | --- |")
+    for proof in PROOFS:
+        if arguments.names and proof.__name__ not in arguments.names:
+            continue
+        chance = random.Random(arguments.seed)
+        began = time.monotonic()
+        text, found = asyncio.run(proof(arguments.scale, chance, arguments.minutes))
+        wrong += bool(found)
+        took = time.monotonic() - began
+        print(f"| {text} | {took:.0f} | {'no' if found else 'yes'} |", flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

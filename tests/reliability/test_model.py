@@ -1,0 +1,192 @@
+"""Random operations by several clients on several accounts through random faults: a model."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import HealthCheck, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from marketplace_async import (
+    AmbiguousOutcomeError,
+    BillableItem,
+    ConflictError,
+    MarketplaceClient,
+    Retry,
+)
+from marketplace_async.emulator import Emulator
+from marketplace_async.testing import account
+
+ADD_ONS = ("XB06d5274893cc9af4198667d2f7d74d09", "XB85b56ed9ce713e0ac62342b901233193")
+BI = "BI" + "a" * 32
+
+accounts = st.integers(0, 2)
+names = st.sampled_from(["a", "b", "c"])
+add_ons = st.integers(0, 1)
+configurations = st.sampled_from([{}, {"x": 1}, {"x": True}])
+faults = st.sampled_from(
+    [
+        {"status": 429},
+        {"status": 503},
+        {"status": 500},
+        {"drop": True},
+        {"status": 500, "when": "after"},
+        {"status": 502, "when": "after"},
+        {"drop": True, "when": "after"},
+        {"body": "cut"},
+        {"body": "garbled"},
+    ]
+)
+
+
+class Marketplace(RuleBasedStateMachine):
+    """What must be true: by account, the installations by name, and the usage that was reported."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.runner = asyncio.Runner()
+        self.emulator = Emulator()
+        self.run(self.emulator.start())
+        self.client = MarketplaceClient(
+            account(), base_url=self.emulator.url, retry=Retry(attempts=10, initial_backoff=0.0)
+        )
+        self.clients = [self.client.with_credentials(account(number)) for number in range(1, 4)]
+        self.installed: list[dict[str, tuple[int, dict[str, Any]]]] = [{}, {}, {}]
+        self.unnamed = [0, 0, 0]
+        self.billed = 0
+
+    def run(self, operation: Any) -> Any:
+        return self.runner.run(operation)
+
+    def teardown(self) -> None:
+        self.run(self.client.aclose())
+        self.run(self.emulator.stop())
+        self.runner.close()
+
+    @rule(fault=faults, method=st.sampled_from(["GET", "POST", "DELETE", "*"]))
+    def break_something(self, fault: dict[str, Any], method: str) -> None:
+        if sum(one.hits == 0 for one in self.emulator.faults) < 4:
+            self.emulator.faults.add(method, "*", **fault)
+
+    def arguments(self, name: str, add_on: int, configuration: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "available_add_on_sid": ADD_ONS[add_on],
+            "accept_terms_of_service": True,
+            "configuration": configuration if add_on else {},
+            "unique_name": name,
+        }
+
+    @rule(who=accounts, name=names, add_on=add_ons, configuration=configurations)
+    def create(self, who: int, name: str, add_on: int, configuration: dict[str, Any]) -> None:
+        arguments = self.arguments(name, add_on, configuration)
+        model = self.installed[who]
+        wanted = (add_on, arguments["configuration"])
+        try:
+            self.run(self.clients[who].installed_add_ons.create(**arguments))
+        except ConflictError:
+            assert name in model
+        else:
+            # Somebody else's identical installation cannot be told from our own: it may be either.
+            assert name not in model or model[name] == wanted
+            model[name] = wanted
+
+    @rule(who=accounts, name=names, add_on=add_ons, configuration=configurations)
+    def ensure(self, who: int, name: str, add_on: int, configuration: dict[str, Any]) -> None:
+        arguments = self.arguments(name, add_on, configuration)
+        model = self.installed[who]
+        try:
+            self.run(self.clients[who].installed_add_ons.ensure(**arguments))
+        except ConflictError:
+            assert model[name][0] != add_on
+        else:
+            assert name not in model or model[name][0] == add_on
+            model[name] = (add_on, arguments["configuration"])
+
+    @rule(who=accounts, name=names, other=names)
+    @precondition(lambda self: any(self.installed))
+    def rename(self, who: int, name: str, other: str) -> None:
+        model = self.installed[who]
+        if name not in model:
+            return
+        sid = self.sid(who, name)
+        try:
+            self.run(self.clients[who].installed_add_ons.update(sid, unique_name=other))
+        except ConflictError:
+            assert other in model
+            assert other != name
+        else:
+            assert other == name or other not in model
+            model[other] = model.pop(name)
+
+    @rule(who=accounts, name=names)
+    @precondition(lambda self: any(self.installed))
+    def delete(self, who: int, name: str) -> None:
+        if self.installed[who].pop(name, None) is not None:
+            self.run(self.clients[who].installed_add_ons.delete(self.sid(who, name)))
+
+    @rule(who=accounts)
+    def create_without_a_name(self, who: int) -> None:
+        before = self.count_unnamed(who)
+        try:
+            self.run(
+                self.clients[who].installed_add_ons.create(
+                    available_add_on_sid=ADD_ONS[0], accept_terms_of_service=True
+                )
+            )
+        except AmbiguousOutcomeError:
+            assert self.count_unnamed(who) in (before, before + 1)
+        else:
+            assert self.count_unnamed(who) == before + 1
+        self.unnamed[who] = self.count_unnamed(who)
+
+    @rule(who=accounts, name=names)
+    @precondition(lambda self: any(self.installed))
+    def report_usage(self, who: int, name: str) -> None:
+        if name not in self.installed[who]:
+            return
+        usage = self.clients[who].installed_add_ons.usage(self.sid(who, name))
+        try:
+            self.run(usage.create([BillableItem(BI, Decimal(1))]))
+        except AmbiguousOutcomeError:
+            assert len(self.emulator.usage()) in (self.billed, self.billed + 1)
+        else:
+            assert len(self.emulator.usage()) == self.billed + 1
+        self.billed = len(self.emulator.usage())
+
+    @invariant()
+    def everything_is_as_it_must_be(self) -> None:
+        if not hasattr(self, "installed"):
+            return
+        for who, model in enumerate(self.installed):
+            found = {
+                one.unique_name: (ADD_ONS.index(one.available_add_on_sid), one.configuration)
+                for one in self.all_of(who)
+                if one.unique_name in ("a", "b", "c")
+            }
+            assert found == model
+            assert self.count_unnamed(who) == self.unnamed[who]
+        assert len(self.emulator.usage()) == self.billed
+
+    def all_of(self, who: int) -> list[Any]:
+        broken = list(self.emulator.faults)
+        self.emulator.faults.clear()
+        found: list[Any] = self.run(self.clients[who].installed_add_ons.list().collect())
+        for fault in broken:
+            self.emulator.faults.append(fault)
+        return found
+
+    def count_unnamed(self, who: int) -> int:
+        return sum(one.unique_name not in ("a", "b", "c") for one in self.all_of(who))
+
+    def sid(self, who: int, name: str) -> str:
+        (sid,) = (one.sid for one in self.all_of(who) if one.unique_name == name)
+        return str(sid)
+
+
+TestMarketplace = Marketplace.TestCase
+TestMarketplace.settings = settings(
+    max_examples=15,
+    stateful_step_count=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

@@ -1,0 +1,1 @@
+"""Shared by the tests: paths, served emulators, misbehaving servers and terminals."""

@@ -1,0 +1,121 @@
+"""The transcripts of the README: what was typed on a terminal, and what came of it."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from support.terminal import on_a_terminal
+
+COLUMNS = 120
+ANSWERS = {
+    "[y/N] ": "y\n",
+    "OAuth client ID (OQ...): ": "AC00000000000000000000000000000001\n",
+    "(it is not shown): ": "made-up\n",
+}
+README_URL = "http://127.0.0.1:8912"
+README_HOME = "/home/you"
+
+_BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"`(\S+)`:\n\n```(?:toml|csv)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
+_SID = re.compile(r"\b(?:[A-Z]{2})[0-9a-f]{32}\b")
+_ERRNO = re.compile(r"\[Errno \d+\]")
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\dZ)?")
+
+
+@attrs.frozen
+class Step:
+    """A command, and what the screen shows after it."""
+
+    command: str
+    output: str
+
+
+def steps(text: str) -> Iterator[Step]:
+    """Give the steps of all transcripts of a page, in their order."""
+    for block in _BLOCK.findall(text):
+        if block.startswith("$ "):
+            _, *parts = _COMMAND.split(block)
+            yield from map(Step, parts[::2], parts[1::2])
+
+
+def is_made_up(sid: str) -> bool:
+    """Tell whether a SID of the README stands for one that the service makes."""
+    return sid.startswith(("XE0", "XB0000", "RQ"))
+
+
+class Session:
+    """Runs commands one after the other as one person would, against one emulator."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._home = folder
+        self._url = url
+        self._status = 0
+        self._sids: dict[str, str] = {}
+        shim = folder / "bin" / "marketplace-async"
+        shim.parent.mkdir()
+        shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m marketplace_async "$@"\n')
+        shim.chmod(0o755)
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("TWILIO_", "MARKETPLACE_"))
+        }
+        self._env = {
+            **inherited,
+            "PATH": f"{shim.parent}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "MARKETPLACE_PROFILES": f"{folder}/.config/marketplace-async/profiles.toml",
+        }
+
+    def write(self, text: str) -> None:
+        """Write the files of a page: blocks that follow on a name and a colon."""
+        for name, content in _FILE.findall(text):
+            (self._home / name).write_text(content)
+
+    def run(self, command: str) -> str:
+        """Run a command as the README has it, and return the screen, in the README's words."""
+        if command.startswith("export "):
+            name, _, value = command.removeprefix("export ").partition("=")
+            self._env[name] = value.replace(README_URL, self._url)
+            return ""
+        if command.startswith("unset "):
+            del self._env[command.removeprefix("unset ")]
+            return ""
+        for readme, real in self._sids.items():
+            command = command.replace(readme, real)
+        command = command.replace(README_URL, self._url)
+        script = f"cd; (exit {self._status}); {command}"
+        finished = on_a_terminal(
+            ["bash", "-c", script], env=self._env, typed=ANSWERS, columns=COLUMNS
+        )
+        self._status = finished.status
+        screen = finished.screen.replace(self._url, README_URL)
+        return screen.replace(str(self._home), README_HOME)
+
+    def as_expected(self, output: str, expected: str) -> str:
+        """Return output with SIDs and dates that vary as they are expected, if they can be those.
+
+        A SID that the service makes stands for the same record from its first appearance on.
+        """
+        for real, readme in zip(_SID.findall(output), _SID.findall(expected), strict=False):
+            if is_made_up(readme) and real[:2] == readme[:2]:
+                known = self._sids.setdefault(readme, real)
+                if known == real:
+                    output = output.replace(real, readme)
+        output = _ERRNO.sub("[Errno 111]", output)
+        dates = iter(_DATE.findall(expected))
+
+        def date(match: re.Match[str]) -> str:
+            other = next(dates, "")
+            return other if len(other) == len(match[0]) else match[0]
+
+        return _trimmed(_DATE.sub(date, output))
+
+
+def _trimmed(text: str) -> str:
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
