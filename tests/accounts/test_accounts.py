@@ -143,7 +143,7 @@ async def test_bad_arguments_are_refused_before_anything_is_sent() -> None:
         ):
             with pytest.raises(ValueError, match=message):
                 client.accounts.list(**options)
-        with pytest.raises(ValueError, match="sid: .* is not the SID of an account"):
+        with pytest.raises(ValueError, match=r"sid: .* is not the SID of an account"):
             await client.accounts.fetch("../x")
         assert len(emulator.log) == 0
 
@@ -688,7 +688,7 @@ async def test_a_vault_that_gives_what_cannot_be_right_is_found_out() -> None:
     with pytest.raises(TypeError, match=r"find: expected AccountToken, .*, got str") as error:
         await collect(accounts.from_vault([sid_of(2)], text))
     assert SECRET not in str(error.value)
-    with pytest.raises(ValueError, match="sid: .* is not the SID of an account"):
+    with pytest.raises(ValueError, match=r"sid: .* is not the SID of an account"):
         await collect(accounts.from_vault(["me"], VAULT.get))
     with pytest.raises(KeyError):
         await collect(accounts.from_vault([sid_of(9)], VAULT.__getitem__))

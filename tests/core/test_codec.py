@@ -208,7 +208,7 @@ def test_a_quantity_that_cannot_be_billed_is_refused(quantity: Any, error: type[
 
 
 def test_a_billable_item_wants_the_sid_of_a_billing_item() -> None:
-    with pytest.raises(ValueError, match="sid: .* is not the SID of a billing item"):
+    with pytest.raises(ValueError, match=r"sid: .* is not the SID of a billing item"):
         BillableItem(XE, Decimal(1))
 
 

@@ -46,7 +46,7 @@ def test_a_sid_of_the_right_kind_passes() -> None:
 )
 def test_what_is_no_sid_is_named_with_what_was_expected(sid: str) -> None:
     with pytest.raises(
-        ValueError, match="installed_sid: .* is not the SID of an installed"
+        ValueError, match=r"installed_sid: .* is not the SID of an installed"
     ) as error:
         check_sid("XE", sid, "installed_sid")
     assert repr(sid) in str(error.value)
@@ -242,7 +242,7 @@ def test_a_base_url_is_used_as_it_is_given(given_url: str | URL, used: str) -> N
     ],
 )
 def test_what_is_no_base_url_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match="base_url: (expected|must not have|leave out)"):
+    with pytest.raises(ValueError, match=r"base_url: (expected|must not have|leave out)"):
         check_base_url(url)
 
 
