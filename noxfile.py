@@ -1,4 +1,4 @@
-"""Sessions: `nox -s` with demo, tests, lint, typing, bench, or reliability for the long proofs."""
+"""Nox sessions. `nox` runs lint, typing and tests; `nox --list` shows all sessions."""
 
 import shutil
 from pathlib import Path
@@ -24,14 +24,14 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Show what the client does, against an emulator."""
+    """Run the demo against an emulator."""
     session.install(".[cli,emulator]")
     session.run("marketplace-async", "demo", *session.posargs)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests, with coverage, in Python's development mode, warnings being errors."""
+    """Run all tests with coverage, in development mode and with warnings as errors."""
     session.install("-e", ".[cli,emulator]", *TESTS)
     session.run("coverage", "erase")
     session.run(
@@ -46,7 +46,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and the direction of imports."""
+    """Check formatting and style."""
     session.install("ruff")
     session.run("ruff", "format", "--check", ".")
     session.run("ruff", "check", ".")
@@ -54,16 +54,36 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Check types with mypy, for every Python that is supported, and with pyright."""
+    """Check types with mypy for every supported Python version, and with pyright."""
     session.install("-e", ".[cli,emulator]", "mypy", "pyright", "nox", *TESTS, *PEERS)
     for version in SUPPORTED:
         session.run("mypy", "--python-version", version)
-    session.run("pyright", "--pythonpath", f"{session.virtualenv.location}/bin/python")
+    python = f"{session.virtualenv.location}/bin/python"
+    session.run("pyright", "--pythonpath", python)
+    session.run(
+        *("pyright", "--verifytypes", "marketplace_async", "--ignoreexternal"),
+        *("--pythonpath", python),
+    )
+
+
+@nox.session
+def api(session: nox.Session) -> None:
+    """List incompatible changes of the public API since the last commit, or `-- COMMIT`."""
+    session.install("griffe")
+    commit = session.posargs[0] if session.posargs else "HEAD"
+    changes = session.run(
+        *("griffe", "check", "marketplace_async", "--against", commit),
+        silent=True,
+        success_codes=[0, 1],  # 1: there are changes
+    )
+    for change in str(changes or "").splitlines():
+        if not change.startswith("marketplace_async/cli/"):
+            session.warn(change)
 
 
 @nox.session
 def reliability(session: nox.Session) -> None:
-    """Run every operation against every fault, and the long proofs: some 15 minutes."""
+    """Test every operation under every fault, then run the long proofs (about 15 minutes)."""
     session.install("-e", ".[cli]", *TESTS)
     session.run("pytest", "tests/reliability/test_safety.py")
     session.run("python", "tests/reliability/proofs.py", *session.posargs)
@@ -71,7 +91,7 @@ def reliability(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the client and the emulator beside their peers: some ten minutes, writes results."""
+    """Run the benchmarks and save the results (about ten minutes)."""
     session.install("-e", ".[cli]", *PEERS)
     folder = Path(session.create_tmp()).resolve()
     prism = folder / "node_modules" / ".bin" / "prism"
@@ -80,7 +100,7 @@ def bench(session: nox.Session) -> None:
             *("npm", "install", "--no-fund", "--no-audit", "--loglevel", "error"),
             *("--prefix", str(folder), "@stoplight/prism-cli"),
             external=True,
-            success_codes=range(256),  # without Prism, the rows that need it say so
+            success_codes=range(256),  # Prism is optional
         )
     arguments = ["--prism", str(prism)] if prism.exists() else []
     session.run("python", "-m", "benchmarks", *arguments, *session.posargs)

@@ -1,1 +1,1 @@
-"""What the client and the emulator cost, beside others that do the same: `nox -s bench`."""
+"""Benchmarks of the client and the emulator. Run them with `nox -s bench`."""

@@ -1,11 +1,10 @@
-"""The benchmark's command line: `nox -s bench` runs it.
+"""The command line of the benchmarks. `nox -s bench` calls it.
 
     python -m benchmarks [--rows 1,4] [--rounds 5] [--quick] [--prism PATH] [--output FOLDER]
 
-It prints the table of goals with what was measured. A run of all rows also writes `results.json`
-and `results.svg` beside this file, and the table into the README; any other writes the first two
-into `--output`, if given. The exit status is 0 whether goals are met or not, and 1 if something
-broke.
+Prints a table of results and goals. A complete run also updates `results.json`, `results.svg` and
+the README. A partial run writes the first two to `--output`, if set. Exits with 1 if a benchmark
+failed; missed goals do not count as failures.
 """
 
 import argparse
@@ -19,38 +18,50 @@ from importlib.metadata import version
 from pathlib import Path
 
 from . import report
-from .figures import Measurement, Results
-from .harness import Bench, Broken, ask, cores, first_line, is_installed, server_process
-from .peers import LIST
-from .rows import ROWS
+from .clients import LIST
+from .harness import (
+    Bench,
+    BenchmarkFailed,
+    cores,
+    first_line,
+    get_json,
+    is_installed,
+    server_process,
+)
+from .results import Measurement, Results
+from .suite import ROWS
 
-TAKE_PART = ("aiohttp", "attrs", "cattrs", "httpx", "msgspec", "orjson", "twilio", "yarl")
+PACKAGES = ("aiohttp", "attrs", "cattrs", "httpx", "msgspec", "orjson", "twilio", "yarl")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="benchmarks", description="Measure, and compare.")
-    parser.add_argument("--rows", type=_rows, default=list(ROWS), help="such as 1,4")
-    parser.add_argument("--rounds", type=int, help="instead of as many as suit each row")
-    parser.add_argument("--quick", action="store_true", help="little, once: does it run?")
-    parser.add_argument("--prism", help="the command that starts Prism")
-    parser.add_argument("--output", type=Path, help="a folder for results.json and results.svg")
+    parser = argparse.ArgumentParser(prog="benchmarks", description="Run the benchmarks.")
+    parser.add_argument(
+        "--rows", type=_rows, default=list(ROWS), help="comma-separated rows, such as 1,4"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds per row (default: depends on the row)")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round, to test that everything runs"
+    )
+    parser.add_argument("--prism", help="path of the Prism executable")
+    parser.add_argument("--output", type=Path, help="folder for results.json and results.svg")
     arguments = parser.parse_args()
     machine = _machine()
     if arguments.rounds is not None and arguments.rounds < 1:
-        parser.error("--rounds: expected 1 or more")
+        parser.error("--rounds: must be at least 1")
     measurements: list[Measurement] = []
-    broken: dict[int, str] = {}
-    with server_process(sys.executable, "-m", "benchmarks.server") as server:
+    failures: dict[int, str] = {}
+    with server_process(sys.executable, "-m", "benchmarks.replay_server") as server:
         url = first_line(server)
         bench = Bench(url, _sids(url), arguments.rounds, arguments.quick, arguments.prism)
         for row in arguments.rows:
             started = time.monotonic()
             try:
                 measurements += ROWS[row](bench)
-            except Broken as error:
-                broken[row] = str(error)
-            took = time.monotonic() - started
-            print(f"row {row}: {took:.0f} s", file=sys.stderr, flush=True)
+            except BenchmarkFailed as error:
+                failures[row] = str(error)
+            elapsed = time.monotonic() - started
+            print(f"row {row}: {elapsed:.0f} s", file=sys.stderr, flush=True)
     results = Results(
         date=datetime.now(UTC).date().isoformat(),
         machine=machine,
@@ -61,26 +72,28 @@ def main() -> int:
     print(report.table(results))
     for line in report.remarks(results):
         print(line)
-    for row, why in broken.items():
-        print(f"Row {row} broke: {why}")
-    everything = sorted(set(arguments.rows)) == sorted(ROWS) and not (arguments.quick or broken)
-    if everything:
+    for row, why in failures.items():
+        print(f"Row {row} failed: {why}")
+    complete = sorted(set(arguments.rows)) == sorted(ROWS) and not (arguments.quick or failures)
+    if complete:
         report.write(results)
     elif arguments.output is not None:
         report.save(results, arguments.output)
-    return 1 if broken else 0
+    return 1 if failures else 0
 
 
 def _rows(text: str) -> list[int]:
     rows = [int(number) for number in text.split(",")]
     for row in rows:
         if row not in ROWS:
-            raise argparse.ArgumentTypeError(f"no row {row}; there are {', '.join(map(str, ROWS))}")
+            raise argparse.ArgumentTypeError(
+                f"no row {row}; the rows are {', '.join(map(str, ROWS))}"
+            )
     return rows
 
 
 def _sids(url: str) -> list[str]:
-    page = ask(url, f"{LIST}?PageSize=1000")
+    page = get_json(url, f"{LIST}?PageSize=1000")
     return [one["sid"] for one in page["installed_add_ons"]]
 
 
@@ -97,7 +110,7 @@ def _machine() -> dict[str, str]:
         "processor": model,
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.release()}",
-        "placing": "server and clients on cores of their own"
+        "placement": "server and clients on separate cores"
         if server != client
         else "server and clients on one core",
         "load": f"{os.getloadavg()[0]:.2f}",
@@ -106,7 +119,7 @@ def _machine() -> dict[str, str]:
 
 def _versions(prism: str | None) -> dict[str, str]:
     versions = {"Python": platform.python_version()}
-    versions |= {package: version(package) for package in TAKE_PART if is_installed(package)}
+    versions |= {package: version(package) for package in PACKAGES if is_installed(package)}
     if prism is not None:
         manifest = Path(prism).parent / "../@stoplight/prism-cli/package.json"
         if manifest.exists():

@@ -1,10 +1,10 @@
-"""Draws results as one SVG: small panels of bars that begin at zero, with the goals marked."""
+"""Draws the results as an SVG of bar charts with marks for the goals."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from .figures import OURS, Comparison, Interval, Measurement, Results, number
+from .results import OURS, Comparison, Interval, Measurement, Results, number
 
 _WIDTH, _PANEL, _MARGIN = 960, 440, 24
 _LABELS, _BARS, _BAR, _STEP = 172, 180, 14, 21
@@ -14,7 +14,7 @@ _FONT = "Helvetica, Arial, DejaVu Sans, sans-serif"
 
 
 def draw(results: Results) -> str:
-    """Return the chart as SVG: dark text on a white card, legible on light and dark pages."""
+    """Return the SVG. Its white background is legible on light and dark pages."""
     panels = [one for one in results.measurements if any(c.goal for c in one.comparisons)]
     content: list[str] = []
     y = 64
@@ -27,12 +27,12 @@ def draw(results: Results) -> str:
     machine = results.machine
     footer = (
         f"{results.date}, Python {results.versions['Python']}, {machine['processor']}, "
-        f"{machine['system']}; over loopback, {machine['placing']}, load before: {machine['load']}"
+        f"{machine['system']}; loopback, {machine['placement']}, load before: {machine['load']}"
     )
-    title = "What it costs, beside others that do the same"
+    title = "Benchmark results compared with other clients"
     legend = (
-        "Bars are medians, whiskers their 95 % intervals. An upright mark is a goal: green where "
-        "it is met, red where it is missed, as judged within each round."
+        "Bars show medians, whiskers 95 % intervals. Vertical marks show goals, compared round by "
+        "round: green if met, red if missed."
     )
     return "\n".join(
         [
@@ -63,44 +63,44 @@ def _panel(panel: Measurement, x: int, y: int) -> Iterator[str]:
         y += 18
     yield _text(x, y + 9, f"{panel.unit}, {panel.better} is better", size=11, fill=_FAINT)
     y += 18
-    spans = {name: Interval.of(rounds) for name, rounds in panel.series.items()}
-    goals = {name: _goals(panel.comparisons, name, spans) for name in spans}
-    ends = [span.high for span in spans.values()]
+    intervals = {name: Interval.of(rounds) for name, rounds in panel.series.items()}
+    goals = {name: _goals(panel.comparisons, name, intervals) for name in intervals}
+    ends = [interval.high for interval in intervals.values()]
     ends += [goal for marks in goals.values() for goal, _ in marks]
     scale = _BARS / max(ends)
     subjects = {comparison.subject for comparison in panel.comparisons}
-    for name, span in spans.items():
+    for name, interval in intervals.items():
         middle = y + _BAR / 2
         fill = _OURS if name in subjects else _OTHERS
         left = x + _LABELS
         weight = "bold" if name == OURS else "normal"
         yield _text(left - 8, middle + 4, name, size=12, weight=weight, anchor="end")
-        length = max(span.value * scale, 1)
+        length = max(interval.value * scale, 1)
         yield f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{_BAR}" fill="{fill}"/>'
-        low, high = left + span.low * scale, left + span.high * scale
+        low, high = left + interval.low * scale, left + interval.high * scale
         yield _line(low, middle, high, middle, _INK)
         for end in (low, high):
             yield _line(end, middle - 3, end, middle + 3, _INK)
-        right = left + max(length, span.high * scale)
+        right = left + max(length, interval.high * scale)
         for goal, met in goals[name]:
             at = left + goal * scale
             right = max(right, at)
             yield _line(at, y - 4, at, y + _BAR + 4, _MET if met else _MISSED, 2.5)
-        yield _text(right + 7, middle + 4, number(span.value), size=12)
+        yield _text(right + 7, middle + 4, number(interval.value), size=12)
         if not all(met for _, met in goals[name]):
-            after = right + 15 + 7 * len(number(span.value))
+            after = right + 15 + 7 * len(number(interval.value))
             yield _text(after, middle + 4, "missed", size=11, fill=_MISSED)
         y += _STEP
 
 
 def _goals(
-    comparisons: Sequence[Comparison], subject: str, spans: dict[str, Interval]
+    comparisons: Sequence[Comparison], subject: str, intervals: dict[str, Interval]
 ) -> list[tuple[float, bool]]:
-    """Return where on the axis the goals of a series lie, and whether they are met."""
+    """Return the position of each goal of a series on the axis, and whether it is met."""
     goals = []
     for one in comparisons:
         if one.subject == subject and one.goal is not None:
-            other = 0.0 if one.against is None else spans[one.against].value
+            other = 0.0 if one.against is None else intervals[one.against].value
             at = other * one.goal.value if one.kind == "ratio" else other + one.goal.value
             goals.append((at, one.met is True))
     return goals

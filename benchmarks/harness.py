@@ -1,4 +1,4 @@
-"""Runs what is measured: each run in a fresh process, on a core that the server does not use."""
+"""Runs each measurement in a new process, on a different core than the server."""
 
 import json
 import os
@@ -16,15 +16,14 @@ import attrs
 
 PROJECT: Final = Path(__file__).parents[1]
 
-Figures: TypeAlias = dict[str, float]
+Values: TypeAlias = dict[str, float]
 
 
-class Broken(Exception):
-    """Something that was to be measured failed."""
+class BenchmarkFailed(Exception):
+    """A benchmark could not be completed."""
 
 
 def is_installed(package: str) -> bool:
-    """Tell whether a peer can be measured."""
     try:
         version(package)
     except PackageNotFoundError:
@@ -33,8 +32,8 @@ def is_installed(package: str) -> bool:
 
 
 def cores() -> tuple[int, int]:
-    """Return the core for servers and the one for clients; the same if there is only one."""
-    if not hasattr(os, "sched_getaffinity"):  # outside Linux the system decides
+    """Return the core for servers and the core for clients. They differ if possible."""
+    if not hasattr(os, "sched_getaffinity"):  # only Linux supports CPU affinity
         return 0, 0
     usable = sorted(os.sched_getaffinity(0))
     return usable[0], usable[-1]
@@ -42,7 +41,7 @@ def cores() -> tuple[int, int]:
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Let what this block does and starts run on one core."""
+    """Pin this process, and processes started in the block, to one core."""
     if not hasattr(os, "sched_getaffinity"):
         yield
         return
@@ -56,7 +55,7 @@ def on_core(core: int) -> Iterator[None]:
 
 @contextmanager
 def server_process(*command: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a server on its core for as long as the block lasts."""
+    """Run a server on the server core until the block ends."""
     with (
         on_core(cores()[0]),
         subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as process,
@@ -68,21 +67,21 @@ def server_process(*command: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 def first_line(process: "subprocess.Popen[str]") -> str:
-    """Return the first line that a server prints: where it listens."""
+    """Return the first line that a server prints, which is its URL."""
     assert process.stdout is not None
     line = process.stdout.readline().strip()
     if not line:
-        raise Broken(f"{process.args!r} did not start")
+        raise BenchmarkFailed(f"{process.args!r} did not start")
     return line
 
 
 def python(*arguments: str, stdin: str = "") -> str:
-    """Run Python on the core for clients and return what it prints."""
+    """Run Python on the client core and return its standard output."""
     with on_core(cores()[1]):
         process = subprocess.run(
             [sys.executable, *arguments],
             cwd=PROJECT,
-            # Whoever has a package installed has its bytecode, too.
+            # Imports use cached bytecode, as those of an installed package do.
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": ""},
             input=stdin,
             capture_output=True,
@@ -91,20 +90,20 @@ def python(*arguments: str, stdin: str = "") -> str:
             check=False,
         )
     if process.returncode:
-        raise Broken(process.stderr.strip() or f"exit status {process.returncode}")
+        raise BenchmarkFailed(process.stderr.strip() or f"exit status {process.returncode}")
     return process.stdout
 
 
 @attrs.frozen
 class Bench:
-    """What the rows run with.
+    """The settings of a run, and methods that measure.
 
     Attributes:
-        url: Where the replaying server listens.
-        sids: The SIDs of the records that it has.
-        rounds: How many rounds, instead of as many as suit a row.
-        quick: Whether to do little, once: to see that everything runs.
-        prism: The command that starts Prism, if it is installed.
+        url: The URL of the replay server.
+        sids: The SIDs of the records on the server.
+        rounds: The number of rounds, or None for the default of each row.
+        quick: Whether to run one short round.
+        prism: The path of the Prism executable, if it is installed.
     """
 
     url: str
@@ -113,41 +112,39 @@ class Bench:
     quick: bool
     prism: str | None
 
-    def times(self, usual: int) -> int:
-        """Return how many rounds to run."""
-        return 1 if self.quick else self.rounds or usual
+    def round_count(self, default: int) -> int:
+        return 1 if self.quick else self.rounds or default
 
-    def much(self, usual: int, *, quick: int) -> int:
-        """Return how much to do in a round."""
-        return quick if self.quick else usual
+    def size(self, default: int, *, quick: int) -> int:
+        """Return the size of the workload in one round."""
+        return quick if self.quick else default
 
-    def set(self, **settings: float) -> None:
-        """Tell the server what the next run meets: `records`, `latency` and `limit`."""
+    def configure(self, **settings: float) -> None:
+        """Set `records`, `latency` and `limit` of the replay server for the next run."""
         query = "&".join(f"{name}={value}" for name, value in settings.items())
-        ask(self.url, f"/_bench/set?{query}")
+        get_json(self.url, f"/_bench/set?{query}")
 
-    def run(self, work: str, peer: str, **options: Any) -> Figures:
-        """Let a fresh process do some work with one client."""
-        task = {"url": self.url, "work": work, "peer": peer, "sids": self.sids, **options}
+    def run(self, work: str, client: str, **options: Any) -> Values:
+        """Run a workload with one client in a new process."""
+        task = {"url": self.url, "work": work, "client": client, "sids": self.sids, **options}
         try:
-            figures: Figures = json.loads(python("-m", "benchmarks.work", stdin=json.dumps(task)))
-        except (Broken, subprocess.TimeoutExpired) as error:
-            raise Broken(f"{work} with {peer}: {error}") from error
-        return figures
+            values: Values = json.loads(python("-m", "benchmarks.worker", stdin=json.dumps(task)))
+        except (BenchmarkFailed, subprocess.TimeoutExpired) as error:
+            raise BenchmarkFailed(f"{work} with {client}: {error}") from error
+        return values
 
     def interleaved(
         self, rounds: int, tasks: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, list[Figures]]:
-        """Run each task once a round, one after another, and return the figures of all rounds."""
-        figures: dict[str, list[Figures]] = {name: [] for name in tasks}
+    ) -> dict[str, list[Values]]:
+        """Run every task once per round, in turn. Return the values of all rounds by name."""
+        values: dict[str, list[Values]] = {name: [] for name in tasks}
         for _ in range(rounds):
             for name, task in tasks.items():
-                figures[name].append(self.run(**task))
-        return figures
+                values[name].append(self.run(**task))
+        return values
 
 
-def ask(url: str, path: str) -> Any:
-    """Return the JSON that the replaying server answers with."""
+def get_json(url: str, path: str) -> Any:
     connection = HTTPConnection(urlsplit(url).netloc)
     try:
         connection.request("GET", path)

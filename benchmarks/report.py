@@ -1,8 +1,8 @@
-"""Tells results: the table of goals, JSON, the chart, and the README's part.
+"""Formats results as a table, JSON and a chart, and updates the README.
 
     python -m benchmarks.report
 
-writes the chart and the README's table anew from `results.json`.
+regenerates the chart and the README's table from `results.json`.
 """
 
 import json
@@ -14,17 +14,20 @@ import attrs
 import cattrs
 
 from . import chart
-from .figures import OURS, Comparison, Goal, Interval, Measurement, Results, number
 from .harness import PROJECT
+from .results import OURS, Comparison, Goal, Interval, Measurement, Results, number
 
 FOLDER: Final = Path(__file__).parent
 README: Final = PROJECT / "README.md"
-BEGIN, END = "<!-- begin of what nox -s bench writes -->", "<!-- end of it -->"
+BEGIN, END = "<!-- begin benchmark results (nox -s bench) -->", "<!-- end benchmark results -->"
 
 
 def table(results: Results) -> str:
-    """Return the table of goals and figures, in Markdown."""
-    lines = ["| | work | ours | beside | goal | figure (95 % interval) | met |", "|" + " --- |" * 7]
+    """Return the table of results and goals in Markdown."""
+    lines = [
+        "| | benchmark | ours | other | goal | result (95 % interval) | met |",
+        "|" + " --- |" * 7,
+    ]
     for one in results.measurements:
         what = f"{one.work}: {one.measure}"
         for cells in _rows(one):
@@ -38,13 +41,13 @@ def _rows(one: Measurement) -> Iterator[tuple[str, str, str, str, str]]:
         subject = number(Interval.of(one.series[comparison.subject]).value) + f" {one.unit}"
         if comparison.subject != OURS:
             subject += f", {comparison.subject}"
-        beside = ""
+        compared = ""
         if comparison.against is not None:
             other = Interval.of(one.series[comparison.against]).value
-            beside = f"{number(other)}, {comparison.against}"
+            compared = f"{number(other)}, {comparison.against}"
         goal = comparison.goal
         met = {True: "yes", False: "**no**", None: ""}[comparison.met]
-        yield subject, beside, _goal(goal, one, comparison), _figure(one, comparison), met
+        yield subject, compared, _goal(goal, one, comparison), _result(one, comparison), met
     for name, why in one.missing.items():
         yield "", name, "", f"not measured: {why}", ""
 
@@ -53,13 +56,13 @@ def _goal(goal: Goal | None, one: Measurement, comparison: Comparison) -> str:
     return "" if goal is None else f"{goal.bound} {_value(goal.value, one, comparison)}"
 
 
-def _figure(one: Measurement, comparison: Comparison) -> str:
-    if comparison.goal is None and comparison.kind == "itself":
-        figure = comparison.figure
-        return f"({number(figure.low)} to {number(figure.high)})"
+def _result(one: Measurement, comparison: Comparison) -> str:
+    if comparison.goal is None and comparison.kind == "absolute":
+        result = comparison.result
+        return f"({number(result.low)} to {number(result.high)})"
     value, *ends = (
         _value(value, one, comparison)
-        for value in (comparison.figure.value, comparison.figure.low, comparison.figure.high)
+        for value in (comparison.result.value, comparison.result.low, comparison.result.high)
     )
     return f"{value} ({ends[0]} to {ends[1]})"
 
@@ -73,44 +76,44 @@ def _value(value: float, one: Measurement, comparison: Comparison) -> str:
 
 
 def remarks(results: Results) -> Iterator[str]:
-    """Say which goals are missed, which figures are too close to tell, and who was not there."""
+    """Yield remarks on missed goals, inconclusive results and missing measurements."""
     if results.quick:
-        yield "This was a quick run: its figures mean nothing."
+        yield "This was a quick run: its results are meaningless."
     if float(results.machine["load"]) > 0.3:
-        yield f"The machine had other work: its load was {results.machine['load']} before."
-    judged = 0
+        yield f"The machine was busy: its load before the run was {results.machine['load']}."
+    goals = 0
     missed = []
     for one in results.measurements:
         for comparison in one.comparisons:
             if comparison.goal is None:
                 continue
-            judged += 1
-            ends = {comparison.goal.is_met_by(v) for v in attrs.astuple(comparison.figure)[1:]}
+            goals += 1
+            ends = {comparison.goal.is_met_by(v) for v in attrs.astuple(comparison.result)[1:]}
             where = f"row {one.row}, {one.measure}"
             where += f" against {comparison.against}" if comparison.against else ""
             if not comparison.met:
                 missed.append(where)
             if len(ends) == 2:
-                yield f"Too close to be sure: the interval of {where} has the goal in it."
+                yield f"Inconclusive: the interval of {where} contains the goal."
         for name, why in one.missing.items():
             yield f"Not measured: {name} in row {one.row}: {why}."
         if one.server_busy is not None and one.server_busy > 0.9:
             yield (
-                f"Take row {one.row} with care: its server was busy for {one.server_busy:.0%} "
-                "of the time in one run."
+                f"Row {one.row} may be limited by the server, which was busy for "
+                f"{one.server_busy:.0%} of the time in one run."
             )
-    yield f"{judged - len(missed)} of {judged} goals are met."
+    yield f"{goals - len(missed)} of {goals} goals are met."
     for where in missed:
         yield f"MISSED: {where}."
 
 
 def save(results: Results, folder: Path) -> Results:
-    """Write `results.json` and `results.svg`; return the results as they can be read again."""
+    """Write `results.json` and `results.svg`. Return the results as saved, with rounded values."""
     document = _rounded(attrs.asdict(results))
     (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
-    kept = cattrs.structure(document, Results)
-    (folder / "results.svg").write_text(chart.draw(kept))
-    return kept
+    saved = cattrs.structure(document, Results)
+    (folder / "results.svg").write_text(chart.draw(saved))
+    return saved
 
 
 def _rounded(value: object) -> object:
@@ -125,30 +128,30 @@ def _rounded(value: object) -> object:
 
 
 def load() -> Results:
-    """Return the results that are kept in the repository."""
+    """Return the results saved in the repository."""
     return cattrs.structure(json.loads((FOLDER / "results.json").read_bytes()), Results)
 
 
 def section(results: Results) -> str:
-    """Return what stands in the README between the two marks."""
+    """Return the text for the README, between the BEGIN and END marks."""
     machine, versions = results.machine, dict(results.versions)
     python = versions.pop("Python")
-    taking_part = ", ".join(f"{name} {version}" for name, version in versions.items())
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
         f"{table(results)}\n\n"
         f"Measured on {results.date} with Python {python} on {machine['system']}, "
-        f"{machine['processor']}, {machine['cores']} cores, {machine['placing']}; "
-        f"load before: {machine['load']}. {taking_part}."
+        f"{machine['processor']}, {machine['cores']} cores, {machine['placement']}; "
+        f"load before: {machine['load']}. {packages}."
     )
 
 
 def write(results: Results) -> None:
-    """Write the results beside this file, and their table into the README."""
-    kept = save(results, FOLDER)
+    """Save the results in this folder and update the README."""
+    saved = save(results, FOLDER)
     text = README.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n{section(kept)}\n{END}{after}")
+    README.write_text(f"{before}{BEGIN}\n{section(saved)}\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The asyncio-first Python SDK for Twilio's Marketplace v1 API.
 
-Start with `MarketplaceClient`; the errors are drawn as a tree in `marketplace_async.errors`.
+Start with `MarketplaceClient`. `marketplace_async.errors` shows the tree of exceptions.
 """
 
 from ._core.limiter import Stats
@@ -40,14 +40,9 @@ from .resources.available_add_ons import (
     AvailableAddOnExtension,
     configuration_errors,
 )
-from .resources.installed_add_ons import (
-    BillableItem,
-    Ensured,
-    InstalledAddOn,
-    InstalledAddOnExtension,
-    ReportedItem,
-    UsageReport,
-)
+from .resources.installed_add_on_extensions import InstalledAddOnExtension
+from .resources.installed_add_on_usage import BillableItem, ReportedItem, UsageReport
+from .resources.installed_add_ons import Ensured, InstalledAddOn
 from .resources.listings import Listing
 from .resources.referral_conversions import ReferralConversion
 from .retry import Retry
@@ -107,3 +102,8 @@ __all__ = [
     "capture",
     "configuration_errors",
 ]
+
+# Reprs, pickles and tracebacks name the module to import a class from.
+for _name in __all__:
+    if isinstance(_class := globals()[_name], type):
+        _class.__module__ = __name__

@@ -1,10 +1,11 @@
-"""The client: what it is given, and how the stack is composed from it."""
+"""The client: its options, and the pipeline that it composes from them."""
 
 import copy
 import ssl as tls
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self, TypedDict, Unpack
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, Self, TypedDict, TypeVar, Unpack, overload
 
+import aiohttp  # for its types: `_core` does the I/O
 import attrs
 from yarl import URL
 
@@ -37,18 +38,14 @@ from .errors import CredentialsError
 from .resources import AvailableAddOns, InstalledAddOns, Listings, ReferralConversions
 from .retry import Retry
 
-if TYPE_CHECKING:
-    import aiohttp
-
-
-# Accounts whose OAuth tokens are kept, at some kilobyte each.
-_MOST_TOKENS = 10_000
+# Number of OAuth apps whose tokens are cached, at about 1 kB each.
+_MAX_TOKENS = 10_000
 
 
 class ClientOptions(TypedDict, total=False):
-    """What `MarketplaceClient` takes beside credentials, for those who pass it on."""
+    """The options of `MarketplaceClient`, for callers that pass them on."""
 
-    session: "aiohttp.ClientSession | None"
+    session: aiohttp.ClientSession | None
     concurrency: int
     requests_per_second: float | None
     timeout: float | Timeout
@@ -57,59 +54,99 @@ class ClientOptions(TypedDict, total=False):
     edge: str | None
     base_url: str | URL | None
     proxy: str | URL | None
-    ssl: "tls.SSLContext | bool | aiohttp.Fingerprint"
+    ssl: tls.SSLContext | bool | aiohttp.Fingerprint
     trust_env: bool
     max_response_size: int
     allow_http: bool
 
 
+class _Collection(Protocol):
+    def __init__(self, call: Call) -> None: ...
+
+
+C = TypeVar("C", bound=_Collection)
+
+
+class _Resource(Generic[C]):
+    """A collection of a client, created on first use.
+
+    On the class, the attribute is the class of the collection: `create_autospec(MarketplaceClient)`
+    then knows its methods.
+    """
+
+    def __init__(
+        self,
+        cls: type[C],
+        call_of: Callable[["MarketplaceClient"], Call] = lambda client: client._call,
+    ) -> None:
+        self._class = cls
+        self._call_of = call_of
+
+    @overload
+    def __get__(self, client: None, owner: object) -> type[C]: ...
+    @overload
+    def __get__(self, client: "MarketplaceClient", owner: object) -> C: ...
+    def __get__(self, client: "MarketplaceClient | None", owner: object) -> type[C] | C:
+        if client is None:
+            return self._class
+        resource = client._resources.get(self._class)
+        if resource is None:
+            resource = client._resources[self._class] = self._class(self._call_of(client))
+        return resource
+
+
 class MarketplaceClient:
     """A client of the Marketplace v1 API, for one account.
 
-    It can be built outside an event loop, and opens its connections on first use. Use it as
+    You can create it outside an event loop; it opens connections on first use. Use it as
     `async with`, or call `aclose()`. One client serves any number of tasks of one event loop.
 
     Args:
-        credentials: Who asks: an `AccountToken`, an `ApiKey` or `ClientCredentials`.
-        session: An aiohttp session to borrow; it is never closed. Unless given, the client opens
-            one of its own, and closes it.
+        credentials: An `AccountToken`, an `ApiKey` or `ClientCredentials`.
+        session: An aiohttp session to borrow; the client never closes it. By default the client
+            opens a session, and closes it.
         concurrency: Maximum number of requests in flight, shared with derived clients. At least 1.
-            Within it, each account gets as many as Twilio allows; the client finds out how many.
-        requests_per_second: Maximum rate, shared with derived clients. More than 0; no maximum by
+            Within it, each account has an adaptive limit.
+        requests_per_second: Maximum rate, shared with derived clients. More than 0; unlimited by
             default.
-        timeout: Seconds for one attempt, from connecting to the last byte; `Timeout` says more.
-        retry: How often, and for how long, to try again what was refused or can be repeated;
-            `Retry(attempts=1)` turns it off.
-        region: The vendor's region, such as au1.
-        edge: The vendor's edge location, such as sydney; alone it implies region us1.
-        base_url: What stands for all of the vendor's hosts, such as an emulator. It is used as it
-            is given: region and edge do not change it.
+        timeout: Seconds for one attempt, from connecting to the last byte, or a `Timeout`.
+        retry: The retry policy. `Retry(attempts=1)` disables retries.
+        region: Twilio's region, such as au1.
+        edge: Twilio's edge location, such as sydney. Without a region it implies us1.
+        base_url: A URL that replaces all of Twilio's hosts, such as an emulator's. Region and edge
+            do not change it.
         proxy: The URL of an HTTP proxy, as in aiohttp.
         ssl: TLS verification, as in aiohttp.
-        trust_env: Whether the proxy comes from the environment, as in aiohttp.
-        max_response_size: Bytes that an answer may have at most, decompressed; 1 or more.
-        allow_http: Whether credentials may travel unencrypted, to a `base_url` of plain http that
-            is not on this machine.
+        trust_env: Whether to read the proxy from the environment, as in aiohttp.
+        max_response_size: Maximum size of a decompressed response body in bytes. At least 1.
+        allow_http: Whether credentials may be sent unencrypted to an http `base_url` on another
+            machine.
 
     Attributes:
         accounts: The account itself, and its subaccounts with their credentials.
-        available_add_ons: The catalogue.
-        installed_add_ons: What is installed on the account.
-        listings: The pages that present add-ons, for their owners.
-        referral_conversions: Accounts that a referral brought.
-        environment: What `from_env()` read, and from which variables; else None.
+        available_add_ons: The catalogue of Add-ons.
+        installed_add_ons: The Add-ons installed on the account.
+        listings: The Marketplace pages of Add-ons, for their owners.
+        referral_conversions: Accounts that signed up through a referral.
+        environment: The settings that `from_env()` read, and their variables; otherwise None.
 
     Raises:
-        ValueError, TypeError: An argument cannot be right.
+        ValueError, TypeError: An argument is invalid.
 
     See https://www.twilio.com/docs/marketplace/listings/api-overview-users
     """
+
+    accounts: _Resource[Accounts] = _Resource(Accounts, lambda client: client._accounts_call())
+    available_add_ons: _Resource[AvailableAddOns] = _Resource(AvailableAddOns)
+    installed_add_ons: _Resource[InstalledAddOns] = _Resource(InstalledAddOns)
+    listings: _Resource[Listings] = _Resource(Listings)
+    referral_conversions: _Resource[ReferralConversions] = _Resource(ReferralConversions)
 
     def __init__(
         self,
         credentials: Credentials,
         *,
-        session: "aiohttp.ClientSession | None" = None,
+        session: aiohttp.ClientSession | None = None,
         concurrency: int = 64,
         requests_per_second: float | None = None,
         timeout: float | Timeout = 10.0,
@@ -118,7 +155,7 @@ class MarketplaceClient:
         edge: str | None = None,
         base_url: str | URL | None = None,
         proxy: str | URL | None = None,
-        ssl: "tls.SSLContext | bool | aiohttp.Fingerprint" = True,
+        ssl: tls.SSLContext | bool | aiohttp.Fingerprint = True,
         trust_env: bool = False,
         max_response_size: int = 64 * 2**20,
         allow_http: bool = False,
@@ -129,12 +166,12 @@ class MarketplaceClient:
         check_positive_int(max_response_size, "max_response_size")
         check_flag(trust_env, "trust_env")
         check_flag(allow_http, "allow_http")
-        vendor = twilio_url("marketplace", region=region, edge=edge)
+        url = twilio_url("marketplace", region=region, edge=edge)
         self.environment: Environment | None = None
         self._limiter = Limiter(concurrency, requests_per_second)
         self._session = Session(
             Pool(session, trust_env=trust_env),
-            vendor if base_url is None else check_base_url(base_url, allow_http=allow_http),
+            url if base_url is None else check_base_url(base_url, allow_http=allow_http),
             timeout,
             None if proxy is None else check_proxy(proxy),
             ssl,
@@ -159,53 +196,46 @@ class MarketplaceClient:
             raise TypeError(f"retry: expected a Retry, such as Retry(attempts=1), got {retry!r}")
         self._credentials = credentials
         self._retry = retry
-        self._call = call = self._caller(self._session)
-        self.available_add_ons = AvailableAddOns(call)
-        self.installed_add_ons = InstalledAddOns(call)
-        self.listings = Listings(call)
-        self.referral_conversions = ReferralConversions(call)
+        self._call: Call = self._caller(self._session)
+        self._resources: dict[type[Any], Any] = {}
 
     def _caller(self, session: Session) -> Call:
         credentials = self._credentials
-        who: BasicCredentials | Tokens
-        who = (
-            self._tokens_of(credentials)
-            if isinstance(credentials, ClientCredentials)
-            else credentials
-        )
+        auth: BasicCredentials | Tokens
+        if isinstance(credentials, ClientCredentials):
+            auth = self._tokens_of(credentials)
+        else:
+            auth = credentials
         account = _account_of(credentials)
         return Retrying(
-            parsing(recording(authorized(limited(session.send, self._limiter, account), who))),
+            parsing(recording(authorized(limited(session.send, self._limiter, account), auth))),
             self._retry,
             self._tasks,
-            renewable=isinstance(who, Tokens),
+            renewable=isinstance(auth, Tokens),
         )
 
-    @property
-    def accounts(self) -> Accounts:
-        """The account that asks, and its subaccounts with their credentials."""
-        # Composed when asked for: few of the derived clients of a client ever are.
+    def _accounts_call(self) -> Call:
         session = attrs.evolve(self._session, base_url=self._api_url, confidential=True)
-        return Accounts(self._caller(session))
+        return self._caller(session)
 
     @classmethod
     def from_env(
         cls, environ: Mapping[str, str] | None = None, **options: Unpack[ClientOptions]
     ) -> Self:
-        """Build a client from environment variables; `client.environment` tells which were read.
+        """Create a client from environment variables; `client.environment` lists those it read.
 
-        An API key (`TWILIO_API_KEY`, `TWILIO_API_SECRET`) goes before an OAuth app
-        (`TWILIO_CLIENT_ID`, `TWILIO_CLIENT_SECRET`), and that before an auth token
+        An API key (`TWILIO_API_KEY`, `TWILIO_API_SECRET`) takes precedence over an OAuth app
+        (`TWILIO_CLIENT_ID`, `TWILIO_CLIENT_SECRET`), and an OAuth app over an auth token
         (`TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN`). `TWILIO_REGION`, `TWILIO_EDGE` and
         `MARKETPLACE_BASE_URL` are optional.
 
         Args:
-            environ: Where to read instead of the process's environment.
-            options: As for `MarketplaceClient`; they go before the environment.
+            environ: Read from this mapping instead of the environment of the process.
+            options: As for `MarketplaceClient`. They take precedence over the environment.
 
         Raises:
             CredentialsError: Variables are missing or malformed; the message names them.
-            ValueError, TypeError: An option cannot be right.
+            ValueError, TypeError: An option is invalid.
         """
         environment = from_env(environ)
         settings: ClientOptions = {
@@ -219,35 +249,35 @@ class MarketplaceClient:
         return client
 
     def with_credentials(self, credentials: Credentials) -> Self:
-        """Return a derived for another account: the same connections, slots and options.
+        """Return a derived client for another account. It shares connections, limits and options.
 
-        The client that opened the connections closes them; closing a derived closes nothing.
+        Closing a derived client closes nothing: the original client owns the connections.
         """
         derived = self._derived(self._session, credentials, self._retry)
         derived.environment = None
         return derived
 
     def with_account(self, account: Account) -> Self:
-        """Return a derived for an account that was listed, or read from a file or a vault.
+        """Return a derived client for an account that was listed, or read from a file or a vault.
 
         Raises:
-            CredentialsError: The account came without credentials.
-            TypeError: This is no Account.
+            CredentialsError: The account has no credentials.
+            TypeError: `account` is not an Account.
         """
         if not isinstance(account, Account):
             raise TypeError(f"account: expected an Account, got {type(account).__name__}")
         if account.credentials is None:
-            raise CredentialsError(f"{account.sid} came without credentials")
+            raise CredentialsError(f"{account.sid} has no credentials")
         return self.with_credentials(account.credentials)
 
     def with_options(
         self, *, timeout: float | Timeout | None = None, retry: Retry | None = None
     ) -> Self:
-        """Return a derived with other options, for the same account over the same connections.
+        """Return a derived client with other options, for the same account.
 
         Args:
-            timeout: Seconds for one attempt, or a `Timeout`; this client's unless given.
-            retry: How often to try again; this client's unless given.
+            timeout: Seconds for one attempt, or a `Timeout`. Defaults to this client's.
+            retry: The retry policy. Defaults to this client's.
         """
         session = self._session
         if timeout is not None:
@@ -255,28 +285,30 @@ class MarketplaceClient:
         return self._derived(session, self._credentials, self._retry if retry is None else retry)
 
     async def send(self, request: Request) -> Response:
-        """Send a request that this package has no method for, with all that surrounds the others.
+        """Send a request that this package has no method for.
+
+        Limits, retries, logging and errors apply as to any operation.
 
         Args:
             request: Such as `Request("GET", "/v1/AvailableAddOns", {"PageSize": 5})`.
 
         Returns:
-            The answer, undecoded.
+            The response, not decoded.
 
         Raises:
-            APIError: The service answered with an error.
-            TransportError: No answer came.
-            AmbiguousOutcomeError: It may have happened, and `request.repeat` is "if_rejected".
+            APIError: The service returned an error.
+            TransportError: There was no complete response.
+            AmbiguousOutcomeError: The outcome is unknown, and `request.repeat` is "if_rejected".
         """
         return await self._call(request, lambda _, response: response)
 
     @property
     def stats(self) -> Stats:
-        """What this client and its derived clients have sent so far."""
+        """Request counters of this client and all clients that share its connections."""
         return self._limiter.stats
 
     async def aclose(self) -> None:
-        """Close the connections that this client opened. Derived clients cannot send after that."""
+        """Close the client and its connections. Its derived clients cannot send afterwards."""
         if self._owns_pool:
             try:
                 await self._tasks.aclose()
@@ -296,12 +328,13 @@ class MarketplaceClient:
         # Derived clients of one account share a token and its fetch.
         tokens = self._tokens.get(credentials)
         if tokens is None:
-            # Past the slots, which might all be waiting for the token, and past what records.
+            # Bypass the limiter, whose permits may all be held by requests that wait for the token,
+            # and the recording.
             session = attrs.evolve(self._session, base_url=self._oauth_url, confidential=True)
             call = Retrying(parsing(session.send), self._retry, self._tasks)
             tokens = Tokens(credentials, call, self._tasks)
-            if len(self._tokens) >= _MOST_TOKENS:
-                # The oldest goes: whoever comes back for that account gets a new one.
+            if len(self._tokens) >= _MAX_TOKENS:
+                # Evict the oldest entry.
                 del self._tokens[next(iter(self._tokens))]
             self._tokens[credentials] = tokens
         return tokens
@@ -315,7 +348,7 @@ class MarketplaceClient:
 
 
 def _account_of(credentials: Credentials) -> str:
-    """Return what tells apart whose requests the service counts, as far as that is known."""
+    """Return the limiter's key for these credentials: the account SID, if known."""
     if isinstance(credentials, AccountToken):
         return credentials.account_sid
     if isinstance(credentials, ApiKey):

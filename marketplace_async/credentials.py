@@ -1,4 +1,4 @@
-"""Who asks: the credentials of an account, and where the environment has them."""
+"""The credentials of an account, and how to read them from the environment."""
 
 import os
 from base64 import b64encode
@@ -12,9 +12,9 @@ from .errors import CredentialsError
 
 
 class Secret:
-    """Text that is not shown: not by repr() or str(), not in logs, and never pickled.
+    """Text that repr(), str() and logs do not show, and that cannot be pickled.
 
-    `reveal()` gives the text. Two secrets compare in constant time.
+    `reveal()` returns the text. Secrets compare in constant time.
     """
 
     __slots__ = ("_text",)
@@ -25,7 +25,7 @@ class Secret:
                 f"a secret (token, key secret): expected text, got {type(text).__name__}"
             )
         if not text.strip():
-            raise ValueError("a secret (token, key secret): expected text that is not empty")
+            raise ValueError("a secret (token, key secret): must not be blank")
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -33,7 +33,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Return the text itself."""
+        """Return the text."""
         return self._text
 
     def __repr__(self) -> str:
@@ -42,7 +42,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        from hmac import compare_digest  # hardly anybody compares, and it takes a while
+        from hmac import compare_digest  # slow to import and rarely used
 
         return compare_digest(self._text.encode(), other._text.encode())
 
@@ -82,10 +82,10 @@ class AccountToken:
 
 @attrs.frozen
 class ApiKey:
-    """An API key SID (`SK...`) and its secret: what the vendor recommends.
+    """An API key SID (`SK...`) and its secret, as Twilio recommends.
 
-    The service finds the account from the key. `account_sid` says which it is, to those who read
-    the credentials; it is not sent.
+    The service derives the account from the key. `account_sid` is for your information; it is not
+    sent.
 
     See https://www.twilio.com/docs/iam/api-keys
     """
@@ -104,10 +104,10 @@ class ApiKey:
 
 @attrs.frozen
 class ClientCredentials:
-    """The client ID (`OQ...`) of an OAuth app and its secret, for which access tokens are had.
+    """The client ID (`OQ...`) of an OAuth app and its secret. The client fetches access tokens.
 
-    The service finds the account from the token. `account_sid` says which it is, to those who read
-    the credentials; it is not sent.
+    The service derives the account from the token. `account_sid` is for your information; it is not
+    sent.
 
     See https://www.twilio.com/docs/iam/oauth-apps
     """
@@ -128,14 +128,14 @@ Credentials: TypeAlias = BasicCredentials | ClientCredentials
 
 @attrs.frozen
 class Environment:
-    """What the environment says, and which variables said it.
+    """Credentials and settings, and the environment variables that they come from.
 
     Attributes:
         credentials: The credentials.
         region: The region, such as au1, if set.
         edge: The edge location, such as sydney, if set.
-        base_url: What stands for the vendor's hosts, if set.
-        variables: The name of each setting and of the variable that it was read from.
+        base_url: A URL that replaces Twilio's hosts, if set.
+        variables: Maps the name of each setting to the variable that it was read from.
     """
 
     credentials: Credentials
@@ -148,10 +148,10 @@ class Environment:
 def from_env(environ: Mapping[str, str] | None = None) -> Environment:
     """Read credentials and settings from `environ`, by default the process's environment.
 
-    An API key (`TWILIO_API_KEY`, `TWILIO_API_SECRET`) goes before an OAuth app
-    (`TWILIO_CLIENT_ID`, `TWILIO_CLIENT_SECRET`), and that before an auth token
+    An API key (`TWILIO_API_KEY`, `TWILIO_API_SECRET`) takes precedence over an OAuth app
+    (`TWILIO_CLIENT_ID`, `TWILIO_CLIENT_SECRET`), and an OAuth app over an auth token
     (`TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN`). `TWILIO_REGION`, `TWILIO_EDGE` and
-    `MARKETPLACE_BASE_URL` are optional. A variable that is empty counts as not set.
+    `MARKETPLACE_BASE_URL` are optional. An empty variable counts as not set.
 
     Raises:
         CredentialsError: Variables are missing or malformed; the message names them.

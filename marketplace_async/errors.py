@@ -1,28 +1,28 @@
-"""What can go wrong, as a tree.
+"""The exceptions of the package.
 
     MarketplaceError
-    |-- APIError                    the service answered with an error: status, code, message ...
-    |   |-- BadRequestError         400  something that was sent is wrong or missing
-    |   |-- AuthenticationError     401  the credentials are wrong
-    |   |-- PermissionDeniedError   403  the account may not do this
-    |   |-- NotFoundError           404  not there, or on another account
+    |-- APIError                    the service returned an error: status, code, message ...
+    |   |-- BadRequestError         400  a parameter is missing or invalid
+    |   |-- AuthenticationError     401  the credentials are invalid
+    |   |-- PermissionDeniedError   403  the account lacks the permission
+    |   |-- NotFoundError           404  the resource does not exist on this account
     |   |-- ConflictError           409  the unique name is taken
-    |   |-- RateLimitedError        429  too many requests at once on this account: retry_after
+    |   |-- RateLimitedError        429  too many concurrent requests on this account: retry_after
     |   `-- ServerError             5xx  the service failed
-    |-- ResponseError               the service answered, but not with what the API promises
-    |-- TransportError              no answer
-    |   |-- ConnectError            ... because no connection was made: nothing was sent
-    |   `-- RequestTimeoutError     ... within the time allowed (also a TimeoutError)
-    |-- AmbiguousOutcomeError       a write may have happened, and may not be sent again
-    |-- ConfigurationError          a configuration does not meet the schema (also a ValueError)
-    |-- SchemaError                 the schema of an add-on cannot be used
-    |-- TokenError                  no OAuth access token could be had: nothing was sent
-    |-- CredentialsError            the environment, a file or a vault lacks usable credentials
-    |-- ClientClosedError           the client, or the session that it borrowed, is closed
+    |-- ResponseError               the response is not what the API promises
+    |-- TransportError              no complete response
+    |   |-- ConnectError            ... because no connection was established: nothing was sent
+    |   `-- RequestTimeoutError     ... within the timeout (also a TimeoutError)
+    |-- AmbiguousOutcomeError       a write may have taken effect, and is not safe to repeat
+    |-- ConfigurationError          a configuration violates the Add-on's schema (also a ValueError)
+    |-- SchemaError                 the configuration schema of an Add-on is not usable
+    |-- TokenError                  no OAuth access token: nothing was sent
+    |-- CredentialsError            credentials are missing or malformed
+    |-- ClientClosedError           the client, or its borrowed session, is closed
     `-- MissingExtraError           an optional dependency is not installed (also an ImportError)
 
-Bad arguments raise ValueError or TypeError before anything is sent. All errors can be pickled, and
-hold the request without its credentials.
+Invalid arguments raise ValueError or TypeError before anything is sent. Errors can be pickled. The
+request that they hold contains no credentials.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,27 +34,27 @@ from ._core.messages import Request, Response
 
 
 class MarketplaceError(Exception):
-    """The root of all errors that this package raises, bad arguments aside.
+    """The base class of the errors of this package.
 
     Attributes:
-        resume_at: Where to resume with `list(start=...)`, if it was a page of a list that failed.
+        resume_at: Where to resume with `list(start=...)`, if a page of a list failed.
     """
 
     resume_at: str | None = None
 
 
 class APIError(MarketplaceError):
-    """The service answered with an error.
+    """The service returned an error.
 
     Attributes:
-        request: What was asked.
-        response: What came back.
-        code: The vendor's error code, such as 20404, if the body had one.
-        message: The vendor's message, or the start of a body that is no error document.
-        more_info: The vendor's page on this code, if the body had one.
-        details: Whatever else the body says about the cause; free-form.
-        after_unknown: Whether an earlier try of the same request may have happened, so that this
-            answer may be its consequence.
+        request: The request.
+        response: The response.
+        code: Twilio's error code, such as 20404, if the body has one.
+        message: Twilio's message, or the start of a body that is not an error document.
+        more_info: The URL of Twilio's page about this code, if the body has one.
+        details: Anything else that the body says about the cause; free-form.
+        after_unknown: Whether an earlier attempt had an unknown outcome, so that this response may
+            be its consequence.
     """
 
     after_unknown = False
@@ -84,7 +84,7 @@ class APIError(MarketplaceError):
 
     @property
     def request_id(self) -> str | None:
-        """The `Twilio-Request-Id` of the answer."""
+        """The `Twilio-Request-Id` of the response."""
         return self.response.request_id
 
     def __str__(self) -> str:
@@ -93,11 +93,11 @@ class APIError(MarketplaceError):
 
 
 class BadRequestError(APIError):
-    """400: something that was sent is wrong or missing; `message` says what."""
+    """400: a parameter is missing or invalid; `message` says which."""
 
 
 class AuthenticationError(APIError):
-    """401: the credentials are wrong."""
+    """401: the credentials are invalid."""
 
 
 class PermissionDeniedError(APIError):
@@ -113,11 +113,11 @@ class ConflictError(APIError):
 
 
 class RateLimitedError(APIError):
-    """429: too many requests at once on this account; the request was not processed."""
+    """429: too many concurrent requests on this account; the request was not processed."""
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds until the service wants to be asked again, if it said."""
+        """Seconds to wait before the next request, if the service said so."""
         return self.response.retry_after
 
 
@@ -126,12 +126,12 @@ class ServerError(APIError):
 
 
 class ResponseError(MarketplaceError):
-    """The service answered, but not with what the API promises.
+    """The response is not what the API promises.
 
     Attributes:
-        request: What was asked.
-        response: What came back.
-        reason: What is wrong with it, with the path into the document where there is one.
+        request: The request.
+        response: The response.
+        reason: What is wrong, with the path in the document if there is one.
     """
 
     def __init__(self, request: Request, response: Response, reason: str) -> None:
@@ -146,12 +146,12 @@ class ResponseError(MarketplaceError):
 
 
 class TransportError(MarketplaceError):
-    """No answer came: the connection failed, or broke before the last byte.
+    """There was no complete response: the connection failed, or broke before the last byte.
 
     Attributes:
-        request: What was asked.
+        request: The request.
         reason: What failed.
-        elapsed: Seconds until it did.
+        elapsed: Seconds until the failure.
     """
 
     def __init__(self, request: Request, reason: str, elapsed: float = 0.0) -> None:
@@ -165,26 +165,29 @@ class TransportError(MarketplaceError):
 
 
 class ConnectError(TransportError):
-    """No connection was made, so that nothing was sent."""
+    """No connection was established, so nothing was sent."""
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """No answer came within the time that one attempt has."""
+    """There was no complete response within the timeout of one attempt."""
 
     def __init__(self, request: Request, reason: str, elapsed: float = 0.0) -> None:
         super().__init__(request, reason, elapsed)
-        # An OSError takes its first arguments for these.
-        self.errno = self.strerror = self.filename = None
+        # OSError sets these from its first arguments.
+        self.errno: int | None = None
+        self.strerror: str | None = None
+        self.filename: Any = None
 
 
 class AmbiguousOutcomeError(MarketplaceError):
-    """A write may have happened or not, and it is not safe to send it again.
+    """A write may or may not have taken effect, and it is not safe to repeat it.
 
-    Raised for what could install, bill or create twice: look at the account before you repeat it.
+    Raised for requests that could install, bill or create twice. Check the account before you
+    repeat the request.
 
     Attributes:
-        request: What was sent.
-        error: What came of the last try; also the cause of this error.
+        request: The request.
+        error: The error of the last attempt; also the cause of this error.
     """
 
     def __init__(self, request: Request, error: MarketplaceError) -> None:
@@ -193,7 +196,7 @@ class AmbiguousOutcomeError(MarketplaceError):
         self.error = error
 
     def __str__(self) -> str:
-        return f"{self.request} may or may not have happened: {self.error}"
+        return f"{self.request} may or may not have taken effect: {self.error}"
 
 
 @attrs.frozen
@@ -201,7 +204,8 @@ class ConfigurationIssue:
     """One violation of an Add-on's configuration schema.
 
     Attributes:
-        path: Where in the configuration, such as "callback_url" or "rules/0/name"; "" is the whole.
+        path: The path in the configuration, such as "callback_url" or "rules/0/name"; "" is the
+            root.
         message: What is wrong.
     """
 
@@ -210,32 +214,33 @@ class ConfigurationIssue:
 
 
 class ConfigurationError(MarketplaceError, ValueError):
-    """A configuration was checked before it was sent, and does not meet the add-on's schema.
+    """A configuration violates the Add-on's schema. It was not sent.
 
     Attributes:
-        available_add_on_sid: The add-on, `XB...`.
-        issues: Everything that is wrong, each with `path` and `message`.
+        available_add_on_sid: The Add-on, `XB...`.
+        issues: Every violation, with `path` and `message`.
     """
 
     def __init__(self, available_add_on_sid: str, issues: Sequence[ConfigurationIssue]) -> None:
         super().__init__(available_add_on_sid, issues)
         self.available_add_on_sid = available_add_on_sid
-        self.issues = tuple(issues)
+        self.issues: tuple[ConfigurationIssue, ...] = tuple(issues)
 
     def __str__(self) -> str:
-        wrong = "; ".join(f"{issue.path or 'the whole'}: {issue.message}" for issue in self.issues)
-        return f"the configuration does not meet the schema of {self.available_add_on_sid}: {wrong}"
+        issues = "; ".join(f"{issue.path or 'the root'}: {issue.message}" for issue in self.issues)
+        sid = self.available_add_on_sid
+        return f"the configuration does not meet the schema of {sid}: {issues}"
 
 
 class SchemaError(MarketplaceError):
-    """The configuration schema of an add-on cannot be used; the message says why."""
+    """The configuration schema of an Add-on is not usable; the message says why."""
 
 
 class TokenError(MarketplaceError):
-    """No OAuth access token could be had, so that nothing was sent.
+    """The client could not obtain an OAuth access token, so nothing was sent.
 
     Attributes:
-        error: What came of the last try to get one.
+        error: The error of the last attempt to obtain one.
     """
 
     def __init__(self, error: MarketplaceError) -> None:
@@ -251,11 +256,11 @@ class CredentialsError(MarketplaceError):
 
 
 class ClientClosedError(MarketplaceError):
-    """The client, or the session that it borrowed, is closed."""
+    """The client, or its borrowed session, is closed."""
 
 
 class MissingExtraError(MarketplaceError, ImportError):
-    """A part of the package lacks what it needs; the message names the extra to install."""
+    """An optional dependency is not installed; the message names the extra to install."""
 
     def __init__(self, part: str, extra: str) -> None:
         super().__init__(part, extra)
@@ -277,7 +282,7 @@ _BY_STATUS: Mapping[int, type[APIError]] = {
 
 
 def api_error_class(status: int) -> type[APIError]:
-    """Return the class of the error that an answer with this status is."""
+    """Return the APIError class for an HTTP status."""
     return _BY_STATUS.get(status, ServerError if status >= 500 else APIError)
 
 

@@ -40,7 +40,7 @@ def verdict_on(error: MarketplaceError) -> Verdict:
 
 
 def retry_after(error: MarketplaceError) -> float | None:
-    """Return the seconds to wait that the service asked for."""
+    """Return the Retry-After time of the response, in seconds."""
     return error.response.retry_after if isinstance(error, APIError) else None
 
 
@@ -74,8 +74,8 @@ class Retry:
     Args:
         attempts: Maximum number of attempts, at least 1. `Retry(attempts=1)` disables retries.
         max_elapsed: Seconds for all attempts and the waits between them. Time spent waiting for a
-            permit does not count. A wait that would exceed it is not started; an attempt that has
-            started ends by its own timeout.
+            permit does not count. A wait that would exceed it is not started. An attempt is only
+            bounded by its own timeout.
         initial_backoff: Upper bound of the wait after the first attempt, in seconds. It doubles
             with each attempt.
         max_backoff: Upper bound of any wait, in seconds, unless the service asks for more.
@@ -95,7 +95,7 @@ class Retry:
             attempt: The number of the failed attempt; the first is 1.
             spent: Seconds that all attempts and waits have taken so far.
             jitter: A random number from 0 up to 1.
-            retry_after: The wait that the service asked for, in seconds.
+            retry_after: The Retry-After time of the response, in seconds.
         """
         if attempt >= self.attempts:
             return None
@@ -107,11 +107,11 @@ class Retry:
 
 @attrs.define(eq=False, repr=False)
 class Attempts:
-    """What an operation has used up. Nested calls share it, so that limits do not multiply.
+    """The failed attempts of an operation. Nested calls share it, so that limits do not multiply.
 
     Attributes:
-        failed: Failed attempts.
-        spent: Seconds that they, and the waits after them, took.
+        failed: Number of failed attempts.
+        spent: Seconds spent on them and on the waits after them.
     """
 
     failed: int = 0

@@ -106,6 +106,7 @@ async def lists(client: MarketplaceClient) -> None:
         assert_type(page.items, tuple[InstalledAddOn, ...])
         client.installed_add_ons.list(start=page.next_url)
     client.installed_add_ons.list(size=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await client.installed_add_ons.list()  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
 
 
 async def find_accounts(client: MarketplaceClient) -> None:
@@ -157,10 +158,27 @@ async def in_bulk(client: MarketplaceClient, sids: list[str]) -> None:
     fetch = client.installed_add_ons.fetch
     assert_type(await bulk.gather(fetch, sids), list[InstalledAddOn])
     outcomes = await bulk.settle(fetch, sids, limit=16)
-    assert_type(outcomes, list[bulk.Outcome[str, InstalledAddOn]])
+    assert_type(outcomes, list[bulk.Success[str, InstalledAddOn] | bulk.Failure[str]])
+    assert_type([o.value.sid for o in outcomes if o.ok], list[str])
+    assert_type([o.error for o in outcomes if o.error], list[Exception])
+    for outcome in outcomes:
+        assert_type(outcome.ok, bool)
+        assert_type(outcome.item, str)
+        if outcome.error is None:
+            assert_type(outcome.value, InstalledAddOn)
+        else:
+            assert_type(outcome.error, Exception)
+        match outcome:
+            case bulk.Success(sid, installed):
+                assert_type((sid, installed), tuple[str, InstalledAddOn])
+            case bulk.Failure(sid, error):
+                assert_type((sid, error), tuple[str, Exception])
     async with bulk.settle(fetch, sids) as stream:
-        async for outcome in stream:
-            assert_type(outcome.value, InstalledAddOn | None)
+        async for each in stream:
+            assert_type(each, bulk.Outcome[str, InstalledAddOn])
+    async with bulk.as_completed(fetch, sids) as stream:
+        async for each in stream:
+            assert_type(each, bulk.Outcome[str, InstalledAddOn])
     lists = (
         client.with_account(one).installed_add_ons.list() async for one in client.accounts.list()
     )
@@ -170,5 +188,5 @@ async def in_bulk(client: MarketplaceClient, sids: list[str]) -> None:
     async with bulk.merge_settled(
         lambda one: client.with_account(one).installed_add_ons.list(), client.accounts.list()
     ) as settled:
-        async for each in settled:
-            assert_type(each, bulk.Outcome[Account, InstalledAddOn])
+        async for found in settled:
+            assert_type(found, bulk.Outcome[Account, InstalledAddOn])

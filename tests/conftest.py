@@ -1,4 +1,4 @@
-"""Fixtures for all tests. While a test runs, the package must not block the event loop."""
+"""Fixtures for all tests. A test fails if the package blocks the event loop."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from marketplace_async.emulator.store import Store
 
 pytest_plugins = ["marketplace_async.testing", "pytester", "support.command_line"]
 
-# This process stays in development mode. The programs that tests start do not inherit it: there
-# asyncio writes to standard error when a step takes long, as one does on a busy machine.
+# Subprocesses do not inherit development mode, because asyncio would report slow steps on standard
+# error. On a busy machine, steps are slow.
 os.environ.pop("PYTHONDEVMODE", None)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_blocks_the_loop() -> Iterator[None]:
+def _detect_blocking_calls() -> Iterator[None]:
     with blockbuster_ctx(marketplace_async) as blockbuster:
         for name, function in blockbuster.functions.items():
             if name.startswith("sqlite3."):
@@ -41,5 +41,5 @@ def description() -> dict[str, Any]:
 
 @pytest.fixture
 def served() -> Iterator[Emulator]:
-    """An emulator for clients that block."""
+    """An emulator for synchronous clients."""
     yield from serve(ServedEmulator())

@@ -1,27 +1,62 @@
-"""The structure of the package: its public names, its imports, and its types."""
+"""The structure of the package: its imports, its public names, and its types."""
 
 import ast
 import inspect
+import pickle
 import subprocess
 import sys
+from datetime import UTC, datetime
+from decimal import Decimal
 from graphlib import TopologicalSorter
 from pathlib import Path
+from types import ModuleType
+from typing import Any, get_type_hints
 
+import attrs
+import msgspec
 import pytest
+from cattrs.preconf.msgspec import make_converter
 from support.paths import PROJECT
 
 import marketplace_async
-from marketplace_async import fleet
+from marketplace_async import (
+    Account,
+    AccountToken,
+    ApiKey,
+    AvailableAddOn,
+    AvailableAddOnExtension,
+    BillableItem,
+    ClientCredentials,
+    ConfigurationIssue,
+    Ensured,
+    Environment,
+    Exchange,
+    InstalledAddOn,
+    InstalledAddOnExtension,
+    Listing,
+    Page,
+    ReferralConversion,
+    ReportedItem,
+    Request,
+    Response,
+    Retry,
+    Stats,
+    Timeout,
+    UsageReport,
+    bulk,
+    fleet,
+)
 
 PACKAGE = PROJECT / "marketplace_async"
 FRONT_PAGE = "the front page"
 
-# A room is a file or folder at the top level of the package; each file of `_core` is one, too.
-# A room imports only from the rooms named here, and from itself.
+# A room is a file or folder at the top level of the package, or a file of `_core`. A room imports
+# only from itself and from the rooms listed here.
 ROOMS: dict[str, set[str]] = {
     "_version": set(),
     "_core.arguments": set(),
     "_core.deadlines": set(),
+    "_core.files": set(),
     "_core.threads": set(),
     "_core.messages": set(),
     "errors": {"_core.messages"},
@@ -30,6 +65,7 @@ ROOMS: dict[str, set[str]] = {
     "_core.tasks": {"errors"},
     "_core.limiter": {"_core.messages", "errors"},
     "_core.codec": {"_core.arguments", "_core.messages", "errors"},
+    "_core.rows": {"_core.codec"},
     "_core.schema": {"_core.codec", "errors"},
     "_core.operation": {"_core.messages", "errors", "retry"},
     "_core.pagination": {
@@ -64,12 +100,13 @@ ROOMS: dict[str, set[str]] = {
     "emulator": {"errors"},
     "testing": {"client", "credentials", "emulator", "errors"},
     "fleet": {
-        *("_core.arguments", "_core.codec", "_core.limiter", "_core.threads"),
+        *("_core.arguments", "_core.codec", "_core.files", "_core.limiter", "_core.rows"),
+        "_core.threads",
         *("accounts", "bulk", "client", "credentials", "errors", "resources", "retry"),
     },
     "cli": {
-        *("_core.arguments", "_core.codec", "_core.threads", "_version"),
-        *("accounts", "bulk", "client"),
+        *("_core.arguments", "_core.codec", "_core.files", "_core.rows", "_core.threads"),
+        *("_version", "accounts", "bulk", "client"),
         *("credentials", "emulator", "errors", "fleet", "resources", "testing", FRONT_PAGE),
     },
     "__main__": {"cli"},
@@ -82,6 +119,7 @@ THIRD_PARTIES = {
     "_core.messages": {"attrs", "multidict"},
     "_core.oauth": {"attrs"},
     "_core.pagination": {"attrs", "yarl"},
+    "_core.rows": {"attrs"},
     "_core.schema": {"jsonschema_rs"},
     "_core.session": {"aiohttp", "attrs", "yarl"},
     "accounts": {"attrs"},
@@ -101,7 +139,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def module_of(file: Path) -> str:
-    """Return the name of the module that a file is, such as `marketplace_async._core.codec`."""
+    """Return the module name of a file, such as `marketplace_async._core.codec`."""
     name = ".".join(file.relative_to(PROJECT).with_suffix("").parts)
     return name.removesuffix(".__init__")
 
@@ -110,7 +148,7 @@ MODULES = {module_of(file): file for file in FILES}
 
 
 def imports(file: Path) -> set[str]:
-    """Return the modules that a file imports, anywhere in it, `TYPE_CHECKING` included."""
+    """Return the modules that a file imports, in functions and `TYPE_CHECKING` blocks as well."""
     package = module_of(file).split(".")
     if file.name != "__init__.py":
         package.pop()
@@ -131,7 +169,7 @@ def imports(file: Path) -> set[str]:
 
 
 def room_of(module: str) -> str:
-    """Return the room that a module is in; `FRONT_PAGE` for the package itself."""
+    """Return the room of a module; `FRONT_PAGE` for the package itself."""
     _, *parts = module.split(".")
     if not parts:
         return FRONT_PAGE
@@ -139,7 +177,7 @@ def room_of(module: str) -> str:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_a_room_imports_only_what_it_may(file: Path) -> None:
+def test_a_room_imports_only_the_rooms_it_may(file: Path) -> None:
     room = room_of(module_of(file))
     if room in (FRONT_PAGE, "_core"):
         return
@@ -151,7 +189,7 @@ def test_a_room_imports_only_what_it_may(file: Path) -> None:
             assert name in THIRD_PARTIES.get(room, set()), f"{room} imports {name}"
 
 
-def test_no_file_imports_itself_through_others() -> None:
+def test_there_are_no_import_cycles() -> None:
     graph = TopologicalSorter(
         {name: imports(file) & MODULES.keys() - {name} for name, file in MODULES.items()}
     )
@@ -171,12 +209,12 @@ def test_no_module_of_fleet_has_the_name_of_a_public_function() -> None:
     assert not modules & functions
 
 
-def test_every_room_has_its_place() -> None:
+def test_every_room_has_import_rules() -> None:
     rooms = {room_of(module) for module in MODULES} - {FRONT_PAGE, "_core"}
     assert rooms == ROOMS.keys()
 
 
-def test_the_front_page_shows_its_sorted_public_names() -> None:
+def test_all_lists_the_public_names_in_order() -> None:
     public = {
         name
         for name, value in vars(marketplace_async).items()
@@ -196,7 +234,81 @@ def test_public_names_have_docstrings() -> None:
                     assert function.__doc__, f"{name}.{method}"
 
 
-def test_importing_it_imports_no_extra_and_starts_nothing() -> None:
+PUBLIC_CLASSES = [
+    (module, value)
+    for module in (marketplace_async, bulk, fleet)
+    for name in module.__all__
+    if isinstance(value := getattr(module, name), type)
+]
+AC = "AC" + "1" * 32
+REQUEST = Request("GET", "/v1/InstalledAddOns")
+RESPONSE = Response(200, {}, b"{}")
+INSTALLED = InstalledAddOn(sid="XE", account_sid=AC, date_created=datetime(2026, 1, 1, tzinfo=UTC))
+RECORDS = [
+    AvailableAddOn(sid="XB", configuration_schema={"type": "object"}, links={"extensions": "u"}),
+    AvailableAddOnExtension(sid="XF", available_add_on_sid="XB"),
+    INSTALLED,
+    InstalledAddOnExtension(sid="XF", installed_add_on_sid="XE", enabled=True),
+    BillableItem("BI" + "1" * 32, 2),
+    ReportedItem(sid="BI", quantity=Decimal("1.5"), submitted=True),
+    UsageReport(billable_items=(), total_submitted=Decimal(0)),
+    Listing(sid="XB", module_info={"name": "n"}),
+    ReferralConversion(converted_account_sid=AC),
+]
+VALUES = [
+    *RECORDS,
+    Account(sid=AC),
+    ConfigurationIssue("callback_url", "is required"),
+    Ensured(INSTALLED, "unchanged"),
+    Exchange(REQUEST, RESPONSE),
+    Page((INSTALLED,), None),
+    REQUEST,
+    RESPONSE,
+    Retry(attempts=1),
+    Stats(1, 0, 0),
+    Timeout(total=5.0),
+    bulk.Success(1, 2),
+]
+HOLD_SECRETS = {AccountToken, ApiKey, ClientCredentials, Environment}
+
+
+@pytest.mark.parametrize(("module", "cls"), PUBLIC_CLASSES, ids=lambda value: value.__name__)
+def test_a_public_class_has_the_name_under_which_it_is_imported(
+    module: ModuleType, cls: type[Any]
+) -> None:
+    assert cls.__module__ == module.__name__
+    assert pickle.loads(pickle.dumps(cls)) is cls
+
+
+@pytest.mark.parametrize("cls", [cls for _, cls in PUBLIC_CLASSES], ids=lambda cls: cls.__name__)
+def test_annotations_of_a_public_class_are_objects(cls: type[Any]) -> None:
+    assert not any(isinstance(type_, str) for type_ in inspect.get_annotations(cls).values())
+    for base in cls.__mro__[:-1]:
+        get_type_hints(base, include_extras=True)
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_a_public_value_survives_pickling(value: object) -> None:
+    assert pickle.loads(pickle.dumps(value)) == value
+
+
+def test_every_public_value_is_pickled_above() -> None:
+    classes = {cls for module, cls in PUBLIC_CLASSES if module is marketplace_async}
+    assert {type(value) for value in VALUES} - {bulk.Success} == {
+        cls for cls in classes - HOLD_SECRETS if attrs.has(cls)
+    }
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_cattrs_and_msgspec_decode_a_record(record: Any) -> None:
+    converter = make_converter()
+    converter.register_structure_hook(Decimal, lambda amount, _: Decimal(amount))
+    text = converter.dumps(record)
+    assert converter.loads(text, type(record)) == record
+    assert msgspec.json.decode(text, type=type(record)) == record
+
+
+def test_importing_the_package_imports_no_extra_and_starts_no_thread() -> None:
     program = (
         "import sys, threading\n"
         "before = set(sys.modules)\n"
@@ -208,7 +320,7 @@ def test_importing_it_imports_no_extra_and_starts_nothing() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_the_call_sites_of_users_have_the_types_they_expect() -> None:
+def test_call_sites_have_the_expected_types() -> None:
     checked = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "tests/call_sites.py"],
         cwd=PROJECT,

@@ -1,4 +1,4 @@
-"""Credentials: what they say on the wire, where they come from, and that nothing shows them."""
+"""Credentials: their Authorization headers, their sources, and that nothing shows them."""
 
 import copy
 import pickle
@@ -23,7 +23,7 @@ def test_an_account_token_is_basic_authentication() -> None:
     assert (scheme, b64decode(encoded).decode()) == ("Basic", f"{AC}:{SECRET}")
 
 
-def test_an_api_key_leaves_the_account_off_the_wire() -> None:
+def test_an_api_key_does_not_send_its_account() -> None:
     scheme, _, encoded = ApiKey(SK, SECRET, AC).authorization.reveal().partition(" ")
     assert (scheme, b64decode(encoded).decode()) == ("Basic", f"{SK}:{SECRET}")
 
@@ -45,10 +45,12 @@ def test_nothing_prints_a_secret(shown: object) -> None:
         assert not any(secret in text for secret in SHOWN)
 
 
-@pytest.mark.parametrize("held", [Secret(SECRET), AccountToken(AC, SECRET), ApiKey(SK, SECRET)])
-def test_secrets_are_never_pickled(held: object) -> None:
+@pytest.mark.parametrize(
+    "credential", [Secret(SECRET), AccountToken(AC, SECRET), ApiKey(SK, SECRET)]
+)
+def test_secrets_cannot_be_pickled(credential: object) -> None:
     with pytest.raises(TypeError, match="never pickled") as error:
-        pickle.dumps(held)
+        pickle.dumps(credential)
     assert SECRET not in "".join(traceback.format_exception(error.value))
 
 
@@ -71,9 +73,16 @@ def test_secrets_compare_by_value_and_are_hashable() -> None:
     assert hash(AccountToken(AC, SECRET)) == hash(AccountToken(AC, Secret(SECRET)))
 
 
-@pytest.mark.parametrize(("text", "error"), [("", ValueError), ("  ", ValueError), (5, TypeError)])
-def test_a_secret_is_text(text: str, error: type[Exception]) -> None:
-    with pytest.raises(error, match=r"a secret .token, key secret.: expected text"):
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("", ValueError, "must not be blank"),
+        ("  ", ValueError, "must not be blank"),
+        (5, TypeError, "expected text"),
+    ],
+)
+def test_a_secret_is_text(text: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=rf"a secret .token, key secret.: {message}"):
         AccountToken(AC, text)
 
 
@@ -90,13 +99,13 @@ def test_a_secret_is_text(text: str, error: type[Exception]) -> None:
         ),
     ],
 )
-def test_credentials_check_their_sids_and_do_not_show_the_secret(build, message) -> None:  # type: ignore[no-untyped-def]
+def test_credentials_check_their_sids_without_showing_the_secret(build, message) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message) as error:
         build()
     assert SECRET not in str(error.value)
 
 
-def test_the_environment_gives_an_account_token() -> None:
+def test_an_account_token_is_read_from_the_environment() -> None:
     environment = from_env({"TWILIO_ACCOUNT_SID": AC, "TWILIO_AUTH_TOKEN": SECRET})
     assert environment.credentials == AccountToken(AC, SECRET)
     assert environment.variables == {
@@ -105,7 +114,7 @@ def test_the_environment_gives_an_account_token() -> None:
     }
 
 
-def test_an_api_key_goes_before_an_auth_token() -> None:
+def test_an_api_key_takes_precedence_over_an_auth_token() -> None:
     environment = from_env(
         {
             "TWILIO_ACCOUNT_SID": AC,
@@ -146,9 +155,7 @@ def test_an_api_key_goes_before_an_auth_token() -> None:
         ({"TWILIO_API_SECRET": SECRET}, "^TWILIO_API_KEY missing"),
     ],
 )
-def test_what_is_missing_from_the_environment_is_named(
-    environ: dict[str, str], message: str
-) -> None:
+def test_missing_and_malformed_variables_are_named(environ: dict[str, str], message: str) -> None:
     with pytest.raises(CredentialsError, match=message) as error:
         from_env(environ)
     assert SECRET not in str(error.value)

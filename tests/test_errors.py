@@ -1,4 +1,4 @@
-"""Errors: what they say, what they hold, and that they travel."""
+"""Errors: their messages, their attributes, and pickling."""
 
 import pickle
 import re
@@ -37,7 +37,7 @@ from marketplace_async._core.codec import api_error
 REQUEST = Request("POST", "/v1/InstalledAddOns", body=b"a=b")
 
 
-def answer(status: int, body: bytes, **headers: str) -> Response:
+def response(status: int, body: bytes, **headers: str) -> Response:
     return Response(status, {"Twilio-Request-Id": "RQ1", **headers}, body)
 
 
@@ -58,12 +58,12 @@ def answer(status: int, body: bytes, **headers: str) -> Response:
         (418, APIError),
     ],
 )
-def test_the_status_decides_the_class(status: int, cls: type[APIError]) -> None:
-    assert type(api_error(REQUEST, answer(status, b""))) is cls
+def test_the_status_determines_the_class(status: int, cls: type[APIError]) -> None:
+    assert type(api_error(REQUEST, response(status, b""))) is cls
 
 
-def test_an_error_says_status_code_message_request_and_id() -> None:
-    error = api_error(REQUEST, answer(403, b'{"code": 20003, "message": "Permission denied"}'))
+def test_the_message_contains_status_code_request_and_request_id() -> None:
+    error = api_error(REQUEST, response(403, b'{"code": 20003, "message": "Permission denied"}'))
     assert str(error) == "403 20003: Permission denied (POST /v1/InstalledAddOns), RQ1"
     assert (error.status, error.code, error.request_id) == (403, 20003, "RQ1")
     assert error.request is REQUEST
@@ -73,8 +73,8 @@ def test_an_error_says_status_code_message_request_and_id() -> None:
     ("body", "expected"),
     [
         (
-            b'{"code":20404,"message":"gone","more_info":"https://x/20404","status":404}',
-            (20404, "gone", "https://x/20404", None),
+            b'{"code":20404,"message":"not found","more_info":"https://x/20404","status":404}',
+            (20404, "not found", "https://x/20404", None),
         ),
         (b'{"code":1,"message":"m","details":{"a":[1]}}', (1, "m", None, {"a": [1]})),
         (b'{"code":1,"message":"m","params":{"a":1}}', (1, "m", None, {"a": 1})),
@@ -85,30 +85,30 @@ def test_an_error_says_status_code_message_request_and_id() -> None:
         (b'{"title":"T"}', (None, "T", None, None)),
         (
             b'{"code":"7","message":5}',
-            (None, 'no error document: \'{"code":"7","message":5}\'', None, None),
+            (None, 'unexpected body: \'{"code":"7","message":5}\'', None, None),
         ),
-        (b'{"code":true}', (None, "no error document: '{\"code\":true}'", None, None)),
-        (b"[1]", (None, "no error document: '[1]'", None, None)),
-        (b"", (None, "an answer without a body", None, None)),
+        (b'{"code":true}', (None, "unexpected body: '{\"code\":true}'", None, None)),
+        (b"[1]", (None, "unexpected body: '[1]'", None, None)),
+        (b"", (None, "empty body", None, None)),
         (
             b"<html>" + b"x" * 200,
-            (None, "no error document: '<html>" + "x" * 74 + "'...", None, None),
+            (None, "unexpected body: '<html>" + "x" * 74 + "'...", None, None),
         ),
-        (b"\xff\xfe", (None, "no error document: '\ufffd\ufffd'", None, None)),
+        (b"\xff\xfe", (None, "unexpected body: '\ufffd\ufffd'", None, None)),
     ],
 )
-def test_every_form_of_error_document_is_read(body: bytes, expected: tuple[Any, ...]) -> None:
-    error = api_error(REQUEST, answer(400, body))
+def test_every_format_of_error_document_is_parsed(body: bytes, expected: tuple[Any, ...]) -> None:
+    error = api_error(REQUEST, response(400, body))
     assert (error.code, error.message, error.more_info, error.details) == expected
 
 
-def test_an_error_document_nested_too_deeply_is_no_error_document() -> None:
+def test_an_error_document_that_is_nested_too_deeply_is_ignored() -> None:
     body = b'{"details":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
-    assert api_error(REQUEST, answer(500, body)).code is None
+    assert api_error(REQUEST, response(500, body)).code is None
 
 
-def test_a_rate_limit_tells_when_to_come_back() -> None:
-    error = api_error(REQUEST, answer(429, b"", **{"Retry-After": "7"}))
+def test_a_rate_limit_error_has_the_time_to_wait() -> None:
+    error = api_error(REQUEST, response(429, b"", **{"Retry-After": "7"}))
     assert isinstance(error, RateLimitedError)
     assert error.retry_after == 7.0
 
@@ -116,9 +116,11 @@ def test_a_rate_limit_tells_when_to_come_back() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        api_error(REQUEST, answer(404, b'{"code":20404,"message":"gone","details":{"a":1}}')),
-        api_error(REQUEST, answer(429, b"", **{"Retry-After": "7"})),
-        ResponseError(REQUEST, answer(200, b"<html>"), "not JSON"),
+        api_error(
+            REQUEST, response(404, b'{"code":20404,"message":"not found","details":{"a":1}}')
+        ),
+        api_error(REQUEST, response(429, b"", **{"Retry-After": "7"})),
+        ResponseError(REQUEST, response(200, b"<html>"), "not JSON"),
         TransportError(REQUEST, "reset"),
         ConnectError(REQUEST, "refused"),
         RequestTimeoutError(REQUEST, "no answer within 10 s"),
@@ -141,12 +143,12 @@ def test_errors_survive_pickling(error: MarketplaceError) -> None:
     }
 
 
-def test_a_time_out_is_a_timeout_error_and_a_missing_extra_an_import_error() -> None:
-    assert isinstance(RequestTimeoutError(REQUEST, "late"), TimeoutError)
+def test_a_timeout_is_a_timeout_error_and_a_missing_extra_an_import_error() -> None:
+    assert isinstance(RequestTimeoutError(REQUEST, "too late"), TimeoutError)
     assert isinstance(MissingExtraError("the emulator", "emulator"), ImportError)
 
 
-def test_the_tree_in_the_docstring_is_the_tree() -> None:
+def test_the_docstring_draws_the_tree() -> None:
     tree = errors.__doc__ or ""
     drawn = {
         name: len(indent) // 4 - 1

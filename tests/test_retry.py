@@ -1,4 +1,4 @@
-"""When to try again: a table, without a clock and without jitter."""
+"""The retry policy: verdicts and waits, without a clock or random numbers."""
 
 import pytest
 from hypothesis import given, strategies as st
@@ -20,37 +20,37 @@ from marketplace_async.retry import Verdict, verdict_on
 REQUEST = Request("POST", "/v1/X")
 
 
-def answered(status: int, body: bytes = b"") -> MarketplaceError:
+def failed(status: int, body: bytes = b"") -> MarketplaceError:
     return api_error(REQUEST, Response(status, {}, body))
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome"),
+    ("error", "verdict"),
     [
-        (answered(400), Verdict.RESPONSE),
-        (answered(401), Verdict.RESPONSE),
-        (answered(404), Verdict.RESPONSE),
-        (answered(409), Verdict.RESPONSE),
-        (answered(302), Verdict.RESPONSE),
+        (failed(400), Verdict.RESPONSE),
+        (failed(401), Verdict.RESPONSE),
+        (failed(404), Verdict.RESPONSE),
+        (failed(409), Verdict.RESPONSE),
+        (failed(302), Verdict.RESPONSE),
         (ClientClosedError("closed"), Verdict.RESPONSE),
-        (answered(429), Verdict.REJECTED),
-        (answered(429, b'{"code":20429}'), Verdict.REJECTED),
-        (answered(503, b'{"code":20503}'), Verdict.REJECTED),
-        (ConnectError(REQUEST, "refused"), Verdict.REJECTED),
-        (answered(503), Verdict.UNKNOWN),
-        (answered(503, b"<html>"), Verdict.UNKNOWN),
-        (answered(503, b'{"code":20500}'), Verdict.UNKNOWN),
-        (answered(500, b'{"code":20503}'), Verdict.UNKNOWN),
-        (answered(500), Verdict.UNKNOWN),
-        (answered(502), Verdict.UNKNOWN),
+        (failed(429), Verdict.REJECTED),
+        (failed(429, b'{"code":20429}'), Verdict.REJECTED),
+        (failed(503, b'{"code":20503}'), Verdict.REJECTED),
+        (ConnectError(REQUEST, "connection refused"), Verdict.REJECTED),
+        (failed(503), Verdict.UNKNOWN),
+        (failed(503, b"<html>"), Verdict.UNKNOWN),
+        (failed(503, b'{"code":20500}'), Verdict.UNKNOWN),
+        (failed(500, b'{"code":20503}'), Verdict.UNKNOWN),
+        (failed(500), Verdict.UNKNOWN),
+        (failed(502), Verdict.UNKNOWN),
         (TransportError(REQUEST, "reset"), Verdict.UNKNOWN),
         (RequestTimeoutError(REQUEST, "late"), Verdict.UNKNOWN),
-        (ResponseError(REQUEST, Response(200, {}, b""), "no JSON"), Verdict.UNKNOWN),
+        (ResponseError(REQUEST, Response(200, {}, b""), "not JSON"), Verdict.UNKNOWN),
     ],
     ids=str,
 )
-def test_what_is_known_of_a_try(error: MarketplaceError, outcome: Verdict) -> None:
-    assert verdict_on(error) is outcome
+def test_the_verdict_on_an_attempt(error: MarketplaceError, verdict: Verdict) -> None:
+    assert verdict_on(error) is verdict
 
 
 @pytest.mark.parametrize(
@@ -72,18 +72,18 @@ def test_what_is_known_of_a_try(error: MarketplaceError, outcome: Verdict) -> No
         (1, 31.0, 0.0, None, None),
     ],
 )
-def test_the_wait_after_a_refusal(
+def test_the_wait_after_a_failed_attempt(
     attempt: int, spent: float, jitter: float, retry_after: float | None, expected: float | None
 ) -> None:
     delay = Retry().delay(attempt, spent=spent, jitter=jitter, retry_after=retry_after)
     assert delay == expected
 
 
-def test_the_wait_is_never_longer_than_the_longest() -> None:
+def test_no_wait_exceeds_max_backoff() -> None:
     assert Retry(attempts=100).delay(99, spent=0, jitter=1.0) == 8.0
 
 
-def test_one_attempt_turns_it_off() -> None:
+def test_one_attempt_disables_retries() -> None:
     assert Retry(attempts=1).delay(1, spent=0, jitter=0.0) is None
 
 
@@ -93,7 +93,7 @@ def test_one_attempt_turns_it_off() -> None:
     jitter=st.floats(0, 1, exclude_max=True),
     retry_after=st.none() | st.floats(0, 1e9),
 )
-def test_a_wait_never_outlives_the_budget(
+def test_no_wait_exceeds_max_elapsed(
     attempt: int, spent: float, jitter: float, retry_after: float | None
 ) -> None:
     policy = Retry(attempts=10_001, max_elapsed=20.0)
@@ -113,6 +113,6 @@ def test_a_wait_never_outlives_the_budget(
         {"max_backoff": -1},
     ],
 )
-def test_a_policy_that_makes_no_sense_is_refused(arguments: dict[str, float]) -> None:
+def test_an_invalid_policy_raises(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(arguments))}: must be"):
         Retry(**arguments)  # type: ignore[arg-type]

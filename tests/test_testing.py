@@ -1,4 +1,4 @@
-"""What the package gives to the tests of other projects."""
+"""The test support for other projects."""
 
 import asyncio
 import subprocess
@@ -14,7 +14,7 @@ from marketplace_async.testing import account, emulated
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 
 
-async def test_emulated_gives_a_client_and_its_emulator() -> None:
+async def test_emulated_yields_a_client_and_its_emulator() -> None:
     async with emulated(Emulator(concurrency=1), retry=Retry(attempts=1)) as (client, emulator):
         assert [one.sid async for one in client.available_add_ons.list(limit=1)]
         assert emulator.log[0].account_sid == account().account_sid
@@ -29,11 +29,11 @@ async def test_starting_an_emulator_takes_well_under_100_ms() -> None:
     assert sorted(times)[2] < 0.1
 
 
-def test_accounts_are_as_many_as_wanted() -> None:
+def test_each_number_returns_a_different_account() -> None:
     assert len({account(number) for number in range(100)}) == 100
 
 
-def test_the_fixtures_reach_any_project_and_are_fresh_for_each_test(
+def test_the_fixtures_work_in_other_projects_with_fresh_state_for_each_test(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makeconftest('pytest_plugins = ["marketplace_async.testing"]')
@@ -54,7 +54,7 @@ def test_the_fixtures_reach_any_project_and_are_fresh_for_each_test(
     pytester.runpytest_subprocess().assert_outcomes(passed=2)
 
 
-def test_without_the_extra_the_fixture_fails_with_the_sentence_that_names_it(
+def test_without_the_extra_the_fixture_fails_and_names_the_extra(
     pytester: pytest.Pytester,
 ) -> None:
     pytester.makeconftest(
@@ -63,7 +63,7 @@ def test_without_the_extra_the_fixture_fails_with_the_sentence_that_names_it(
     )
     pytester.makeini("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function")
     pytester.makepyfile("async def test_install(marketplace_client): pass")
-    # schemathesis itself needs what is missing here.
+    # The schemathesis plugin imports the module that this test removes.
     result = pytester.runpytest_subprocess("-p", "no:schemathesis")
     result.assert_outcomes(errors=1)
     sentence = "the emulator needs an extra: install marketplace_async[[]emulator]"
@@ -71,7 +71,7 @@ def test_without_the_extra_the_fixture_fails_with_the_sentence_that_names_it(
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_nobody_who_does_not_test_imports_pytest() -> None:
+def test_importing_the_package_outside_pytest_does_not_import_pytest() -> None:
     program = "import sys, marketplace_async.testing; assert 'pytest' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -1,4 +1,4 @@
-"""The one door for JSON: cattrs, over msgspec. Bytes become records here, and values bodies."""
+"""JSON in and out: cattrs over msgspec decodes records and encodes request bodies."""
 
 import functools
 import math
@@ -17,20 +17,19 @@ from .messages import Request, Response
 
 T = TypeVar("T")
 
-
 AwareDatetime: TypeAlias = Annotated[datetime, Meta(tz=True)]
-"""A date with its zone: UTC, as the service writes it. One without a zone is refused."""
+"""A datetime with a time zone. The service sends UTC; a value without a zone is rejected."""
 
 _canonical = Encoder(order="deterministic").encode
 
 
 class _Converter(MsgspecJsonConverter):
-    # Amounts are money: they travel as JSON numbers, digit for digit.
+    # Amounts are money: encode them as exact JSON numbers.
     encoder = Encoder(decimal_format="number")
 
     def get_loads_hook(self, cl: type[T]) -> Callable[[bytes], T]:
-        # msgspec knows attrs classes: handed over whole, a document costs no more than bare dicts,
-        # and a null or a number where text belongs is refused instead of turned into text.
+        # msgspec supports attrs classes. It decodes them as fast as plain dicts, and rejects null
+        # or a number for a text field. cattrs would turn them into text.
         return Decoder(cl).decode
 
 
@@ -38,7 +37,7 @@ class _Converter(MsgspecJsonConverter):
 def _converter() -> _Converter:
     converter = _Converter()
     configure_converter(converter)
-    # Without a hook of our own, a Decimal would become text before the encoder sees it.
+    # Without this hook, a Decimal would become text before the encoder sees it.
     converter.register_unstructure_hook(Decimal, lambda amount: amount)
     return converter
 
@@ -49,7 +48,7 @@ def _loads(cls: Any) -> Callable[[bytes], Any]:
 
 
 def from_json(text: bytes, cls: type[T], expected: str) -> T:
-    """Turn JSON into a `cls`, or raise the ValueError that says why not, but shows no value."""
+    """Decode JSON as `cls`, or raise a ValueError whose message contains no value."""
     try:
         value: T = _loads(cls)(text)  # type: ignore[arg-type]  # a type is hashable
         return value
@@ -63,7 +62,7 @@ def from_json(text: bytes, cls: type[T], expected: str) -> T:
 
 
 def decode(request: Request, response: Response, *, cls: type[T]) -> T:
-    """Turn the body of a response into a `cls`, or raise the ResponseError that says why not."""
+    """Decode the body of a response as `cls`, or raise ResponseError."""
     try:
         return from_json(response.body, cls, "what the API promises")
     except ValueError as error:
@@ -72,7 +71,7 @@ def decode(request: Request, response: Response, *, cls: type[T]) -> T:
 
 
 def to(cls: type[T]) -> Callable[[Request, Response], T]:
-    """Return what makes a `cls` of an answer."""
+    """Return a function that decodes a response as `cls`."""
     parse: Callable[[Request, Response], T] = _parse(cls)  # type: ignore[arg-type]  # as above
     return parse
 
@@ -83,32 +82,32 @@ def _parse(cls: Any) -> Callable[[Request, Response], Any]:
 
 
 def encode(value: object) -> bytes:
-    """Turn attrs values and plain JSON into JSON."""
+    """Encode attrs values and plain JSON."""
     return _converter().dumps(value)
 
 
 def json_object(value: Mapping[str, Any], name: str) -> str:
-    """Turn a mapping of plain JSON into JSON text; `name` is the argument to blame."""
+    """Encode a mapping of plain JSON. `name` is the argument to name in errors."""
     if not isinstance(value, Mapping):
         raise TypeError(f"{name}: expected a mapping, got {type(value).__name__}")
     try:
         return encode(_plain(value, name)).decode()
     except RecursionError:
-        raise ValueError(f"{name}: nested too deeply, or within itself") from None
+        raise ValueError(f"{name}: nested too deeply, or contains itself") from None
 
 
 def same_json(one: object, other: object) -> bool:
-    """Tell whether two values are the same JSON; to Python, True is 1 is 1.0."""
+    """Return whether two values are the same JSON. To Python, True equals 1."""
     return _canonical(one) == _canonical(other)
 
 
 def json_object_or_none(value: Mapping[str, Any] | None, name: str) -> str | None:
-    """Like `json_object`, for an argument that can be left out."""
+    """Like `json_object`, for an optional argument."""
     return None if value is None else json_object(value, name)
 
 
 def _plain(value: object, path: str) -> object:
-    """Copy `value` if it is plain JSON; whatever an encoder would bend into JSON is refused."""
+    """Copy `value` if it is plain JSON. Refuse values that an encoder would convert to JSON."""
     match value:
         case None | bool():
             return value
@@ -125,7 +124,7 @@ def _plain(value: object, path: str) -> object:
         case Mapping():
             for key in value:
                 if not isinstance(key, str):
-                    raise TypeError(f"{path}: expected text as keys, got {key!r}")
+                    raise TypeError(f"{path}: keys must be text, got {key!r}")
             return {_plain(key, path): _plain(item, f"{path}.{key}") for key, item in value.items()}
         case _:
             raise TypeError(f"{path}: JSON cannot hold {type(value).__name__}")
@@ -140,7 +139,7 @@ def _error_document(response: Response) -> dict[str, Any]:
 
 
 def api_error(request: Request, response: Response) -> APIError:
-    """Read an error answer: the vendor's own form, RFC 9457, or whatever it is."""
+    """Parse an error response: Twilio's own format, RFC 9457, or anything else."""
     document = _error_document(response)
 
     def first(kind: type[T], *names: str) -> T | None:
@@ -164,8 +163,8 @@ def api_error(request: Request, response: Response) -> APIError:
 
 def _excerpt(response: Response, length: int = 80) -> str:
     if not response.body:
-        return "an answer without a body"
+        return "empty body"
     if response.confidential:
-        return "no error document"
+        return "unexpected body"
     text = response.body[:length].decode(errors="replace")
-    return f"no error document: {text!r}" + ("..." if len(response.body) > length else "")
+    return f"unexpected body: {text!r}" + ("..." if len(response.body) > length else "")

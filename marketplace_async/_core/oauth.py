@@ -1,4 +1,4 @@
-"""Access tokens of the OAuth 2.0 client credentials grant: one fetch, however many wait for it."""
+"""OAuth 2.0 client credentials: concurrent requests share one access token and its fetch."""
 
 import asyncio
 import time
@@ -19,22 +19,22 @@ from .messages import FORM, Request, form
 from .operation import Call
 from .tasks import Tasks, result_of
 
-# A token is fetched anew before it expires: by a tenth of its life, but a minute at the most.
-_EARLY_SHARE = 0.1
-_EARLY_SECONDS = 60.0
+# A token is renewed when a tenth of its lifetime is left, but at most a minute before it expires.
+_RENEWAL_SHARE = 0.1
+_RENEWAL_SECONDS = 60.0
 
 
 @attrs.frozen(eq=False, repr=False)
-class _TokenAnswer:
+class _TokenDocument:
     access_token: str
     expires_in: float
 
 
 class Tokens:
-    """The access tokens of one set of client credentials, for a family of clients.
+    """The access tokens of one set of client credentials.
 
-    A fetch is a task of the family: whoever waits for it can be cancelled without ending it for the
-    others.
+    The client owns the task that fetches a token. Cancelling a request that waits for it does not
+    affect other requests.
     """
 
     def __init__(self, credentials: ClientCredentials, call: Call, tasks: Tasks) -> None:
@@ -47,11 +47,11 @@ class Tokens:
         self._fetching: asyncio.Task[Secret] | None = None
 
     async def authorization(self) -> Secret:
-        """Return the current token as an Authorization header, fetching one if need be.
+        """Return the Authorization header, and fetch a token first if necessary.
 
         Raises:
-            AuthenticationError: The credentials are wrong.
-            TokenError: There is no token to be had.
+            AuthenticationError: The credentials are invalid.
+            TokenError: The token could not be fetched.
         """
         now = time.monotonic()
         if self._current is not None and now < self._renew_at:
@@ -67,7 +67,7 @@ class Tokens:
             raise
 
     def reject(self, authorization: Secret) -> None:
-        """Take note that the service refused a token; it goes, if it is still the current one."""
+        """Discard a token that the service rejected, if it is still the current one."""
         if self._current is authorization:
             self._current = None
 
@@ -75,7 +75,7 @@ class Tokens:
         self._fetching = None
 
     async def _fetch(self) -> Secret:
-        # No variable holds the secret: tracebacks can show those.
+        # Keep the secret out of local variables: tracebacks can show them.
         request = Request(
             "POST",
             "/v2/token",
@@ -87,26 +87,26 @@ class Tokens:
             content_type=FORM,
             repeat="always",
         )
-        asked = time.monotonic()
+        started = time.monotonic()
         try:
-            answer = await self._call(request, to(_TokenAnswer))
+            document = await self._call(request, to(_TokenDocument))
         except MarketplaceError as error:
             bare = _without_secrets(error, attrs.evolve(request, body=None))
             failure = bare if isinstance(bare, AuthenticationError) else TokenError(bare)
         else:
-            life = answer.expires_in
-            self._current = Secret(f"Bearer {answer.access_token}")
-            self._expires_at = asked + life
-            self._renew_at = self._expires_at - min(life * _EARLY_SHARE, _EARLY_SECONDS)
+            lifetime = document.expires_in
+            self._current = Secret(f"Bearer {document.access_token}")
+            self._expires_at = started + lifetime
+            self._renew_at = self._expires_at - min(lifetime * _RENEWAL_SHARE, _RENEWAL_SECONDS)
             return self._current
         raise failure
 
 
 def _without_secrets(error: MarketplaceError, request: Request) -> MarketplaceError:
-    """Return an error like this one that holds neither the secret sent nor a token received."""
+    """Return a copy of the error that contains neither the secret nor a token."""
     match error:
         case ResponseError():
-            return ResponseError(request, error.response, "the answer holds no access token")
+            return ResponseError(request, error.response, "the response contains no access token")
         case APIError():
             bare_error = AuthenticationError if error.status in (400, 401, 403) else type(error)
             return bare_error(request, error.response, error.code, error.message, error.more_info)

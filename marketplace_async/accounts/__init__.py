@@ -1,11 +1,11 @@
-"""Accounts and their credentials: asked of the parent account, read from a file, or out of a vault.
+"""Accounts and their credentials: listed by the parent account, in a file, or in a vault.
 
-    client.accounts.list(status="active")          the parent's listing
-    accounts.from_file("accounts.csv")             a file that you keep
+    client.accounts.list(status="active")          the accounts that the parent account lists
+    accounts.from_file("accounts.csv")             the accounts in a file
     accounts.from_vault(sids, find)                your vault, through a callable
 
-Each is a list of `Account`s to iterate with `async for`, as often as you like, and gives a single
-one with `fetch(sid)`.
+Iterate each of them with `async for`, as often as you like. It yields `Account`s; `fetch(sid)`
+returns a single one.
 """
 
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ __all__ = ["Account", "AccountSource", "AccountStatus", "Accounts", "from_file",
 
 
 def __getattr__(name: str) -> object:
-    # Every client imports this package for `client.accounts`; few read files.
+    # Every client imports this package for `client.accounts`; few read files or vaults.
     if name == "from_file":
         from .file import from_file
 

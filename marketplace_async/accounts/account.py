@@ -1,4 +1,4 @@
-"""The record of an account, and what every source of accounts can do."""
+"""The account record, and the interface of every source of accounts."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -15,19 +15,19 @@ STATUSES: Final = ("active", "suspended", "closed")
 
 @attrs.frozen(kw_only=True)
 class Account:
-    """An account, and who may ask for it.
+    """An account and its credentials.
 
-    It is never pickled together with credentials: send its SID, and `fetch` it where it is needed.
+    An account with credentials cannot be pickled: send its SID, and `fetch` it where you need it.
 
     Attributes:
         sid: `AC` and 32 hex digits.
-        friendly_name: Its name for people, if known.
-        status: "active", "suspended" or "closed"; None where the source does not say. The service
-            refuses what is asked for an account that is not active.
-        owner_account_sid: The parent, `AC...`, if known; that of a parent is itself.
-        date_created: When it was made, in UTC, if known.
-        date_updated: When it was changed last, in UTC, if known.
-        credentials: What `client.with_credentials` takes; None if the service kept them to itself.
+        friendly_name: Its display name, if known.
+        status: "active", "suspended" or "closed"; None if the source does not say. The service
+            rejects requests for an account that is not active.
+        owner_account_sid: The SID of the parent account, if known. A parent account has its own.
+        date_created: When the account was created, in UTC, if known.
+        date_updated: When the account was last changed, in UTC, if known.
+        credentials: The argument for `client.with_credentials`; None if Twilio did not return them.
     """
 
     sid: str
@@ -40,9 +40,9 @@ class Account:
 
 
 class AccountSource(Protocol):
-    """Accounts with their credentials, as a list that nobody has read yet.
+    """Accounts with their credentials. They are read only while you iterate.
 
-    Iterating it twice reads twice.
+    Each iteration starts over.
     """
 
     def __aiter__(self) -> AsyncIterator[Account]:
@@ -53,17 +53,17 @@ class AccountSource(Protocol):
         """Fetch one account.
 
         Args:
-            sid: Its SID, `AC...`.
+            sid: The account SID, `AC...`.
 
         Raises:
-            ValueError, TypeError: `sid` is no such SID.
-            CredentialsError: There is no such account, or no use can be made of what there is.
+            ValueError, TypeError: `sid` is not an account SID.
+            CredentialsError: The source does not have the account, or cannot be read.
         """
         ...
 
 
 def check_status(status: str) -> str:
-    """Return `status` if it is one that an account can have."""
+    """Return `status` if it is an account status."""
     if status not in STATUSES:
         raise ValueError(f"status: expected one of {', '.join(STATUSES)}, got {status!r}")
     return status

@@ -1,4 +1,4 @@
-"""Accounts that a file lists, read piece by piece."""
+"""Accounts in a CSV or JSON Lines file, read in batches."""
 
 import asyncio
 import csv
@@ -21,24 +21,25 @@ from .account import STATUSES, Account, AccountSource, AccountStatus, check_stat
 def from_file(
     path: str | os.PathLike[str], *, status: AccountStatus | None = None
 ) -> AccountSource:
-    """Return the accounts that a file lists; nothing is read before they are iterated.
+    """Return the accounts in a file. Nothing is read until you iterate over them.
 
-    Each row has `account_sid` and `auth_token`, or `account_sid`, `api_key` and `api_secret`; if it
-    has both, the API key goes first. `friendly_name` and `status` are optional, and what else there
-    is does not matter. It is read piece by piece, in threads, and not held.
+    Each row has `account_sid` and `auth_token`, or `account_sid`, `api_key` and `api_secret`. If it
+    has both, the API key is used. `friendly_name` and `status` are optional; other columns are
+    ignored. The file is read in batches, in threads, so memory stays constant.
 
     Args:
-        path: A file named .csv, with a header, or .jsonl or .ndjson, with an object in each line;
-            in UTF-8. On POSIX nobody but its owner may be able to read it.
-        status: Only the accounts of this status; where "active", those without a status, too.
+        path: A .csv file with a header, or a .jsonl or .ndjson file with one object per line, in
+            UTF-8. On POSIX, other users must not have access to it.
+        status: Only accounts with this status. "active" includes accounts without a status.
 
     Returns:
-        The accounts, with `fetch(sid)` for each, whatever its status.
+        The accounts. `fetch(sid)` returns one of them, regardless of its status.
 
     Raises:
-        ValueError, TypeError: The name or the status cannot be right. Iterating, and `fetch`, raise
-            CredentialsError: the file cannot be read, is open to others, changes while it is read,
-            or has a malformed line, which the message names without showing it.
+        ValueError, TypeError: `path` or `status` is invalid. Iterating and `fetch` raise
+            CredentialsError: The file cannot be read, other users can access it, it changed while
+            it was being read, or a line is malformed. The message gives the line number, never the
+            content.
     """
     return _File(Path(path), status)
 
@@ -46,7 +47,7 @@ def from_file(
 class _File:
     def __init__(self, path: Path, status: AccountStatus | None) -> None:
         if path.suffix.lower() not in _ROWS:
-            raise ValueError(f"path: expected a file named {', '.join(_ROWS)}, got {str(path)!r}")
+            raise ValueError(f"path: expected a {' or '.join(_ROWS)} file, got {str(path)!r}")
         self._path = path
         self._status = None if status is None else check_status(status)
         self._lock = threading.Lock()
@@ -61,8 +62,8 @@ class _File:
     async def __aiter__(self) -> AsyncIterator[Account]:
         reader = _Reader(self._path)
         while not reader.done:
-            # The file is closed between two batches: a caller that leaves early leaves nothing.
-            for _, account in await asyncio.to_thread(reader.read, _BATCH):
+            # Each batch opens and closes the file: the caller may stop between two batches.
+            for _, account in await asyncio.to_thread(reader.read, _BATCH_SIZE):
                 if self._status in (None, account.status or "active"):
                     yield account
         if reader.failure is not None:
@@ -76,7 +77,7 @@ class _File:
         return found
 
     def _look_up(self, sid: str) -> Account | str:
-        """Return an account, or why there is none."""
+        """Return the account, or the reason for a CredentialsError."""
         with self._lock:
             if self._index is None or self._index.is_stale():
                 self._index = None
@@ -87,7 +88,7 @@ class _File:
             index = self._index
         reader = index.reader_at(sid)
         if reader is None:
-            return f"{self._path}: there is no account {sid} in it"
+            return f"{self._path}: account {sid} not found"
         for _, account in reader.read(1):
             return account
         return str(reader.failure)
@@ -95,7 +96,7 @@ class _File:
 
 @attrs.frozen
 class _Index:
-    """Where each account stands in a file, and no secret."""
+    """The offsets of the accounts in a file. Holds no secrets."""
 
     end: "_Reader"
     offsets: dict[str, int]
@@ -109,25 +110,25 @@ class _Index:
 
 
 def _index_of(path: Path) -> _Index | str:
-    """Return the index of a file, or what is wrong with it."""
+    """Return the index of a file, or the reason for a CredentialsError."""
     reader = _Reader(path)
     offsets: dict[str, int] = {}
     while not reader.done:
-        for offset, account in reader.read(_BATCH):
+        for offset, account in reader.read(_BATCH_SIZE):
             if account.sid in offsets:
-                return f"{path}: account {account.sid} stands in it twice"
+                return f"{path}: account {account.sid} is listed twice"
             offsets[account.sid] = offset
     return _Index(reader, offsets) if reader.failure is None else reader.failure
 
 
 class _Reader:
-    """Reads a file of accounts, each time from where it stopped; in threads, one at a time.
+    """Reads accounts from a file in batches. Blocks, and must not be called concurrently.
 
-    What is wrong is kept as text: the frames of an error would show secrets among their variables.
+    Errors are kept as text: the frames of an exception would hold secrets.
 
     Attributes:
-        done: Whether there is nothing more to read.
-        failure: Why, if not because the file is at its end.
+        done: Whether the end was reached, or reading failed.
+        failure: Why reading failed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -135,38 +136,38 @@ class _Reader:
         self.failure: str | None = None
         self._path = path
         self._rows = _ROWS[path.suffix.lower()]
-        self._place = _Place()
-        self._stamp: tuple[int, ...] | None = None
+        self._position = _Position()
+        self._fingerprint: tuple[int, ...] | None = None
 
     def at(self, offset: int) -> "_Reader":
-        """Return a reader of the same file that begins at a row."""
+        """Return a reader of the same file that starts at a row."""
         reader = _Reader(self._path)
-        reader._stamp = self._stamp
-        reader._place = _Place(offset, columns=self._place.columns)
+        reader._fingerprint = self._fingerprint
+        reader._position = _Position(offset, columns=self._position.columns)
         return reader
 
     def is_stale(self) -> bool:
         try:
-            return _stamp(self._path.stat()) != self._stamp
+            return _fingerprint(self._path.stat()) != self._fingerprint
         except OSError:
             return True
 
-    def read(self, most: int) -> list[tuple[int, Account]]:
-        """Return accounts from the next `most` rows on, each with the place of its row."""
+    def read(self, count: int) -> list[tuple[int, Account]]:
+        """Return the accounts in the next `count` rows, each with the offset of its row."""
         found: list[tuple[int, Account]] = []
-        place = self._place
+        position = self._position
         try:
             with self._open() as file:
-                file.seek(place.offset)
-                for number, (offset, row) in enumerate(self._rows(file, place), 1):
+                file.seek(position.offset)
+                for number, (offset, row) in enumerate(self._rows(file, position), 1):
                     if row is not None:
                         found.append((offset, row.account()))
-                    if number == most:
+                    if number == count:
                         return found
         except OSError as error:
             self.failure = f"{self._path}: {error.strerror or error}"
         except (ValueError, csv.Error) as error:
-            at = f", line {place.line}" if place.line else ""
+            at = f", line {position.line}" if position.line else ""
             self.failure = f"{self._path}{at}: {error}"
         self.done = True
         return found
@@ -180,24 +181,24 @@ class _Reader:
             status = os.fstat(file.fileno())
             if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
                 raise OSError(
-                    f"it holds secrets, and others than its owner have access: chmod 600 {path}"
+                    f"it contains secrets, but other users have access: run chmod 600 {path}"
                 )
-            if self._stamp not in (None, _stamp(status)):
-                raise OSError("it changed while it was read")
-            self._stamp = _stamp(status)
+            if self._fingerprint not in (None, _fingerprint(status)):
+                raise OSError("the file changed while it was being read")
+            self._fingerprint = _fingerprint(status)
         except BaseException:
             file.close()
             raise
         return file
 
 
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
+def _fingerprint(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 @attrs.define
-class _Place:
-    """Where reading has come to: bytes and lines read, and what the header of a CSV file said."""
+class _Position:
+    """The position of a reader, and the header of a CSV file."""
 
     offset: int = 0
     line: int = 0
@@ -215,7 +216,7 @@ class _Row:
 
     def account(self) -> Account:
         sid = check_sid("AC", self.account_sid or "", "account_sid", may_be_secret=True)
-        # Not shown, as a row with a cell too many or too few has a secret in the wrong place.
+        # Do not show the value: if cells are shifted, it is a secret.
         if self.status and self.status not in STATUSES:
             raise ValueError(f"status: expected one of {', '.join(STATUSES)}")
         credentials: Credentials
@@ -227,7 +228,7 @@ class _Row:
         elif self.auth_token:
             credentials = AccountToken(sid, self.auth_token)
         else:
-            raise ValueError("expected an auth_token, or an api_key and its api_secret")
+            raise ValueError("expected auth_token, or api_key and api_secret")
         return Account(
             sid=sid,
             friendly_name=self.friendly_name or None,
@@ -237,35 +238,35 @@ class _Row:
 
 
 _COLUMNS: Final = frozenset(field.name for field in attrs.fields(_Row))
-_LONGEST_LINE: Final = 65_536
-_BATCH: Final = 256
+_MAX_LINE_LENGTH: Final = 65_536
+_BATCH_SIZE: Final = 256
 
 
-def _lines(file: IO[bytes], place: _Place) -> Iterator[bytes]:
-    while line := file.readline(_LONGEST_LINE + 1):
-        place.line += 1
-        if len(line) > _LONGEST_LINE:
-            raise ValueError(f"longer than {_LONGEST_LINE} bytes")
-        first = place.offset == 0
-        place.offset += len(line)
+def _lines(file: IO[bytes], position: _Position) -> Iterator[bytes]:
+    while line := file.readline(_MAX_LINE_LENGTH + 1):
+        position.line += 1
+        if len(line) > _MAX_LINE_LENGTH:
+            raise ValueError(f"longer than {_MAX_LINE_LENGTH} bytes")
+        first = position.offset == 0
+        position.offset += len(line)
         yield line.removeprefix(b"\xef\xbb\xbf") if first else line
 
 
-def _json_rows(file: IO[bytes], place: _Place) -> Iterator[tuple[int, _Row | None]]:
-    """Give each row with its place; None for an empty one."""
-    start = place.offset
-    for line in _lines(file, place):
-        yield start, from_json(line, _Row, "an object of text") if line.strip() else None
-        start = place.offset
+def _json_rows(file: IO[bytes], position: _Position) -> Iterator[tuple[int, _Row | None]]:
+    """Yield each row with its offset, or None for an empty row."""
+    start = position.offset
+    for line in _lines(file, position):
+        yield start, from_json(line, _Row, "an object with text values") if line.strip() else None
+        start = position.offset
 
 
-def _csv_rows(file: IO[bytes], place: _Place) -> Iterator[tuple[int, _Row | None]]:
-    """Give each row with its place; None for an empty one."""
-    rows = csv.reader((line.decode() for line in _lines(file, place)), strict=True)
-    if place.columns is None:
-        place.columns = _check_header(next(rows, []))
-    columns = place.columns
-    start = place.offset
+def _csv_rows(file: IO[bytes], position: _Position) -> Iterator[tuple[int, _Row | None]]:
+    """Yield each row with its offset, or None for an empty row."""
+    rows = csv.reader((line.decode() for line in _lines(file, position)), strict=True)
+    if position.columns is None:
+        position.columns = _check_header(next(rows, []))
+    columns = position.columns
+    start = position.offset
     for cells in rows:
         if cells and len(cells) != len(columns):
             raise ValueError(f"expected {len(columns)} cells as in the header, got {len(cells)}")
@@ -275,20 +276,20 @@ def _csv_rows(file: IO[bytes], place: _Place) -> Iterator[tuple[int, _Row | None
             if name in _COLUMNS
         }
         yield start, _Row(**fields) if cells else None
-        start = place.offset
+        start = position.offset
 
 
 def _check_header(cells: Sequence[str]) -> tuple[str, ...]:
     columns = tuple(cell.strip() for cell in cells)
     known = [name for name in columns if name in _COLUMNS]
     if "account_sid" not in known or not ({"auth_token"} <= {*known} or {*_API_KEY} <= {*known}):
-        # What stands there instead is not shown: it can be a secret, in a file without a header.
+        # Do not show the cells: in a file without a header, they are secrets.
         raise ValueError(
             "expected a header with account_sid and auth_token, "
             "or with account_sid, api_key and api_secret"
         )
     if len(known) != len(set(known)):
-        raise ValueError("expected each column once in the header")
+        raise ValueError("expected each column only once in the header")
     return columns
 
 

@@ -1,9 +1,9 @@
-"""Accounts as their parent lists them."""
+"""The accounts that a parent account lists."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, Unpack
+from typing import Final
 
 import attrs
 
@@ -11,7 +11,7 @@ from .._core.arguments import check_sid, check_text
 from .._core.codec import decode
 from .._core.messages import Request, Response
 from .._core.operation import Call
-from .._core.pagination import ListOptions, Meta, Paginator
+from .._core.pagination import Meta, Paginator
 from ..credentials import AccountToken
 from ..errors import ResponseError
 from .account import Account, AccountStatus, check_status
@@ -20,24 +20,24 @@ _ROOT: Final = "/2010-04-01/Accounts"
 
 
 class Accounts:
-    """`client.accounts`: the account that asks, and its subaccounts.
+    """`client.accounts`: the authenticated account and its subaccounts.
 
-    The answers hold auth tokens: errors, `capture()` and pickles go without their bodies.
+    The responses contain auth tokens, so errors, `capture()` and pickles omit their bodies.
     """
 
     def __init__(self, call: Call) -> None:
         self._call = call
 
     async def fetch(self, sid: str) -> Account:
-        """Fetch the account that asks, or one of its subaccounts.
+        """Fetch the authenticated account or one of its subaccounts.
 
         Args:
-            sid: Its SID, `AC...`.
+            sid: The account SID, `AC...`.
 
         Raises:
-            ValueError, TypeError: `sid` is no such SID; nothing was sent.
-            NotFoundError: There is no such account, or it is another's.
-            MarketplaceError: Any other failure.
+            ValueError, TypeError: `sid` is not an account SID. Nothing was sent.
+            NotFoundError: The account does not exist, or is not a subaccount of this one.
+            MarketplaceError: The request failed.
 
         See https://www.twilio.com/docs/iam/api/account
         """
@@ -49,21 +49,26 @@ class Accounts:
         *,
         status: AccountStatus | None = None,
         friendly_name: str | None = None,
-        **options: Unpack[ListOptions],
+        limit: int | None = None,
+        page_size: int | None = None,
+        start: str | None = None,
+        prefetch: bool = True,
     ) -> Paginator[Account]:
-        """List the account that asks and its subaccounts, each with its credentials.
+        """List the authenticated account and its subaccounts, with credentials.
 
         Args:
-            status: Only those that are "active", "suspended" or "closed".
-            friendly_name: Only those of exactly this name.
-            options: `limit`, `page_size` and `start`, as in `ListOptions`. A link to start at
-                carries filters of its own.
+            status: Only accounts that are "active", "suspended" or "closed".
+            friendly_name: Only accounts with exactly this name.
+            limit: Maximum number of accounts, at least 0. Unlimited by default.
+            page_size: Accounts per request, 1 to 1000. By default as many as `limit` needs.
+            start: A saved `page.next_url`, to resume there. It has its own page size and filters.
+            prefetch: Whether to fetch the next page while you process the current one.
 
         Returns:
-            A list to iterate with `async for`, or to `collect()`; nothing is sent before that.
+            A list to iterate with `async for`, or to `collect()`. Nothing is sent before that.
 
         Raises:
-            ValueError, TypeError: An option or a filter is out of range.
+            ValueError, TypeError: An option or a filter is invalid.
 
         See https://www.twilio.com/docs/iam/api/subaccounts
         """
@@ -72,7 +77,17 @@ class Accounts:
             filters["Status"] = check_status(status)
         if friendly_name is not None:
             filters["FriendlyName"] = check_text(friendly_name, "friendly_name")
-        return Paginator(self._call, f"{_ROOT}.json", _page_of, "accounts", filters, **options)
+        return Paginator(
+            self._call,
+            f"{_ROOT}.json",
+            _page_of,
+            "accounts",
+            filters,
+            limit=limit,
+            page_size=page_size,
+            start=start,
+            prefetch=prefetch,
+        )
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -133,16 +148,16 @@ def _accounts(
         return tuple(document.account() for document in documents)
     except ValueError as error:
         reason = f"the body is not what the API promises: {error}"
-    # Out here, so that no frame of the causes shows a token among its variables.
+    # Raised outside the `except` block: the frames of the cause hold a token.
     raise ResponseError(request, response, reason)
 
 
 def _utc(text: str | None, name: str) -> datetime | None:
-    """Return an RFC 2822 date; one that keeps its zone to itself is in UTC, as that says."""
+    """Parse an RFC 2822 date. The zone "-0000" stands for UTC."""
     if text is None:
         return None
     try:
         date = parsedate_to_datetime(text)
         return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
-        raise ValueError(f"{name}: expected a date as in RFC 2822") from None
+        raise ValueError(f"{name}: expected an RFC 2822 date") from None

@@ -1,4 +1,4 @@
-"""Accounts with the credentials that a callable of the user's finds."""
+"""Accounts whose credentials come from a callable, such as one that reads a vault."""
 
 import asyncio
 import inspect
@@ -14,23 +14,23 @@ Find: TypeAlias = Callable[[str], Credentials | Awaitable[Credentials | None] | 
 
 
 def from_vault(sids: Iterable[str] | AsyncIterable[str], find: Find) -> AccountSource:
-    """Return accounts, the credentials of which `find` gets one by one, as they are iterated.
+    """Return accounts whose credentials are looked up while you iterate, one at a time.
 
-    To find many at once, `bulk.settle(source.fetch, sids)`.
+    To look up many concurrently, use `bulk.settle(source.fetch, sids)`.
 
     Args:
-        sids: The SIDs of the accounts, `AC...`, of any number. What can be iterated only once, such
-            as a generator, makes a list that can be iterated only once.
-        find: Gives the credentials of an account by its SID, or None. It is awaited if it is async;
-            a plain callable runs in a thread, so that it may wait. What it raises comes out.
+        sids: The account SIDs, `AC...`. A generator or another iterator can be read only once, and
+            so can the accounts.
+        find: Takes an account SID and returns its credentials, or None. An async function is
+            awaited; any other callable runs in a thread and may block. Its errors are raised
+            unchanged.
 
     Returns:
-        The accounts, with `fetch(sid)` for each, whether or not it is among `sids`. Their status is
-        None, as a vault knows none.
+        The accounts. Their status is None. `fetch(sid)` also accepts a SID that is not in `sids`.
 
     Raises:
-        TypeError: An argument cannot be right. Iterating, and `fetch`, raise
-            CredentialsError: the vault has no credentials for an account, or another account's.
+        TypeError: An argument has the wrong type. Iterating and `fetch` raise
+            CredentialsError: `find` returned None, or the credentials of another account.
     """
     return _Vault(sids, find)
 
@@ -43,15 +43,15 @@ class _Vault:
             raise TypeError(f"find: expected a callable, got {type(find).__name__}")
         self._sids = sids
         self._find = find
-        self._used_up = False
+        self._exhausted = False
 
     def __repr__(self) -> str:
         return "<accounts of a vault>"
 
     async def __aiter__(self) -> AsyncIterator[Account]:
-        if self._used_up:
-            raise RuntimeError("sids: an iterator that is used up; give a list to iterate again")
-        self._used_up = isinstance(self._sids, Iterator | AsyncIterator)
+        if self._exhausted:
+            raise RuntimeError("sids: the iterator is exhausted; pass a list to iterate again")
+        self._exhausted = isinstance(self._sids, Iterator | AsyncIterator)
         if isinstance(self._sids, AsyncIterable):
             async for sid in self._sids:
                 yield await self.fetch(sid)
@@ -71,14 +71,14 @@ class _Vault:
             )
         if credentials.account_sid not in (None, sid):
             raise CredentialsError(
-                f"the vault has credentials of {credentials.account_sid} for {sid}"
+                f"the vault returned credentials of {credentials.account_sid} for {sid}"
             )
         return Account(sid=sid, credentials=credentials)
 
     async def _credentials_of(self, sid: str) -> Credentials | None:
         find = self._find
         if inspect.iscoroutinefunction(find) or inspect.iscoroutinefunction(
-            getattr(find, "__call__", None)  # noqa: B004 - an object with an async call
+            getattr(find, "__call__", None)  # noqa: B004 - an object with an async __call__
         ):
             found = find(sid)
         else:

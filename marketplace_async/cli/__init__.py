@@ -1,4 +1,4 @@
-"""The command line, `marketplace-async`: the extra `cli`."""
+"""The command line, `marketplace-async` (extra `cli`)."""
 
 import os
 import signal
@@ -9,10 +9,10 @@ from ..errors import MissingExtraError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status, as `marketplace_async.cli.status` has them.
+    """Run a command and return its exit status: see `marketplace_async.cli.status.Status`.
 
     Args:
-        arguments: What follows the name of the program; those of the process unless given.
+        arguments: The arguments without the program name. Defaults to those of the process.
     """
     try:
         from .app import run
@@ -23,10 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def program() -> None:
-    """Be the program `marketplace-async`: run the command of the process, and end it.
+    """Run the command of this process, then exit.
 
-    What was interrupted, or writes to a pipe that nobody reads any more, dies of the signal, as
-    shells expect: so that they end the loop or the script that it was part of, too.
+    After an interrupt or a closed pipe, the process kills itself with that signal. Shells then
+    also stop the loop or script that called it.
     """
     status = main()
     if os.name == "posix" and status > 128:

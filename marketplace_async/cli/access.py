@@ -1,4 +1,4 @@
-"""The resolved credentials and settings of a command, and where each was read."""
+"""The credentials and options of a command, and where each was read."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ from ..client import ClientOptions
 
 @attrs.frozen
 class Access:
-    """Who asks, and where, with where each was read.
+    """The credentials and options of a command, and where each was read.
 
     Attributes:
-        credentials: Who asks.
-        source: Where the credentials were read, such as "the profile work in ...".
-        options: What else the client takes.
-        sources: Where each of those was read.
+        credentials: The credentials.
+        source: Where the credentials were read, such as `profile "work" in ...`.
+        options: The other options of the client.
+        sources: Where each option was read, by name.
     """
 
     credentials: Credentials
@@ -25,21 +25,21 @@ class Access:
     sources: Mapping[str, str]
 
     @property
-    def who(self) -> str:
-        """The credentials without their secret, such as "the API key SK..."."""
+    def identity(self) -> str:
+        """The credentials without their secret, such as "API key SK..."."""
         credentials = self.credentials
         if isinstance(credentials, AccountToken):
-            return f"the account {credentials.account_sid}"
+            return f"account {credentials.account_sid}"
         if isinstance(credentials, ApiKey):
-            return f"the API key {credentials.key_sid}"
-        return f"the OAuth app {credentials.client_id}"
+            return f"API key {credentials.key_sid}"
+        return f"OAuth app {credentials.client_id}"
 
     @property
     def address(self) -> str:
-        """Where requests go."""
-        return str(self.options.get("base_url") or "the vendor's")
+        """The base URL, or "Twilio's API" if there is none."""
+        return str(self.options.get("base_url") or "Twilio's API")
 
     @property
     def address_source(self) -> str:
-        """Where that was read."""
-        return self.sources.get("base_url", "the region and the edge")
+        """Where the address was read."""
+        return self.sources.get("base_url", "the region and edge")

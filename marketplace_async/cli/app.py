@@ -1,4 +1,4 @@
-"""The commands put together, and how one is run from its arguments to its exit status."""
+"""The command tree, and `run`: from arguments to exit status."""
 
 import asyncio
 import inspect
@@ -19,26 +19,26 @@ from .._version import __version__
 from .access import Access
 from .commands.emulator import emulator
 from .connection import Connection
-from .status import CommandError, Status, explain, tell, usage_error
+from .status import CommandError, Status, explain, print_error, usage_error
 
 _EPILOGUE = """\
-Who asks comes from a profile or from the environment:
+Credentials come from a profile or from environment variables:
   marketplace-async profiles add default
   marketplace-async installed list
 
 Exit status:
-    0  done
+    0  success
     1  failed
-    2  not understood, or something is missing: nothing was sent
+    2  invalid usage or missing credentials; nothing was changed
     3  partly failed
-    4  nobody knows whether it happened: look at the account
-    5  there is something to do: see `plan`
+    4  outcome unknown: check the account before retrying
+    5  changes pending: see `plan`
   130  interrupted
-  141  whoever read the output has gone"""
+  141  output pipe closed"""
 
-app = App(
+app: App = App(
     name="marketplace-async",
-    help="Twilio's Marketplace v1 API from the command line, and an emulator of it.",
+    help="Use the Twilio Marketplace v1 API from the command line, or run an emulator of it.",
     help_format="plaintext",
     help_epilogue=_EPILOGUE,
     version=__version__,
@@ -47,51 +47,50 @@ app = App(
 
 _FLEET = Group("Many accounts", sort_key=1)
 
-# Each is imported when it is run: nobody waits for what he does not use.
+# Each module is imported when its command runs, to keep start-up fast.
 _NOUNS = {
-    "available": "Add-ons that can be installed: the catalogue.",
-    "installed": "What is installed on the account: install, configure, remove.",
-    "accounts": "The account that asks, and its subaccounts.",
-    "listings": "For partners: the account's own pages in the Marketplace.",
-    "referrals": "For partners: accounts that a referral brought.",
+    "available": "Browse the catalogue of Add-ons.",
+    "installed": "Install, configure and delete Add-ons on the account.",
+    "accounts": "List the account and its subaccounts.",
+    "listings": "For partners: manage the account's Marketplace listings.",
+    "referrals": "For partners: report referred accounts.",
 }
 for _order, (_noun, _help) in enumerate(_NOUNS.items()):
     app.command(f"{__package__}.commands.{_noun}:app", name=_noun, help=_help, sort_key=_order)
 
-
 _JOBS = {
     "inventory": """\
-Write every installed add-on of every account to one file.
+Export every installed Add-on of every account.
 
-Without a file they are shown. An account that fails stops no other: it is told in the end, \
-and in FILE.failures.jsonl.
+Prints to the terminal unless --to is given. If an account fails, the others continue; failures \
+are listed at the end and in FILE.failures.jsonl.
 
-What is certain is noted in FILE.journal: an inventory that was interrupted, at any moment, \
-goes on with --resume, and tries again what failed. Ctrl-C finishes what has begun.""",
+Progress is saved in FILE.journal. Use --resume to continue an interrupted inventory and retry \
+failed accounts. Ctrl-C lets running requests finish.""",
     "plan": """\
-Show what would be done, so that the accounts are as a file says.
+Preview the changes needed to bring every account to the desired state.
 
-It changes nothing. The exit status is 0 if there is nothing to do, and 5 if there is something.
+Changes nothing. The exit status is 0 if there is nothing to do and 5 if there are changes.
 
-For people, the same change on several accounts is told once. JSON lines are the plans of the \
-accounts one by one, and JSON is the whole in figures.""",
+The table groups identical changes. JSON Lines contains one plan per account; JSON contains a \
+summary.""",
     "apply": """\
-Do what `plan` shows: install, configure, enable and remove.
+Install, configure, enable and delete Add-ons to reach the desired state.
 
-It plans, shows the plan, asks, and does what was shown. An account that fails stops no other: \
-it is told in the end, and in JOURNAL.failures.jsonl.
+Shows the plan, asks for confirmation and carries it out. If an account fails, the others \
+continue; failures are listed at the end and in JOURNAL.failures.jsonl.
 
-Each write is noted in the journal before and after. Ctrl-C finishes what has begun. However it \
-ended, run it again: it reads what is there, and does what is left.""",
+Every write is recorded in the journal before and after. Ctrl-C lets running requests finish. \
+After an interruption, run apply again: it reads the accounts and does the remaining steps.""",
 }
 for _order, (_job, _help) in enumerate(_JOBS.items()):
     app.command(
         f"{__package__}.commands.{_job}:app", name=_job, help=_help, group=_FLEET, sort_key=_order
     )
 app.command(
-    f"{__package__}.commands.plan:schema",
+    f"{__package__}.commands.schema:schema",
     name="schema",
-    help="Show what may be in the file of `plan` and `apply`, as JSON Schema, for editors.",
+    help="Print the JSON Schema of the desired state, for editors.",
     group=_FLEET,
     sort_key=len(_JOBS),
 )
@@ -99,23 +98,23 @@ app.command(
 app.command(
     f"{__package__}.commands.profiles:app",
     name="profiles",
-    help="Credentials under names of your own.",
+    help="Manage named credentials.",
     sort_key=len(_NOUNS),
 )
 
 
 @app.command(sort_key=len(_NOUNS) + 1)
 async def demo(*, base_url: str | None = None) -> int:
-    """Show add-ons being browsed, installed, configured, listed and removed, on three accounts.
+    """Demonstrate the client on three accounts: browse, install, configure, list and delete.
 
-    It starts an emulator of its own, sends nothing elsewhere, and takes a second.
-    The exit status is 0 only if every step went as it should.
+    Starts an emulator, sends nothing to Twilio, and takes about a second.
+    The exit status is 0 only if every step succeeds.
 
     Parameters
     ----------
     base_url
-        Run against this server instead, such as an emulator that is running already.
-        The accounts are made up, so that the real service would not let them in.
+        Run against this server instead, such as a running emulator.
+        The accounts are made up, so Twilio itself would reject them.
     """
     from .commands import demo as steps
 
@@ -123,25 +122,25 @@ async def demo(*, base_url: str | None = None) -> int:
 
 
 app.register_install_completion_command(
-    help="Let bash, zsh or fish complete commands and options: changes its start-up file."
+    help="Set up completion for bash, zsh or fish. Changes the shell's start-up file."
 )
 app.command(
     emulator,
     help="""\
-Run an emulator of the Marketplace v1 API, for tests and for development.
+Run an emulator of the Marketplace v1 API for tests and development.
 
-When it is ready, its first line of output is its URL. Ctrl-C or SIGTERM ends it.
+The first line of output is its URL. Stop it with Ctrl-C or SIGTERM.
 
-It keeps state, checks configurations against the schemas of its add-ons, pages, and keeps \
-accounts apart. It is not the service: it bills nobody, calls no add-on, has no preview API, \
-and where the vendor's documentation says nothing of an answer, it guesses. \
-It is no server for the public: it has no TLS, and lets everybody in unless told otherwise.""",
+It keeps state, validates configurations against the schemas of its Add-ons, supports paging and \
+isolates accounts. It is not the service: it bills nothing, invokes no Add-ons, has no preview \
+API, and guesses where Twilio's documentation does not describe a response. Do not expose it to \
+the internet: it has no TLS and accepts all credentials by default.""",
     sort_key=len(_NOUNS) + 2,
 )
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name, and return its exit status."""
+    """Run a command and return its exit status."""
     access: Access | None = None
     try:
         if sys.stdout is None:  # as in `marketplace-async installed list >&-`
@@ -159,7 +158,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             result = asyncio.run(result)
         return result if isinstance(result, int) else Status.DONE
     except cyclopts.CycloptsError as error:
-        tell(_not_understood(error))
+        print_error(_invalid_usage(error))
         return Status.USAGE
     except BrokenPipeError:
         return Status.CLOSED_PIPE
@@ -167,13 +166,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return Status.INTERRUPTED
     except (CommandError, MarketplaceError, ValueError, OSError) as error:
         explained = explain(error, access)
-        tell(explained)
+        print_error(explained)
         return explained.status
 
 
-def _not_understood(error: cyclopts.CycloptsError) -> CommandError:
+def _invalid_usage(error: cyclopts.CycloptsError) -> CommandError:
     if isinstance(error, cyclopts.UnusedCliTokensError):
-        sentence = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+        message = f"too many arguments: {' '.join(error.unused_tokens or ())}"
     elif (
         isinstance(error, cyclopts.MissingArgumentError)
         and (argument := error.argument) is not None
@@ -181,9 +180,8 @@ def _not_understood(error: cyclopts.CycloptsError) -> CommandError:
         and not argument.tokens
         and error.keyword is None
     ):
-        # As the help calls it.
-        sentence = f"{argument.name.lstrip('-').upper()} is missing"
+        message = f"{argument.name.lstrip('-').upper()} is missing"  # the name that `--help` shows
     else:
-        sentence = str(error)
+        message = str(error)
     words = " ".join(("marketplace-async", *(error.command_chain or ())))
-    return usage_error(sentence, f"`{words} --help` shows what it takes.")
+    return usage_error(message, f"See `{words} --help`.")

@@ -1,4 +1,4 @@
-"""Who asks, and where: options, environment and profiles become a client."""
+"""Creates the client of a command from options, environment variables and profiles."""
 
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -25,7 +25,7 @@ _VARIABLES: Final = {
     API_KEY: ("TWILIO_API_KEY", "TWILIO_API_SECRET"),
     OAUTH_APP: ("TWILIO_CLIENT_ID", "TWILIO_CLIENT_SECRET"),
 }
-_PLACES: Final = {
+_ADDRESS_VARIABLES: Final = {
     "region": "TWILIO_REGION",
     "edge": "TWILIO_EDGE",
     "base_url": "MARKETPLACE_BASE_URL",
@@ -35,22 +35,22 @@ _PLACES: Final = {
 @Parameter(name="*", group=Group("Connection", sort_key=8))
 @attrs.frozen(kw_only=True)
 class Connection:
-    """Who asks, and where.
+    """The connection options of a command.
 
     Parameters
     ----------
     profile
-        The profile to use: see `marketplace-async profiles --help`.
+        The profile to use. See `marketplace-async profiles --help`.
     region
-        The vendor's region, such as au1.
+        The Twilio region, such as au1.
     edge
-        The vendor's edge location, such as sydney.
+        The Twilio edge location, such as sydney.
     base_url
-        What stands for the vendor's hosts, such as an emulator.
+        Send requests to this URL instead of Twilio, such as an emulator.
     allow_http
-        Let credentials travel unencrypted, to a base URL of plain http that is not on this machine.
+        Allow a base URL with plain http on another host. Credentials are sent unencrypted.
     timeout
-        Seconds for each try; 10 unless given.
+        Timeout of each attempt, in seconds. Default: 10.
     """
 
     profile: str | None = None
@@ -62,54 +62,53 @@ class Connection:
     access: Annotated[Access | None, Parameter(parse=False)] = None
 
     def resolve(self, environ: Mapping[str, str] = os.environ) -> Access:
-        """Find out who asks, and where; asks for a secret that is nowhere if somebody is there.
+        """Read the credentials and options; prompt for a secret that is not stored anywhere.
 
-        The credentials are those of the profile that `--profile` names, or `MARKETPLACE_PROFILE`,
-        or else those of the environment, or else those of the profile `default`. Each of the rest
-        is what its option says, or that profile, or the environment. The profile `default` comes
-        last.
+        Credentials come from the first of these: the profile of `--profile`, the profile of
+        `MARKETPLACE_PROFILE`, the environment, the profile `default`. Each option comes from its
+        command-line option, the named profile, the environment or the profile `default`, in this
+        order.
 
         Raises:
-            CommandError: There are no credentials, or something is wrong with what was read.
+            CommandError: There are no credentials, or a source is invalid.
         """
         options, sources = self.options(environ)
         profile, _ = self._profile(environ)
         if profile is not None:
-            credentials, source = _of_profile(profile)
+            credentials, source = _from_profile(profile)
         else:
             kind = _kind_in(environ)
             if kind is None:
-                raise usage_error("there are no credentials", _NO_CREDENTIALS)
-            credentials, source = _of_environment(environ, kind)
+                raise usage_error("no credentials found", _NO_CREDENTIALS_HINT)
+            credentials, source = _from_environment(environ, kind)
         return Access(credentials, source, options, sources)
 
     def resolved(self) -> Self:
-        """Return it with who asks, and where: see `resolve`."""
+        """Return a copy with `access` set: see `resolve`."""
         return attrs.evolve(self, access=self.resolve())
 
     def options(
         self, environ: Mapping[str, str] = os.environ
     ) -> tuple[ClientOptions, Mapping[str, str]]:
-        """Find out all that a client takes but credentials, and where each was read."""
+        """Return the options of the client except its credentials, and where each was read."""
         profile, named = self._profile(environ)
         options: ClientOptions = {}
         sources: dict[str, str] = {}
-        for name, variable in _PLACES.items():
-            of_profile = (profile and profile.settings.get(name), str(profile))
-            of_environment = (environ.get(variable, "").strip(), variable)
-            for value, where in (
+        for name, variable in _ADDRESS_VARIABLES.items():
+            from_profile = (profile and profile.settings.get(name), str(profile))
+            from_variable = (environ.get(variable, "").strip(), variable)
+            for value, source in (
                 (getattr(self, name), f"--{name.replace('_', '-')}"),
-                *((of_profile, of_environment) if named else (of_environment, of_profile)),
+                *((from_profile, from_variable) if named else (from_variable, from_profile)),
             ):
                 if value:
-                    options[name] = value  # type: ignore[literal-required]  # of _PLACES
-                    sources[name] = where
+                    options[name] = value  # type: ignore[literal-required]
+                    sources[name] = source
                     break
         for name in ("region", "edge"):
             if "base_url" in options and sources.get(name, "").startswith("--"):
                 raise usage_error(
-                    f"--{name} changes nothing where there is a base URL, and there is one from "
-                    f"{sources['base_url']}"
+                    f"--{name} cannot be combined with a base URL (set by {sources['base_url']})"
                 )
         if self.allow_http or (profile and profile.settings.get("allow_http")):
             options["allow_http"] = True
@@ -118,17 +117,16 @@ class Connection:
         return options, sources
 
     def _profile(self, environ: Mapping[str, str]) -> tuple[Profile | None, bool]:
-        """Return the profile that counts, if one does, and whether it was named."""
-        by = "--profile" if self.profile is not None else PROFILE_VARIABLE
+        """Return the profile to use, if any, and whether it was named explicitly."""
+        named_by = "--profile" if self.profile is not None else PROFILE_VARIABLE
         name = environ.get(PROFILE_VARIABLE, "").strip() if self.profile is None else self.profile
         file = profiles.profiles_file(environ)
         if name or self.profile is not None:
             known = profiles.load(file)
             if name not in known:
-                there = f"There are: {', '.join(known)}." if known else "There is none yet."
+                names = f"Profiles: {', '.join(known)}." if known else "There are no profiles yet."
                 raise usage_error(
-                    f"{by}: there is no profile {name!r} in {file}",
-                    f"{there} {profiles.ADD_HINT}",
+                    f'{named_by}: no profile "{name}" in {file}', f"{names} {profiles.ADD_HINT}"
                 )
             return known[name], True
         if _kind_in(environ) is not None:
@@ -137,16 +135,16 @@ class Connection:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[MarketplaceClient]:
-        """Give a client of what was resolved; it is closed in the end."""
+        """Open a client with the resolved credentials and options; close it when the block ends."""
         access = self.access
         if access is None:
-            raise RuntimeError("the connection is not resolved yet")
+            raise RuntimeError("call resolved() first")
         async with MarketplaceClient(access.credentials, **access.options) as client:
             yield client
 
 
-_NO_CREDENTIALS = (
-    "`marketplace-async profiles add default` keeps them in a file; or set TWILIO_API_KEY and "
+_NO_CREDENTIALS_HINT = (
+    "Save them with `marketplace-async profiles add default`, or set TWILIO_API_KEY and "
     "TWILIO_API_SECRET, or TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
 )
 
@@ -159,33 +157,34 @@ def _any_set(environ: Mapping[str, str], variables: Iterable[str]) -> bool:
     return any(environ.get(variable, "").strip() for variable in variables)
 
 
-def _of_profile(profile: Profile) -> tuple[Credentials, str]:
-    secret = profile.secret
-    if secret is not None:
-        return profile.credentials(secret), str(profile)
-    profile.credentials(_UNTYPED)
-    secret = _typed(f"{profile.kind.secret} of {profile.sid}", str(profile))
-    return profile.credentials(secret), f"{profile}, with a secret that was typed"
+# Malformed SIDs are rejected before they appear in a prompt: one may be the secret itself.
+_PLACEHOLDER = Secret("not entered yet")
 
 
-def _of_environment(environ: Mapping[str, str], kind: Kind) -> tuple[Credentials, str]:
+def _from_profile(profile: Profile) -> tuple[Credentials, str]:
+    if profile.secret is not None:
+        return profile.credentials(profile.secret), str(profile)
+    profile.credentials(_PLACEHOLDER)
+    prompt = f"{profile.kind.secret} of {profile.sid}"
+    secret = _prompt_for_secret(prompt, f"{profile} has no secret")
+    return profile.credentials(secret), f"{profile}, with a secret entered at the prompt"
+
+
+def _from_environment(environ: Mapping[str, str], kind: Kind) -> tuple[Credentials, str]:
     sid, secret = _VARIABLES[kind]
     if not _any_set(environ, [sid]) or _any_set(environ, [secret]):
         return from_env(environ).credentials, f"{sid} and {secret}"
-    from_env({**environ, secret: _UNTYPED.reveal()})
-    typed = _typed(f"{secret} of {environ[sid].strip()}", f"{sid} is set alone")
-    environ = {**environ, secret: typed.reveal()}
-    return from_env(environ).credentials, f"{sid}, with a secret that was typed"
+    from_env({**environ, secret: _PLACEHOLDER.reveal()})
+    prompt = f"{secret} of {environ[sid].strip()}"
+    entered = _prompt_for_secret(prompt, f"{sid} is set without {secret}")
+    environ = {**environ, secret: entered.reveal()}
+    return from_env(environ).credentials, f"{sid}, with a secret entered at the prompt"
 
 
-# What is no SID is refused before it is shown in a question: it might be the secret.
-_UNTYPED = Secret("not typed yet")
-
-
-def _typed(what: str, where: str) -> Secret:
-    if not prompts.somebody_is_there():
-        raise usage_error(f"the secret is missing, and nobody is there to type it: {where}")
-    text = prompts.ask_secret(f"{what}: ")
+def _prompt_for_secret(prompt: str, reason: str) -> Secret:
+    if not prompts.is_interactive():
+        raise usage_error(f"{reason}, and there is no terminal to prompt for it")
+    text = prompts.ask_secret(f"{prompt}: ")
     if not text:
-        raise usage_error("no secret was typed")
+        raise usage_error("no secret was entered")
     return Secret(text)

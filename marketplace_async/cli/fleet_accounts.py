@@ -1,4 +1,4 @@
-"""The accounts of a job: where they come from, and how they are reached."""
+"""The account options of a fleet job."""
 
 import functools
 import math
@@ -23,32 +23,30 @@ class Accounts(Connection):
 
     subaccounts: Annotated[
         Flag,
-        Parameter(
-            group=_GROUP, help="The account that asks, and all of its subaccounts that are active."
-        ),
+        Parameter(group=_GROUP, help="The parent account and all of its active subaccounts."),
     ] = False
     accounts: Annotated[
         Path | None,
         Parameter(
             group=_GROUP,
-            help="Those of a CSV or JSON lines file with account_sid and auth_token, or "
-            "account_sid, api_key and api_secret, and if you like friendly_name and status. "
-            "Nobody but you may be able to read it.",
+            help="The accounts in a CSV or JSON Lines file with account_sid and auth_token, or "
+            "account_sid, api_key and api_secret; friendly_name and status are optional. "
+            "Only you may have access to the file (chmod 600).",
         ),
     ] = None
     concurrency: Annotated[
         int | None,
-        Parameter(group=_GROUP, help="Requests at once, over all accounts; 64 unless given."),
+        Parameter(group=_GROUP, help="Maximum concurrent requests over all accounts. Default: 64."),
     ] = None
 
     def resolved(self) -> Self:
-        """Return it with who asks, and where; the accounts of a file ask for themselves."""
+        """Return a copy with `access` set, unless the accounts file holds the credentials."""
         if self.subaccounts is (self.accounts is not None):
-            raise usage_error("which accounts? Say --subaccounts or --accounts FILE")
+            raise usage_error("no accounts selected: pass either --subaccounts or --accounts FILE")
         return super().resolved() if self.subaccounts else self
 
     def source(self) -> fleet.Source:
-        """Return where the accounts come from."""
+        """Return the source of the accounts."""
         options, _ = self.options()
         if self.concurrency is not None:
             options["concurrency"] = self.concurrency
@@ -56,11 +54,11 @@ class Accounts(Connection):
             return fleet.AccountsFile(self.accounts, options)
         access = self.access
         if access is None:
-            raise RuntimeError("the connection is not resolved yet")
+            raise RuntimeError("call resolved() first")
         return fleet.Subaccounts(
             functools.partial(MarketplaceClient, access.credentials, **options)
         )
 
     def executor(self) -> fleet.Executor:
-        """Return an executor that works on twice as many accounts as there are requests at once."""
+        """Return an executor for twice as many accounts as concurrent requests."""
         return fleet.EmbeddedExecutor(math.ceil(2 * (self.concurrency or 64) / fleet.SHARD_SIZE))

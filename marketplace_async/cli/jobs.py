@@ -1,4 +1,4 @@
-"""A job as a command runs it: with a progress bar, an end on Ctrl-C, and what it came to."""
+"""Fleet jobs on the command line: progress, Ctrl-C, and errors."""
 
 import asyncio
 import signal
@@ -12,34 +12,34 @@ from .. import fleet
 from .progress import Bar
 from .status import CommandError, Status, note
 
-RESUME_HINT: Final = "--resume goes on with what is there, --overwrite begins anew."
+RESUME_HINT: Final = "Use --resume to continue it, or --overwrite to start over."
 
-_MOST_SHOWN: Final = 5
+_MAX_DETAILS: Final = 5
 
 
 @attrs.define
 class Running:
-    """A job that runs in a terminal.
+    """A running job.
 
     Attributes:
-        bar: What shows how far it is.
-        stop: Is set on Ctrl-C: then the job finishes what it has begun, and ends.
-        asking: Whether a question is open, which Ctrl-C ends at once.
+        bar: The progress bar.
+        stop: Set by Ctrl-C. The job then finishes its running requests and ends.
+        prompting: Whether a prompt is open. Ctrl-C then ends the job immediately.
     """
 
     bar: Bar
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
-    asking: bool = False
+    prompting: bool = False
 
     def interrupt(self, job: "asyncio.Task[object]") -> None:
-        """End the job: gently at first, and at once when it is asked for again."""
-        if self.stop.is_set() or self.asking:
+        """Stop the job: gracefully the first time, immediately the second time."""
+        if self.stop.is_set() or self.prompting:
             self.stop.set()
             job.cancel()
             return
         self.stop.set()
-        self.bar.quit()
-        note("finishing what has begun; Ctrl-C again ends it at once")
+        self.bar.disable()
+        note("finishing running requests; press Ctrl-C again to stop immediately")
 
 
 @contextmanager
@@ -47,14 +47,14 @@ def running(*, shows: bool = True, hint: str | None = None) -> Iterator[Running]
     """Run a job in the block.
 
     Args:
-        shows: Whether to show a progress bar, if somebody is there to see it.
-        hint: What to do about a job that cannot begin, or cannot go on.
+        shows: Whether to show a progress bar on a terminal.
+        hint: The hint for a job that cannot start or continue.
     """
     loop, job = asyncio.get_running_loop(), asyncio.current_task()
     assert job is not None
     with Bar(shows=shows) as bar:
         state = Running(bar)
-        with suppress(NotImplementedError):  # on Windows, Ctrl-C ends it at once
+        with suppress(NotImplementedError):  # on Windows, Ctrl-C stops the job immediately
             loop.add_signal_handler(signal.SIGINT, state.interrupt, job)
         try:
             yield state
@@ -69,58 +69,59 @@ def running(*, shows: bool = True, hint: str | None = None) -> Iterator[Running]
                 loop.remove_signal_handler(signal.SIGINT)
 
 
-class Shown:
-    """An output of a job that is shown as it comes; a subclass says how, with `write`."""
+class DisplayOutput:
+    """Base class of job outputs that print records. Subclasses implement `write`."""
 
     def begin(self) -> None:
-        """Nothing comes before the records."""
+        """Print what precedes the records."""
 
     def resume(self, position: int) -> None:
-        """What was shown is not gone on with."""
-        raise ValueError("what is shown cannot be resumed")
+        """Raise ValueError: printed records cannot be resumed."""
+        raise ValueError("printed output cannot be resumed")
 
     def sync(self) -> int:
-        """Nothing is certain of what is shown."""
+        """Return 0: nothing is stored."""
         return 0
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Do nothing."""
 
 
-def accounts(count: int) -> str:
+def count_accounts(count: int) -> str:
     """Return a number of accounts in words."""
     return f"{count:,} account" + ("" if count == 1 else "s")
 
 
 def failed(
-    failures: fleet.Failures, among: int, hint: str, *, what: str = "failed"
+    failures: fleet.Failures, total: int, hint: str, *, verb: str = "failed"
 ) -> CommandError:
-    """Return the error that says which accounts failed, and where all of them are.
+    """Return the error that lists the accounts that failed.
 
     Args:
-        failures: What the job came to.
-        among: Of how many accounts.
-        hint: What to do about it.
-        what: What they did.
+        failures: The failures.
+        total: The number of accounts in the job.
+        hint: How to continue.
+        verb: What happened to the accounts.
     """
     details = [
-        f"{one.account_sid}{f' ({one.friendly_name})' if one.friendly_name else ''}: {one.message}"
-        for one in failures.first[:_MOST_SHOWN]
+        f"{failure.account_sid}{f' ({failure.friendly_name})' if failure.friendly_name else ''}: "
+        f"{failure.message}"
+        for failure in failures.first[:_MAX_DETAILS]
     ]
     more = failures.count - len(details)
     if more:
-        where = f", in {failures.file}" if failures.file is not None else ""
+        where = f", listed in {failures.file}" if failures.file is not None else ""
         details.append(f"... and {more:,} more{where}")
     elif failures.file is not None:
-        hint = f"They are in {failures.file}, too. {hint}"
+        hint = f"Failures are also listed in {failures.file}. {hint}"
     return CommandError(
-        f"{failures.count:,} of {accounts(among)} {what}",
+        f"{failures.count:,} of {count_accounts(total)} {verb}",
         hint or None,
-        Status.FAILED if failures.count >= among else Status.PARTLY_FAILED,
+        Status.FAILED if failures.count >= total else Status.PARTLY_FAILED,
         details,
     )
 
 
-def interrupted(done: str, hint: str) -> CommandError:
-    """Return the error of a job that was ended early."""
-    return CommandError(f"interrupted: {done}", hint, Status.INTERRUPTED)
+def interrupted(progress: str, hint: str) -> CommandError:
+    """Return the error of an interrupted job."""
+    return CommandError(f"interrupted: {progress}", hint, Status.INTERRUPTED)

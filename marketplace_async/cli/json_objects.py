@@ -1,4 +1,4 @@
-"""Options that are JSON objects: given as text, as `@file`, or as `-` for standard input."""
+"""JSON object options: text, `@FILE`, or `-` for standard input."""
 
 import json
 import sys
@@ -11,57 +11,57 @@ from cyclopts import Parameter, Token
 
 
 def read_json_object(_: object, tokens: Sequence[Token]) -> dict[str, Any]:
-    """Turn what was given for an option into a JSON object, with every digit of its numbers.
+    """Parse the value of an option as a JSON object, without loss of precision.
 
     Raises:
-        ValueError: It is none, or would not arrive as it was written; the message says where.
+        ValueError: It is not a JSON object, or would change when sent.
     """
     (token,) = tokens
-    text, where = token.value, "it"
+    text, source = token.value, ""
     try:
         if text == "-":
-            text, where = sys.stdin.read(), "standard input"
+            text, source = sys.stdin.read(), "standard input: "
         elif text.startswith("@"):
-            where = text[1:]
-            text = Path(where).read_text(encoding="utf-8")
+            source = f"{text[1:]}: "
+            text = Path(text[1:]).read_text(encoding="utf-8")
         value = json.loads(
             text,
-            parse_float=_exact,
-            parse_constant=_no_constant,
-            object_pairs_hook=_no_key_twice,
+            parse_float=_exact_float,
+            parse_constant=_reject_constant,
+            object_pairs_hook=_unique_keys,
         )
     except OSError as error:
-        raise ValueError(f"{where} cannot be read: {error.strerror}.") from None
+        raise ValueError(f"{source}{error.strerror}.") from None
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{where} is no JSON: {error.msg}, in line {error.lineno}, column {error.colno}."
+            f"{source}not JSON: {error.msg}, line {error.lineno}, column {error.colno}."
         ) from None
     except UnicodeDecodeError:
-        raise ValueError(f"{where} is not UTF-8.") from None
+        raise ValueError(f"{source}not UTF-8.") from None
     except RecursionError:
-        raise ValueError(f"{where} is nested too deeply.") from None
+        raise ValueError(f"{source}nested too deeply.") from None
     if not isinstance(value, dict):
-        raise ValueError(f'{where} is no JSON object, such as {{"bad_words": true}}.')
+        raise ValueError(f'{source}not a JSON object, such as {{"bad_words": true}}.')
     return value
 
 
-def _exact(text: str) -> float:
+def _exact_float(text: str) -> float:
     number = float(text)
     if Decimal(repr(number)) != Decimal(text):
-        raise ValueError(f"{text} would be sent as {number!r}: give such a number as text.")
+        raise ValueError(f"{text} would be sent as {number!r}; use a string instead.")
     return number
 
 
-def _no_constant(text: str) -> float:
-    raise ValueError(f"JSON has no {text}.")
+def _reject_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON.")
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f'the key "{twice}" is there twice.')
+        duplicate = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f'duplicate key "{duplicate}".')
     return value
 
 

@@ -1,4 +1,4 @@
-"""What every list takes."""
+"""The options of every list."""
 
 import attrs
 from cyclopts import Parameter
@@ -9,16 +9,16 @@ from .. import ListOptions
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class Paging:
-    """How much of a list.
+    """The options of a list.
 
     Parameters
     ----------
     limit
-        At most so many records; all unless given.
+        Maximum number of records. Default: all.
     page_size
-        Records a request, 1 to 1000; as many as serve the limit unless given.
+        Records per request, 1 to 1000. Default: chosen to suit the limit.
     start
-        The link to go on from, as an error of a list that broke off names it.
+        Continue from this page URL, as given in the error of an interrupted list.
     """
 
     limit: int | None = None
@@ -27,5 +27,5 @@ class Paging:
 
     @property
     def options(self) -> ListOptions:
-        """These, as a list takes them."""
+        """The options as keyword arguments of a list."""
         return {"limit": self.limit, "page_size": self.page_size, "start": self.start}

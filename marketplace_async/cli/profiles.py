@@ -1,8 +1,7 @@
-"""Named profiles: credentials and places, in a TOML file that only its owner can read."""
+"""Named profiles: credentials and connection settings in a private TOML file."""
 
 import os
 import stat
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,44 +10,44 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from .. import AccountToken, ApiKey, ClientCredentials, Credentials, MarketplaceClient, Secret
+from .._core.files import replacing
 from .status import usage_error
 
 PATH_VARIABLE: Final = "MARKETPLACE_PROFILES"
-ADD_HINT: Final = "`marketplace-async profiles add NAME` makes a profile."
+ADD_HINT: Final = "`marketplace-async profiles add NAME` adds one."
 
 
 @attrs.frozen
 class Kind:
-    """A kind of credentials: what its SID and its secret are called, and how to make them."""
+    """A kind of credentials, and the names of its SID and secret in a profile."""
 
     name: str
     sid: str
     secret: str
     prefix: str
-    make: type[AccountToken] | type[ApiKey] | type[ClientCredentials]
 
 
-ACCOUNT_TOKEN: Final = Kind("account token", "account_sid", "auth_token", "AC", AccountToken)
-API_KEY: Final = Kind("API key", "api_key", "api_secret", "SK", ApiKey)
-OAUTH_APP: Final = Kind("OAuth app", "client_id", "client_secret", "OQ", ClientCredentials)
+ACCOUNT_TOKEN: Final = Kind("account token", "account_sid", "auth_token", "AC")
+API_KEY: Final = Kind("API key", "api_key", "api_secret", "SK")
+OAUTH_APP: Final = Kind("OAuth app", "client_id", "client_secret", "OQ")
 KINDS: Final = (API_KEY, OAUTH_APP, ACCOUNT_TOKEN)
 
 _SECRETS: Final = {kind.secret for kind in KINDS}
 _FLAGS: Final = {"allow_http"}
-_PLACES: Final = {"region", "edge", "base_url", *_FLAGS}
-_TEXTS: Final = {*(kind.sid for kind in KINDS), *_SECRETS, *_PLACES} - _FLAGS
+_ADDRESS: Final = {"region", "edge", "base_url", *_FLAGS}
+_STRINGS: Final = {*(kind.sid for kind in KINDS), *_SECRETS, *_ADDRESS} - _FLAGS
 
 Settings: TypeAlias = Mapping[str, str | bool | Secret]
 
 
 @attrs.frozen
 class Profile:
-    """A table of the file.
+    """A profile: one table of the file.
 
     Attributes:
-        name: Its name.
-        file: Where it stands.
-        settings: What it sets; secrets as `Secret`.
+        name: The name of the profile.
+        file: The file that contains it.
+        settings: Its settings, with secrets as `Secret`.
     """
 
     name: str
@@ -56,21 +55,21 @@ class Profile:
     settings: Settings
 
     def __str__(self) -> str:
-        return f"the profile {self.name} in {self.file}"
+        return f'profile "{self.name}" in {self.file}'
 
     @property
     def kind(self) -> Kind:
-        """The kind of credentials that it holds."""
-        given = [
+        """The kind of its credentials."""
+        kinds = [
             kind for kind in KINDS if kind.sid in self.settings or kind.secret in self.settings
         ]
-        # The account of an API key or of an OAuth app may be named, too.
-        if given[1:] == [ACCOUNT_TOKEN] and ACCOUNT_TOKEN.secret not in self.settings:
-            given.pop()
-        if len(given) != 1:
+        # An API key or OAuth app may also name its account.
+        if kinds[1:] == [ACCOUNT_TOKEN] and ACCOUNT_TOKEN.secret not in self.settings:
+            kinds.pop()
+        if len(kinds) != 1:
             expected = ", or ".join(f"{kind.sid} and {kind.secret}" for kind in KINDS)
             raise usage_error(f"{self}: expected {expected}")
-        (kind,) = given
+        (kind,) = kinds
         if kind.sid not in self.settings:
             raise usage_error(f"{self}: {kind.sid} is missing")
         return kind
@@ -82,21 +81,21 @@ class Profile:
 
     @property
     def secret(self) -> Secret | None:
-        """The secret, or None: then it is asked for."""
+        """The secret, or None if each command prompts for it."""
         secret = self.settings.get(self.kind.secret)
         return secret if isinstance(secret, Secret) else None
 
     def check(self) -> None:
-        """Raise a CommandError if a SID or a place in it is malformed."""
-        credentials = self.credentials(Secret("not the real one"))
-        places = {name: self.settings[name] for name in _PLACES & self.settings.keys()}
+        """Raise CommandError if a SID, region, edge or base URL is malformed."""
+        credentials = self.credentials(Secret("placeholder"))
+        address = {name: self.settings[name] for name in _ADDRESS & self.settings.keys()}
         try:
-            MarketplaceClient(credentials, **places)  # type: ignore[arg-type]  # checked there
+            MarketplaceClient(credentials, **address)  # type: ignore[arg-type]  # checked there
         except ValueError as error:
             raise usage_error(f"{self}: {error}") from None
 
     def credentials(self, secret: Secret) -> Credentials:
-        """Return its credentials with this secret.
+        """Return the credentials of the profile with `secret`.
 
         Raises:
             CommandError: A SID is malformed.
@@ -106,14 +105,14 @@ class Profile:
         try:
             if kind is ACCOUNT_TOKEN:
                 return AccountToken(self.sid, secret)
-            maker = ApiKey if kind is API_KEY else ClientCredentials
-            return maker(self.sid, secret, None if account_sid is None else str(account_sid))
+            credentials = ApiKey if kind is API_KEY else ClientCredentials
+            return credentials(self.sid, secret, None if account_sid is None else str(account_sid))
         except ValueError as error:
             raise usage_error(f"{self}: {error}") from None
 
 
 def profiles_file(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return where the profiles are: where `MARKETPLACE_PROFILES` says, or the platform's place."""
+    """Return the path of the file: `MARKETPLACE_PROFILES`, or the platform's default."""
     path = environ.get(PATH_VARIABLE)
     if path:
         return Path(path)
@@ -123,10 +122,10 @@ def profiles_file(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def load(file: Path) -> dict[str, Profile]:
-    """Return the profiles of a file by name; none if there is no file.
+    """Return the profiles in a file, by name. A missing file has none.
 
     Raises:
-        CommandError: Others can read it, or it is not what a file of profiles is.
+        CommandError: Other users can read the file, or its content is invalid.
     """
     try:
         with file.open("rb") as stream:
@@ -135,7 +134,7 @@ def load(file: Path) -> dict[str, Profile]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise usage_error(f"the profiles cannot be read: {error}") from None
+        raise usage_error(f"cannot read profiles: {error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise usage_error(f"{file} is not TOML: {error}") from None
     return {name: _profile(name, file, table) for name, table in document.items()}
@@ -146,56 +145,55 @@ def _check_private(file: Path, status: os.stat_result) -> None:
         return
     if stat.S_IMODE(status.st_mode) & 0o077:
         raise usage_error(
-            f"{file} holds secrets, and others can read it (its mode is "
+            f"{file} holds secrets, but other users can read it (mode "
             f"{stat.S_IMODE(status.st_mode):04o})",
             f"chmod 600 '{file}'",
         )
     if status.st_uid not in (os.geteuid(), 0):
-        raise usage_error(f"{file} belongs to somebody else (the user {status.st_uid})")
+        raise usage_error(f"{file} belongs to another user (UID {status.st_uid})")
 
 
 def _profile(name: str, file: Path, table: Any) -> Profile:
     if not isinstance(table, dict):
         raise usage_error(
-            f"{file}: {name} stands outside of a profile", "A profile begins with its [name]."
+            f"{file}: {name} is not in a profile", "A profile starts with its name: [name]."
         )
     settings: dict[str, str | bool | Secret] = {}
     for key, value in table.items():
-        where = f"{file}: {name}.{key}"
+        place = f"{file}: {name}.{key}"
         if key in _FLAGS:
             if not isinstance(value, bool):
-                raise usage_error(f"{where}: expected true or false")
+                raise usage_error(f"{place}: expected true or false")
             settings[key] = value
-        elif key in _TEXTS:
-            # The value is not shown: it may be a secret, or one in the wrong place.
+        elif key in _STRINGS:
+            # The message omits the value: it may be a secret.
             if not isinstance(value, str) or not value.strip():
-                raise usage_error(f"{where}: expected text that is not empty")
+                raise usage_error(f"{place}: expected a non-empty string")
             settings[key] = Secret(value) if key in _SECRETS else value
         else:
-            known = ", ".join(sorted(_TEXTS | _FLAGS))
-            raise usage_error(f"{where}: there is no such setting", f"There are {known}.")
+            known = ", ".join(sorted(_STRINGS | _FLAGS))
+            raise usage_error(f"{place}: unknown setting", f"Known settings: {known}.")
     return Profile(name, file, settings)
 
 
 def save(profile: Profile) -> None:
-    """Write a profile into its file, beside what else is there, whole or not at all.
+    """Add a profile to its file, or replace it. The update is atomic.
 
     Raises:
-        CommandError: The file is not what a file of profiles is, or cannot be written.
+        CommandError: The file is invalid, or cannot be written.
     """
     _rewrite(profile.file, profile.name, profile.settings)
 
 
 def remove(profile: Profile) -> None:
-    """Take a profile out of its file, whole or not at all."""
+    """Remove a profile from its file. The update is atomic."""
     _rewrite(profile.file, profile.name, None)
 
 
 def _rewrite(file: Path, name: str, settings: Settings | None) -> None:
-    # Unlike the standard library, it writes, and keeps the comments that people put there.
-    import tomlkit
+    import tomlkit  # unlike tomllib, it writes TOML and keeps comments
 
-    load(file)  # what cannot be read is not written over
+    load(file)  # an invalid file is not overwritten
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         document = tomlkit.parse(file.read_bytes() if file.exists() else b"")
@@ -205,21 +203,7 @@ def _rewrite(file: Path, name: str, settings: Settings | None) -> None:
             for key, value in settings.items():
                 table[key] = value.reveal() if isinstance(value, Secret) else value
             document[name] = table
-        _write_whole(file, tomlkit.dumps(document).encode())
+        with replacing(file.resolve()) as stream:  # keep a symbolic link into dotfiles
+            stream.write(tomlkit.dumps(document).encode())
     except OSError as error:
-        raise usage_error(f"the profiles cannot be written: {error}") from None
-
-
-def _write_whole(file: Path, content: bytes) -> None:
-    file = file.resolve()  # a link, such as into a folder of dotfiles, stays one
-    # A file that mkstemp makes is readable by its owner alone from the start.
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        raise usage_error(f"cannot write profiles: {error}") from None

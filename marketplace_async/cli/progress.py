@@ -1,4 +1,4 @@
-"""The progress bar of a job, on standard error if that is a terminal."""
+"""The progress bar of a job, on standard error if it is a terminal."""
 
 import asyncio
 import sys
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
     from .. import Stats
 
-_PATIENCE: Final = 0.5
-_SECONDS: Final = 5.0
-_WHAT: Final = {"inventory": "add-ons", "plan": "steps", "apply": "steps done"}
+_DELAY: Final = 0.5
+_RATE_WINDOW: Final = 5.0
+_NOUNS: Final = {"inventory": "Add-ons", "plan": "steps", "apply": "steps done"}
 
 
 class Bar(Progress):
-    """Shows accounts done, what came of them, requests, failures and the time left.
+    """Shows accounts, records, request rate, throttled requests, failures and time left.
 
     Args:
-        shows: Whether to show anything.
+        shows: Whether to show the bar.
     """
 
     def __init__(self, *, shows: bool = True) -> None:
         self._shows = shows and sys.stderr.isatty()
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
-        self._soon: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._phase = ""
         self._total: int | None = None
         self._done = 0
         self._failed = 0
         self._records = 0
-        self._refused = 0
+        self._throttled = 0
         self._sent: deque[tuple[float, int]] = deque()
 
     def __enter__(self) -> Self:
@@ -46,36 +46,36 @@ class Bar(Progress):
         self.close()
 
     def close(self) -> None:
-        """Take the bar away, until another phase begins."""
-        if self._soon is not None:
-            self._soon.cancel()
+        """Hide the bar until the next phase begins."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._bar is not None:
             self._bar.stop()
-        self._bar = self._task = self._soon = None
+        self._bar = self._task = self._timer = None
 
-    def quit(self) -> None:
-        """Take the bar away for good."""
+    def disable(self) -> None:
+        """Hide the bar permanently."""
         self.close()
         self._shows = False
 
     def phase(self, name: str) -> None:
-        """Begin a bar."""
+        """Start a phase."""
         self.close()
         self._phase = name
         self._failed = self._records = self._done = 0
         self._total = None
 
     def started(self, total: int | None) -> None:
-        """Show how many accounts there are, as far as that is known."""
+        """Show the number of accounts, or None if it is unknown."""
         self._total = total
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, total=total)
-        elif self._shows and self._soon is None:
-            # What takes no time shows no bar.
-            self._soon = asyncio.get_running_loop().call_later(_PATIENCE, self._show)
+        elif self._shows and self._timer is None:
+            # A short phase shows no bar.
+            self._timer = asyncio.get_running_loop().call_later(_DELAY, self._show)
 
     def advanced(self, count: int = 1) -> None:
-        """Show that so many more accounts are done."""
+        """Add finished accounts."""
         self._done += count
         if self._bar is not None and self._task is not None:
             self._bar.advance(self._task, count)
@@ -86,29 +86,29 @@ class Bar(Progress):
         self._bar.start()
 
     def failed(self, item: object, error: Exception) -> None:
-        """Show one more failure."""
+        """Add a failure."""
         self._failed += 1
 
     def counted(self, records: int, stats: "Stats") -> None:
-        """Show what came of the accounts, and what was sent."""
+        """Add records and update the request counters."""
         now = time.monotonic()
         self._records += records
-        self._refused = stats.throttled
+        self._throttled = stats.throttled
         self._sent.append((now, stats.sent))
-        while len(self._sent) > 2 and now - self._sent[0][0] > _SECONDS:
+        while len(self._sent) > 2 and now - self._sent[0][0] > _RATE_WINDOW:
             self._sent.popleft()
 
     def text(self, task: "Task", room: int) -> "Text":
-        """Return what stands beside the bar, as much as there is room for."""
+        """Return the text beside the bar, shortened to `room` columns."""
         from rich.text import Text
 
         total = "" if task.total is None else f"/{task.total:,.0f}"
-        # What may be missing on a narrow terminal comes with a higher number.
+        # Parts with the highest number are dropped first on a narrow terminal.
         parts = [
             (0, f"{task.completed:,.0f}{total} accounts", ""),
-            (3, f"{self._records:,} {_WHAT.get(self._phase, 'records')}", ""),
+            (3, f"{self._records:,} {_NOUNS.get(self._phase, 'records')}", ""),
             (4, f"{self._requests():,.0f} requests/s", "dim"),
-            (5, f"{self._refused:,} refused" if self._refused else "", "dim"),
+            (5, f"{self._throttled:,} throttled" if self._throttled else "", "dim"),
             (1, f"{self._failed:,} failed" if self._failed else "", "bold red"),
             (2, _left(task), "dim"),
         ]
@@ -148,7 +148,7 @@ def _rich_progress(bar: Bar) -> "RichProgress":
 
     return RichProgress(
         TextColumn("{task.description}", style="bold"),
-        BarColumn(width, style="grey50"),  # seen on dark and on light, and never as done
+        BarColumn(width, style="grey50"),  # visible on dark and light backgrounds
         Details(),
         console=console,
         transient=True,

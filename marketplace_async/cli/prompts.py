@@ -1,4 +1,4 @@
-"""Asks the person at the terminal, if there is one."""
+"""Prompts on the terminal."""
 
 import getpass
 import sys
@@ -8,42 +8,45 @@ from .printable import printable
 from .status import CommandError, usage_error
 
 
-def somebody_is_there() -> bool:
-    """Tell whether questions can be seen and answered."""
+def is_interactive() -> bool:
+    """Return whether a user can see and answer a prompt."""
     return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
-def ask(question: str) -> str:
-    """Return a line from the person at the terminal, "" at its end."""
-    print(printable(question), end="", file=sys.stderr, flush=True)
+def ask(prompt: str) -> str:
+    """Prompt for a line of text; return "" at the end of input."""
+    print(printable(prompt), end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip()
 
 
-def ask_secret(question: str) -> str:
-    """Return a line that is not shown while it is typed."""
+def ask_secret(prompt: str) -> str:
+    """Prompt for a line of text without echo; return "" at the end of input."""
     try:
-        return getpass.getpass(printable(question), stream=sys.stderr).strip()
+        return getpass.getpass(printable(prompt), stream=sys.stderr).strip()
     except EOFError:
         return ""
 
 
-async def confirm(what: str, *, yes: bool) -> None:
-    """Go on only if the person at the terminal agrees, or has agreed with `--yes`.
+async def confirm(action: str, *, yes: bool) -> None:
+    """Ask for confirmation, unless `yes` is set.
 
     Args:
-        what: What would be done, such as "Delete 3 installed add-ons".
+        action: What will be done, such as "Delete 3 installed Add-ons".
         yes: Whether `--yes` was given.
 
     Raises:
-        CommandError: The answer was no, or nobody is there to ask.
+        CommandError: The user declined, or there is no terminal.
     """
     if yes:
         return
-    if not somebody_is_there():
-        raise usage_error(
-            f"nobody is there to ask: {what}?",
-            "--yes does it without being asked; nothing was done.",
-        )
-    answer = await to_daemon_thread(ask, f"{what}? [y/N] ")
-    if answer.lower() not in ("y", "yes"):
-        raise CommandError("nothing was done")
+    if not is_interactive():
+        raise confirmation_required(action)
+    reply = await to_daemon_thread(ask, f"{action}? [y/N] ")
+    if reply.lower() not in ("y", "yes"):
+        raise CommandError("cancelled; nothing was changed")
+
+
+def confirmation_required(action: str) -> CommandError:
+    """Return the error of a command that needs `--yes` because there is no terminal."""
+    action = action[0].lower() + action[1:]
+    return usage_error(f"Refusing to {action} without confirmation: pass --yes")

@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and what it says of an error."""
+"""Exit statuses, and messages on standard error."""
 
 import asyncio
 import sys
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Status(IntEnum):
-    """The exit statuses, the same for every command."""
+    """The exit statuses of all commands."""
 
     DONE = 0
     FAILED = 1
@@ -49,41 +49,41 @@ class Status(IntEnum):
 
 @attrs.frozen
 class CommandError(Exception):
-    """What ends a command: one sentence, and what to do about it.
+    """Ends a command with a message.
 
     Attributes:
-        sentence: What is wrong.
-        hint: What to do about it.
+        message: What is wrong.
+        hint: How to fix it.
         status: The exit status.
-        details: A line for each of several things that are wrong.
+        details: One line for each of several problems.
     """
 
-    sentence: str
+    message: str
     hint: str | None = None
     status: Status = Status.FAILED
     details: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return self.sentence
+        return self.message
 
 
-def usage_error(sentence: str, hint: str | None = None) -> CommandError:
-    """Return the error of a command that is wrong, or lacks something; nothing was sent."""
-    return CommandError(sentence, hint, Status.USAGE)
+def usage_error(message: str, hint: str | None = None) -> CommandError:
+    """Return the error of a command that is invalid or incomplete. Nothing was changed."""
+    return CommandError(message, hint, Status.USAGE)
 
 
 def explain(error: Exception, access: "Access | None" = None) -> CommandError:
-    """Turn what a command raised into what is said of it.
+    """Convert an exception of a command into a message, a hint and an exit status.
 
     Args:
-        error: Anything under `MarketplaceError`, a ValueError or an OSError.
-        access: Who asked, and where: some hints name it.
+        error: A MarketplaceError, ValueError or OSError. Any other exception is raised again.
+        access: The credentials and options of the command, which some hints mention.
     """
     explained = _explain(error, access)
     resume_at = getattr(error, "resume_at", None)
     if resume_at is not None:
-        more = f"To go on from the page that failed, add --start '{resume_at}'."
-        hint = f"{explained.hint} {more}" if explained.hint else more
+        resume = f"To continue from the page that failed, add --start '{resume_at}'."
+        hint = f"{explained.hint} {resume}" if explained.hint else resume
         explained = attrs.evolve(explained, hint=hint)
     return explained
 
@@ -95,18 +95,15 @@ def _explain(error: Exception, access: "Access | None") -> CommandError:
         case ConfigurationError():
             sid = error.available_add_on_sid
             return CommandError(
-                f"the configuration does not meet the schema of {sid}; nothing was sent",
+                f"the configuration does not match the schema of {sid}; nothing was sent",
                 f"`marketplace-async available fetch {sid}` shows the schema.",
                 Status.USAGE,
-                [f"{issue.path or '(the whole)'}: {issue.message}" for issue in error.issues],
+                [f"{issue.path or '(top level)'}: {issue.message}" for issue in error.issues],
             )
         case AmbiguousOutcomeError():
-            return CommandError(
-                str(error), "Look at the account before you do it again.", Status.UNKNOWN
-            )
+            return CommandError(str(error), "Check the account before retrying.", Status.UNKNOWN)
         case TokenError():
-            inner = _explain(error.error, access)
-            return attrs.evolve(inner, sentence=str(error))
+            return attrs.evolve(_explain(error.error, access), message=str(error))
         case CredentialsError() | MissingExtraError():
             return usage_error(str(error))
         case MarketplaceError():
@@ -122,60 +119,69 @@ def _explain(error: Exception, access: "Access | None") -> CommandError:
 
 def _hint(error: MarketplaceError, access: "Access | None") -> str | None:
     match error:
-        case AuthenticationError() if access:
-            return f"The credentials are those of {access.who}, from {access.source}."
-        case PermissionDeniedError() if access:
-            return f"The credentials are those of {access.who}, from {access.source}."
+        case AuthenticationError() | PermissionDeniedError() if access:
+            return f"Credentials: {access.identity}, from {access.source}."
         case NotFoundError() if error.request.path.startswith("/v1/AvailableAddOns"):
             return "`marketplace-async available list` shows the catalogue."
         case NotFoundError() if access:
-            return f"Is it on this account? You are {access.who}, from {access.source}."
+            return (
+                "Check that it belongs to this account. "
+                f"Credentials: {access.identity}, from {access.source}."
+            )
         case ConflictError():
-            return "`marketplace-async installed list` shows what has that name."
+            return "`marketplace-async installed list` shows which Add-on uses the name."
         case RateLimitedError():
             seconds = error.retry_after
             when = "later" if seconds is None else f"in {seconds:.0f} s"
-            return f"Too many requests at once on this account: nothing was done. Try again {when}."
+            return (
+                "Twilio throttled the request: the account has too many requests in flight. "
+                f"Nothing was changed. Retry {when}."
+            )
         case ConnectError() if access:
             return (
-                f"Nothing was sent. The address is {access.address}, from {access.address_source}."
+                f"Nothing was sent. Requests go to {access.address} (from {access.address_source})."
             )
         case ConnectError():
-            return "Nothing was sent. --base-url or MARKETPLACE_BASE_URL says where to, if set."
+            return "Nothing was sent. Check --base-url or MARKETPLACE_BASE_URL, if set."
         case RequestTimeoutError():
-            return "--timeout gives each try more seconds."
+            return "Use --timeout to allow more time per attempt."
         case ServerError() | TransportError():
-            return "Try again later."
+            return "Retry later."
         case SchemaError():
-            return "--no-check-schema leaves the check to the service."
+            return "Use --no-check-schema to leave the check to the service."
         case APIError() if error.more_info:
             return error.more_info
     return None
 
 
 @contextmanager
-def may_have_happened() -> Iterator[None]:
-    """Say so when a write is interrupted: what was being sent may have arrived."""
+def warn_if_interrupted() -> Iterator[None]:
+    """Warn that the outcome is unknown if a write is interrupted."""
     try:
         yield
     except asyncio.CancelledError:
-        note("what was being sent may have happened: look at the account before you do it again")
+        warn("interrupted; outcome unknown: check the account before retrying")
         raise
 
 
-def tell(error: CommandError) -> None:
-    """Say on standard error what is wrong, and what to do about it."""
-    _say("error", "bold red", error.sentence, *error.details)
+def print_error(error: CommandError) -> None:
+    """Print an error and its hint to standard error."""
+    _print("error", "bold red", error.message, *error.details)
     if error.hint:
-        _say("hint", "bold", error.hint)
+        _print("hint", "bold", error.hint)
+
+
+def warn(text: str) -> None:
+    """Print a warning to standard error."""
+    _print("warning", "bold yellow", text)
 
 
 def note(text: str) -> None:
-    """Say on standard error something that is no error."""
-    _say("note", "bold", text)
+    """Print a note to standard error."""
+    _print("note", "bold", text)
 
 
-def _say(label: str, style: str, *lines: str) -> None:
+def _print(label: str, style: str, *lines: str) -> None:
     from rich.console import Console
     from rich.text import Text
 

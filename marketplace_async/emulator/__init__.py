@@ -1,8 +1,8 @@
-"""An emulator of the Marketplace v1 API: a second reading, that shares no code with the client.
+"""An emulator of the Marketplace v1 API. It shares no code with the client.
 
-It keeps state, checks configurations against schemas, pages, and isolates accounts. It is not the
-service: it bills nobody, calls no add-on, and where the vendor says nothing of an answer, it gives
-the one in `answers.INFERRED`.
+The emulator keeps state, checks configurations against schemas, paginates lists and isolates
+accounts. It bills nothing and calls no Add-on. Where Twilio does not document a response, it sends
+the one in `responses.INFERRED`.
 """
 
 try:
@@ -14,8 +14,8 @@ except ModuleNotFoundError:
 
 from .catalogue import AddOn, Catalogue, Extension
 from .faults import Fault, Faults, LogEntry, RequestLog
+from .records import UsageItem
 from .server import Emulator
-from .store import UsageItem
 
 __all__ = [
     "AddOn",

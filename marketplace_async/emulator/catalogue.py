@@ -1,4 +1,4 @@
-"""The add-ons that the emulator offers: a built-in selection, or a file."""
+"""The catalogue of Add-ons: a built-in selection, or a file."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ def _derived_sid(prefix: str, *parts: str) -> str:
 
 @attrs.frozen
 class Extension:
-    """A place in the vendor's products where an add-on can work. Its SID follows from its names."""
+    """A Twilio product feature that an Add-on can extend."""
 
     unique_name: str
     friendly_name: str
@@ -30,22 +30,23 @@ class Extension:
 
 @attrs.frozen(kw_only=True)
 class AddOn:
-    """An add-on of the catalogue.
+    """An Add-on in the catalogue.
 
     Attributes:
-        unique_name: The name that an installation takes unless it is given one.
-        friendly_name: Its name for people.
-        description: What it does.
-        sid: `XB` and 32 hex digits; follows from the unique name unless given.
-        pricing_type: How it is charged.
+        unique_name: The default unique name of an installation.
+        friendly_name: The display name.
+        description: What the Add-on does.
+        sid: `XB` and 32 hex digits. Derived from the unique name by default.
+        pricing_type: How the Add-on is charged.
         configuration_schema: The JSON Schema of its configuration.
-        extensions: Where it can work.
-        stage: Only those in "ga" and "beta" can be seen. Also: "marketing_preview",
-            "private_beta", "coming_soon", "developer_preview".
-        partner_account_sid: If given, only this account may report usage, on any
-            account's installations.
-        manual_usage: Whether usage may be reported by hand at all.
-        billing_items: If given, the only billing items that are accepted; others fail alone.
+        extensions: The product features that it can extend.
+        stage: "ga", "beta", "marketing_preview", "private_beta", "coming_soon" or
+            "developer_preview". Only "ga" and "beta" are visible.
+        partner_account_sid: The only account that may report usage, for installations on any
+            account. By default, each account reports its own.
+        manual_usage: Whether usage may be reported through the API.
+        billing_items: The SIDs of the accepted billing items. An item with another SID is not
+            submitted. By default, any SID is accepted.
     """
 
     unique_name: str
@@ -66,11 +67,10 @@ class AddOn:
         if not self.sid:
             object.__setattr__(self, "sid", _derived_sid("XB", self.unique_name))
         if not re.fullmatch(r"XB[0-9a-fA-F]{32}", self.sid):
-            raise ValueError(f"sid: expected XB and 32 hex digits, got {self.sid!r}")
+            raise ValueError(f"sid: must be XB and 32 hex digits, got {self.sid!r}")
         if self.stage not in _STAGES:
-            raise ValueError(f"stage: expected one of {sorted(_STAGES)}, got {self.stage!r}")
-
-        # Offline: a $ref in a schema never makes the emulator fetch something.
+            raise ValueError(f"stage: must be one of {sorted(_STAGES)}, got {self.stage!r}")
+        # Offline, so that a remote $ref is not fetched.
         jsonschema_rs.validator_for(self.configuration_schema, offline=True)
 
     @property
@@ -90,7 +90,7 @@ class AddOn:
 
 
 class Catalogue:
-    """The add-ons by SID, in the order given."""
+    """The Add-ons on offer, in the order given."""
 
     def __init__(self, add_ons: Iterable[AddOn]) -> None:
         self._add_ons = {add_on.sid: add_on for add_on in add_ons}
@@ -100,11 +100,11 @@ class Catalogue:
         return iter(self._add_ons.values())
 
     def get(self, sid: str) -> AddOn | None:
-        """Return the add-on with this SID, visible or not."""
+        """Return the Add-on with this SID, visible or not, or None."""
         return self._add_ons.get(sid)
 
     def configuration_errors(self, sid: str, configuration: object) -> list[dict[str, str]]:
-        """Return what is wrong with a configuration of this add-on: where, and why."""
+        """Return the path and message of each schema violation in a configuration."""
         validator = self._validators.get(sid)
         if validator is None:
             schema = self._add_ons[sid].configuration_schema
@@ -117,22 +117,22 @@ class Catalogue:
 
     @classmethod
     def built_in(cls) -> Self:
-        """Return the selection that comes with the emulator."""
+        """Return the built-in Add-ons."""
         return cls(_BUILT_IN)
 
     @classmethod
     def load(cls, file: Path) -> Self:
-        """Return the built-in selection with the add-ons of a file: a JSON list of `AddOn` objects.
+        """Return the built-in Add-ons and those of a file: a JSON list of `AddOn` objects.
 
         Raises:
-            ValueError: The file is not that; the message says where.
+            ValueError: The file is invalid. The message says where.
         """
         try:
             documents = msgspec.json.decode(file.read_bytes(), type=list[dict[str, Any]])
             for document in documents:
                 unknown = document.keys() - {field.name for field in attrs.fields(AddOn)}
                 if unknown:
-                    raise ValueError(f"an add-on has no {min(unknown)!r}")
+                    raise ValueError(f"an Add-on has no attribute {min(unknown)!r}")
             add_ons = msgspec.convert(documents, tuple[AddOn, ...])
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise ValueError(f"{file}: {error}") from None
@@ -144,7 +144,7 @@ _LOOKUP = Extension("lookup-api", "Lookup API", "Lookup")
 _RECORDING = Extension("recording-dial", "Dial Recordings", "Programmable Voice")
 _INCOMING_SMS = Extension("messaging-incoming", "Incoming Message", "Programmable Messaging")
 
-_NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+_NO_CONFIGURATION = {"type": "object", "properties": {}, "additionalProperties": False}
 _CALLBACK: dict[str, Any] = {
     "callback_url": {"type": "string", "pattern": "^https?://"},
     "callback_method": {"type": "string", "enum": ["GET", "POST"]},
@@ -161,12 +161,12 @@ def _lookup(unique_name: str, friendly_name: str, description: str, sid: str = "
         friendly_name=friendly_name,
         description=description,
         sid=sid,
-        configuration_schema=_NOTHING,
+        configuration_schema=_NO_CONFIGURATION,
         extensions=(_LOOKUP, _INCOMING_CALL),
     )
 
 
-# Names, SIDs, extensions and configuration keys as far as they are public; the rest is made up.
+# Names, SIDs, extensions and configuration keys are real where public, otherwise made up.
 _BUILT_IN = (
     AddOn(
         unique_name="voicebase_transcription",
@@ -194,13 +194,13 @@ _BUILT_IN = (
     _lookup(
         "nomorobo_spamscore",
         "Nomorobo Spam Score",
-        "Tells whether a number is known for robocalls.",
+        "Checks whether a number is known for robocalls.",
         "XB06d5274893cc9af4198667d2f7d74d09",
     ),
     _lookup(
         "marchex_cleancall",
         "Marchex Clean Call",
-        "Recommends to take a call or to block it.",
+        "Recommends whether to accept or block a call.",
         "XBac2c99d9c684a765ced0b18cf0e5e1c7",
     ),
     _lookup(
@@ -212,15 +212,13 @@ _BUILT_IN = (
     _lookup(
         "nextcaller_advanced_caller_id",
         "Advanced Caller ID by Next Caller",
-        "Finds name and address behind a number.",
+        "Finds the name and address of a caller.",
         "XB73cdb5ac3395a439800f298fa8a43f02",
     ),
     _lookup("twilio_carrier_info", "Twilio Carrier Information", "Finds the carrier of a number."),
     _lookup("twilio_caller_name", "Twilio Caller Name", "Finds the caller name of a number."),
-    _lookup(
-        "whitepages_pro_caller_id", "Whitepages Pro Caller ID", "Finds who a number belongs to."
-    ),
-    _lookup("ekata_phone_valid", "Ekata Phone Valid", "Tells whether a number is in service."),
+    _lookup("whitepages_pro_caller_id", "Whitepages Pro Caller ID", "Finds the owner of a number."),
+    _lookup("ekata_phone_valid", "Ekata Phone Valid", "Checks whether a number is in service."),
     _lookup("ekata_reverse_phone", "Ekata Reverse Phone", "Finds people and places for a number."),
     _lookup("icehook_scout", "Icehook Scout", "Scores the fraud risk of a number."),
     _lookup("truecnam_truespam", "TrueCNAM TrueSpam", "Scores how likely a caller is to be spam."),
@@ -228,7 +226,7 @@ _BUILT_IN = (
     AddOn(
         unique_name="payfone_tcpa_compliance",
         friendly_name="Payfone TCPA Compliance",
-        description="Tells whether a number changed hands since consent was given.",
+        description="Checks whether a number changed owners after consent was given.",
         configuration_schema={
             "type": "object",
             "properties": {"consent_date": {"type": "string", "pattern": "^[0-9]{8}$"}},
@@ -238,9 +236,9 @@ _BUILT_IN = (
     AddOn(
         unique_name="ibm_watson_sentiment",
         friendly_name="IBM Watson Message Sentiment",
-        description="Tells the sentiment of a message.",
+        description="Classifies the sentiment of a message.",
         pricing_type="per message",
-        configuration_schema=_NOTHING,
+        configuration_schema=_NO_CONFIGURATION,
         extensions=(_INCOMING_SMS,),
     ),
     AddOn(

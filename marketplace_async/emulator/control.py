@@ -1,11 +1,11 @@
-"""Faults, log and usage over HTTP, for programs in any language: what tests in Python do directly.
+"""The control API: faults, log and usage over HTTP, for programs in any language.
 
-POST /_emulator/faults      a JSON object with the attributes of a `Fault`; answers 201 and it
-GET /_emulator/faults       all of them, with their hits
-DELETE /_emulator/faults    removes them
-GET /_emulator/log          the latest requests, oldest first
-DELETE /_emulator/log       forgets them
-GET /_emulator/usage        all usage that was billed
+POST /_emulator/faults      adds a fault: a JSON object with the attributes of a `Fault`
+GET /_emulator/faults       returns all faults with their hits
+DELETE /_emulator/faults    removes all faults
+GET /_emulator/log          returns the latest requests, oldest first
+DELETE /_emulator/log       clears the log
+GET /_emulator/usage        returns all accepted usage
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,7 +17,7 @@ from aiohttp import web
 
 from .dispatch import Segments
 from .faults import Fault, Faults, RequestLog
-from .store import UsageItem
+from .records import UsageItem
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -25,15 +25,15 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 def control_routes(
     faults: Faults, log: RequestLog, usage: Callable[[], list[UsageItem]]
 ) -> list[tuple[str, str, Callable[[web.BaseRequest, Segments], Awaitable[web.Response]]]]:
-    """Return method, path and handler: those over the faults, log and usage of an emulator."""
+    """Return the method, path and handler of each control route."""
 
     async def add_fault(request: web.BaseRequest, _: Segments) -> web.Response:
         try:
-            wanted = msgspec.json.decode(await request.read(), type=dict[str, Any])
+            attributes = msgspec.json.decode(await request.read(), type=dict[str, Any])
             fields = {field.name for field in attrs.fields(Fault) if field.init}
-            if unknown := wanted.keys() - fields:
-                raise ValueError(f"a fault has no {min(unknown)!r}")
-            fault = faults.append(Fault(**wanted))
+            if unknown := attributes.keys() - fields:
+                raise ValueError(f"a fault has no attribute {min(unknown)!r}")
+            fault = faults.append(Fault(**attributes))
         except (msgspec.MsgspecError, ValueError, TypeError) as error:
             return _json({"message": str(error)}, status=400)
         return _json(attrs.asdict(fault), status=201)

@@ -1,4 +1,4 @@
-"""Finds what answers a request: one match of its path against all paths at once."""
+"""Routing: matches a path against all routes with a single regular expression."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -8,53 +8,55 @@ T = TypeVar("T")
 
 Segments: TypeAlias = Mapping[str, str]
 
-_PLACE: Final = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
 class Dispatcher(Generic[T]):
-    """What answers each method of each path.
+    """Finds the handler for a method and path.
 
     Args:
-        table: Method, path and what answers it. `{name}` in a path is a place for anything that
-            has neither a slash nor a brace.
-        no_path: What answers where there is no such path.
-        no_method: What answers where the path is there, and takes other methods.
+        routes: Method, path and handler. `{name}` in a path matches one or more characters other
+            than slashes and braces.
+        not_found: The handler for unknown paths.
+        method_not_allowed: The handler for known paths with another method.
     """
 
-    def __init__(self, table: Iterable[tuple[str, str, T]], *, no_path: T, no_method: T) -> None:
-        methods: dict[str, dict[str, T]] = {}
-        for method, path, target in table:
-            methods.setdefault(path, {})[method] = target
-        self._no_path = no_path
-        self._no_method = no_method
-        self._match = re.compile("|".join(f"({_pattern(path)})" for path in methods)).fullmatch
-        # A path is known by the number of its group, which those of its places come after.
+    def __init__(
+        self, routes: Iterable[tuple[str, str, T]], *, not_found: T, method_not_allowed: T
+    ) -> None:
+        handlers: dict[str, dict[str, T]] = {}
+        for method, path, handler in routes:
+            handlers.setdefault(path, {})[method] = handler
+        self._not_found = not_found
+        self._method_not_allowed = method_not_allowed
+        self._match = re.compile("|".join(f"({_pattern(path)})" for path in handlers)).fullmatch
+        # Keyed by the number of the path's group. The groups of its placeholders follow.
         self._paths: dict[int, tuple[list[tuple[str, int]], dict[str, T]]] = {}
         group = 1
-        for path, targets in methods.items():
-            places = [(name, group + nth) for nth, name in enumerate(_PLACE.findall(path), 1)]
-            self._paths[group] = places, targets
-            group += 1 + len(places)
+        for path, methods in handlers.items():
+            names = [(name, group + nth) for nth, name in enumerate(_PLACEHOLDER.findall(path), 1)]
+            self._paths[group] = names, methods
+            group += 1 + len(names)
 
     def find(self, method: str, path: str) -> tuple[T, Segments]:
-        """Return what answers, and what stands in the places of its path.
+        """Return the handler and the values of the placeholders.
 
         Args:
-            method: The method.
-            path: The path, decoded but for %2F and %25.
+            method: The HTTP method.
+            path: The path, decoded except for %2F and %25.
         """
         match = self._match(path)
         if match is None or match.lastindex is None:
-            return self._no_path, {}
-        places, targets = self._paths[match.lastindex]
-        segments = {name: _decoded(match[group]) for name, group in places}
-        return targets.get(method, self._no_method), segments
+            return self._not_found, {}
+        names, methods = self._paths[match.lastindex]
+        segments = {name: _decode(match[group]) for name, group in names}
+        return methods.get(method, self._method_not_allowed), segments
 
 
 def _pattern(path: str) -> str:
-    fixed = _PLACE.split(path)[::2]
-    return "([^{}/]+)".join(re.escape(part) for part in fixed)
+    literals = _PLACEHOLDER.split(path)[::2]
+    return "([^{}/]+)".join(re.escape(literal) for literal in literals)
 
 
-def _decoded(value: str) -> str:
+def _decode(value: str) -> str:
     return value.replace("%2F", "/").replace("%25", "%") if "%" in value else value

@@ -1,4 +1,4 @@
-"""Failures on demand, and a log of what was asked."""
+"""Faults to inject, and the request log."""
 
 import random
 import re
@@ -12,26 +12,25 @@ import attrs
 
 @attrs.define(kw_only=True)
 class Fault:
-    """A failure for the requests that match, as often as `times` says.
+    """A fault to inject into matching requests.
 
     Attributes:
         method: The HTTP method, or "*".
-        path: A path, in which * stands for anything: "/v1/InstalledAddOns/*".
-        status: Answer with this status and the vendor's error document for it.
-        code: The error code in that document; the usual one for the status unless given.
-        retry_after: The `Retry-After` header of that answer: in seconds, rounded up, or as it shall
-            stand.
-        drop: Close the connection instead of answering.
-        delay: Seconds to wait before the failure, or before the answer if there is no other.
-        body: Send the answer with its body "cut" off in the middle, or "garbled".
-        next_link: Let the page of a list link to itself ("repeated"), to the first page ("cyclic")
-            or to another host ("foreign").
-        drip: Send the answer byte by byte, with so many seconds between two.
-        when: Fail "before" the request is processed, or "after" it was and its effect is kept. What
-            is done to an answer comes after it in any case.
-        times: How often; None without end.
-        probability: How likely a request that matches meets it, from 0 to 1.
-        hits: How often it happened.
+        path: A path, where * matches any characters: "/v1/InstalledAddOns/*".
+        status: Respond with this status (200 to 599) and an error document in Twilio's format.
+        code: The error code in that document. Defaults to the usual code for the status.
+        retry_after: The `Retry-After` header: seconds, rounded up, or literal text.
+        drop: Close the connection without a response.
+        delay: Seconds to wait before the fault, or before the response if only a delay is set.
+        body: Send the response with its body "cut" off in the middle, or "garbled".
+        next_link: Replace the next link of a page: "repeated" links to the page itself, "cyclic" to
+            the first page, "foreign" to another host.
+        drip: Send the response byte by byte, this many seconds apart.
+        when: Inject the fault "before" the request is processed, or "after" it took effect.
+            `body`, `next_link` and `drip` always apply to the response.
+        times: How often to inject the fault. None means always.
+        probability: The probability that a matching request is affected, 0 to 1.
+        hits: How often the fault was injected.
     """
 
     method: str = "*"
@@ -51,32 +50,35 @@ class Fault:
 
     def __attrs_post_init__(self) -> None:
         if not re.fullmatch(r"[A-Z]+|\*", self.method):
-            raise ValueError(f"method: expected a word in capitals or *, got {self.method!r}")
+            raise ValueError(f"method: must be an uppercase word or *, got {self.method!r}")
         if self.path[:1] not in ("/", "*"):
-            raise ValueError(f"path: expected a path that begins with / or *, got {self.path!r}")
+            raise ValueError(f"path: must start with / or *, got {self.path!r}")
         for name, allowed in (
             ("body", (None, "cut", "garbled")),
             ("next_link", (None, "repeated", "cyclic", "foreign")),
             ("when", ("before", "after")),
         ):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}: expected one of {allowed}, got {getattr(self, name)!r}")
-        for name, value, most in (
+                raise ValueError(f"{name}: must be one of {allowed}, got {getattr(self, name)!r}")
+        for name, value, maximum in (
             ("delay", self.delay, float("inf")),
             ("drip", self.drip, float("inf")),
             ("times", self.times or 0, float("inf")),
             ("probability", self.probability, 1.0),
         ):
-            if not isinstance(value, int | float) or not 0 <= value <= most:
-                raise ValueError(f"{name}: expected 0 to {most}, got {value!r}")
+            if not isinstance(value, int | float) or not 0 <= value <= maximum:
+                bounds = "at least 0" if maximum == float("inf") else f"from 0 to {maximum:g}"
+                raise ValueError(f"{name}: must be {bounds}, got {value!r}")
         if isinstance(self.retry_after, str) and not self.retry_after.isprintable():
-            raise ValueError(f"retry_after: expected one line of text, got {self.retry_after!r}")
+            raise ValueError(
+                f"retry_after: must be a single line of text, got {self.retry_after!r}"
+            )
         if self.status is not None and self.status not in range(200, 600):
-            raise ValueError(f"status: expected 200 to 599, got {self.status}")
+            raise ValueError(f"status: must be from 200 to 599, got {self.status}")
         if self.status is not None and self.drop:
-            raise ValueError("a fault cannot answer with a status and drop the connection")
-        changes_the_answer = self.body or self.next_link or self.drip
-        if self.status is None and not (self.drop or self.delay or changes_the_answer):
+            raise ValueError("a fault cannot both set a status and drop the connection")
+        changes_response = self.body or self.next_link or self.drip
+        if self.status is None and not (self.drop or self.delay or changes_response):
             raise ValueError("a fault needs a status, drop, delay, body, next_link or drip")
 
     def matches(self, method: str, path: str) -> bool:
@@ -87,8 +89,8 @@ class Fault:
         )
 
 
-class Failure(TypedDict, total=False):
-    """What a fault does; see `Fault`."""
+class FaultOptions(TypedDict, total=False):
+    """The keyword arguments of `Faults.add`. See `Fault`."""
 
     status: int | None
     code: int | None
@@ -104,31 +106,31 @@ class Failure(TypedDict, total=False):
 
 
 class Faults:
-    """The faults of an emulator. The first that matches a request, and is not used up, happens."""
+    """The faults of an emulator. The first one that matches a request is injected."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
-        self._chance = random.Random()
+        self._random = random.Random()
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(self._faults)
 
-    def add(self, method: str, path: str, **failure: Unpack[Failure]) -> Fault:
-        """Add a fault, and return it; its `hits` tell how often it happened.
+    def add(self, method: str, path: str, **options: Unpack[FaultOptions]) -> Fault:
+        """Add a fault and return it. Its `hits` attribute counts how often it was injected.
 
         Args:
             method: The HTTP method, or "*".
-            path: A path, in which * stands for anything: "/v1/InstalledAddOns/*".
-            failure: What happens, how often, and when: the other attributes of
-                `marketplace_async.emulator.Fault`, such as `status=429, times=2`.
+            path: A path, where * matches any characters: "/v1/InstalledAddOns/*".
+            options: The other attributes of `marketplace_async.emulator.Fault`, such as
+                `status=429, times=2`.
 
         Raises:
-            ValueError: The fault makes no sense; the message says why.
+            ValueError: The fault is invalid. The message says why.
         """
-        return self.append(Fault(method=method, path=path, **failure))
+        return self.append(Fault(method=method, path=path, **options))
 
     def append(self, fault: Fault) -> Fault:
-        """Add a fault that was made before, and return it."""
+        """Add an existing fault and return it."""
         self._faults.append(fault)
         return fault
 
@@ -137,13 +139,13 @@ class Faults:
         self._faults.clear()
 
     def seed(self, seed: int) -> None:
-        """Make chance repeatable, for faults with a probability."""
-        self._chance.seed(seed)
+        """Seed the random numbers for faults with a probability."""
+        self._random.seed(seed)
 
     def take(self, method: str, path: str) -> Fault | None:
-        """Return the fault that this request meets, and count it."""
+        """Return the fault to inject into this request, if any, and count the hit."""
         for fault in self._faults:
-            if fault.matches(method, path) and self._chance.random() < fault.probability:
+            if fault.matches(method, path) and self._random.random() < fault.probability:
                 fault.hits += 1
                 return fault
         return None
@@ -151,16 +153,16 @@ class Faults:
 
 @attrs.frozen(kw_only=True)
 class LogEntry:
-    """One request, as the emulator saw it. Credentials are not kept.
+    """One request in the log, without credentials.
 
     Attributes:
         method: The HTTP method.
         path: The path.
-        query: The query string, as it was sent.
-        body: The body, as it was sent; empty where it holds a secret.
-        account_sid: The account that asked, if it was let in.
-        status: The status of the answer; None if the connection was dropped instead.
-        request_id: The `Twilio-Request-Id` of the answer.
+        query: The raw query string.
+        body: The raw body; empty for token requests, which contain a secret.
+        account_sid: The authenticated account. None if authentication failed.
+        status: The status of the response. None if a fault dropped the connection.
+        request_id: The `Twilio-Request-Id` of the response.
     """
 
     method: str
@@ -173,7 +175,7 @@ class LogEntry:
 
 
 class RequestLog:
-    """The latest requests in the order in which they were answered, oldest first."""
+    """The latest requests in the order of their responses, oldest first."""
 
     def __init__(self, size: int = 10_000) -> None:
         self._entries: deque[LogEntry] = deque(maxlen=size)
@@ -188,7 +190,7 @@ class RequestLog:
         return self._entries[index]
 
     def matching(self, method: str = "*", path: str = "*") -> list[LogEntry]:
-        """Return the entries of this method and path; * stands for anything."""
+        """Return the entries with this method and path, where * matches any characters."""
         return [
             entry
             for entry in self._entries
@@ -196,9 +198,9 @@ class RequestLog:
         ]
 
     def append(self, entry: LogEntry) -> None:
-        """Add an entry; the oldest goes when the log is full."""
+        """Add an entry. A full log drops its oldest entry."""
         self._entries.append(entry)
 
     def clear(self) -> None:
-        """Forget all entries."""
+        """Remove all entries."""
         self._entries.clear()

@@ -1,7 +1,7 @@
-"""What the emulator remembers, in SQLite. The one place that may block the event loop.
+"""The state of the emulator, in SQLite. The only module that may block the event loop.
 
-A query takes microseconds, less than handing it to a thread would. What a method has returned from
-is committed: in a file it survives the death of the process.
+A query takes microseconds, less than a switch to a thread. Every method commits before it returns:
+a state file survives `kill -9`.
 """
 
 import json
@@ -10,12 +10,13 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import attrs
 import msgspec
+
+from .records import Account, Installation, NameTaken, Slice, UsageItem
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS installed_add_ons (
@@ -29,7 +30,7 @@ CREATE TABLE IF NOT EXISTS installed_add_ons (
     configuration TEXT NOT NULL,
     date_created TEXT NOT NULL,
     date_updated TEXT NOT NULL,
-    -- A page token names a record, which may be deleted while somebody pages: the row stays.
+    -- Page tokens refer to records. Deleted rows are kept so that paging can continue.
     deleted INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS unique_names
@@ -81,67 +82,13 @@ _ACCOUNT_COLUMNS = (
 _SELECT_ACCOUNT = f"SELECT {_ACCOUNT_COLUMNS} FROM accounts WHERE sid = ?"
 
 
-class NameTaken(Exception):
-    """The unique name is in use on the account."""
-
-
-class Installation(NamedTuple):
-    """A row: an add-on that is installed on an account. The configuration is JSON."""
-
-    sid: str
-    account_sid: str
-    available_add_on_sid: str
-    friendly_name: str
-    description: str
-    unique_name: str
-    configuration: str
-    date_created: str
-    date_updated: str
-
-
-@attrs.frozen
-class UsageItem:
-    """Usage that was accepted for billing: who reported it, on what, which item, and how much."""
-
-    account_sid: str
-    installed_add_on_sid: str
-    sid: str
-    quantity: Decimal = attrs.field(converter=Decimal)
-
-
-@attrs.frozen
-class Account:
-    """A row: an account that owns itself, or a subaccount that was made for one."""
-
-    sid: str
-    owner_account_sid: str
-    friendly_name: str
-    status: str
-    auth_token: str = attrs.field(repr=False)
-    date_created: str
-    date_updated: str
-
-    @property
-    def is_subaccount(self) -> bool:
-        return self.owner_account_sid != self.sid
-
-
-@attrs.frozen
-class Slice:
-    """A part of a list, and whether there is more before it and after it."""
-
-    items: Sequence[Any]
-    before: bool
-    after: bool
-
-
 class Store:
     """The state of an emulator, in memory or in a file."""
 
     def __init__(self, file: Path | None = None) -> None:
         self._db = sqlite3.connect(file or ":memory:", isolation_level=None)
-        # NORMAL with a write-ahead log outlives the process, which is what is promised; it does not
-        # outlive a power cut, and costs no fsync per write.
+        # With a write-ahead log, NORMAL survives a crash of the process but not a power failure.
+        # It saves one fsync per write.
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
@@ -160,7 +107,7 @@ class Store:
         unique_name: str,
         configuration: dict[str, Any],
     ) -> Installation:
-        """Add an installation. Raises NameTaken."""
+        """Insert an installation. Raises NameTaken."""
         now = _now()
         sid = new_sid("XE")
         try:
@@ -185,12 +132,12 @@ class Store:
         return installation
 
     def installation(self, sid: str, account_sid: str | None = None) -> Installation | None:
-        """Return an installation, of this account if one is given."""
+        """Return an installation, or None. Restricted to `account_sid` unless that is None."""
         row = self._db.execute(_SELECT_INSTALLATION, (sid, account_sid)).fetchone()
         return None if row is None else Installation(*row)
 
     def next_number(self, account_sid: str, available_add_on_sid: str) -> int:
-        """Return another number at each call, from the installations that there ever were on."""
+        """Return the next number for a default name; starts at the count of past installations."""
         key = (account_sid, available_add_on_sid)
         if key not in self._numbers:
             (self._numbers[key],) = self._db.execute(
@@ -204,7 +151,7 @@ class Store:
     def update_installation(
         self, sid: str, unique_name: str | None, configuration: dict[str, Any] | None
     ) -> None:
-        """Change what is not None. Raises NameTaken."""
+        """Update every field that is not None. Raises NameTaken."""
         try:
             self._db.execute(
                 "UPDATE installed_add_ons SET unique_name = ifnull(?, unique_name), "
@@ -225,7 +172,10 @@ class Store:
     def installations(
         self, account_sid: str, size: int, *, after: str | None, before: str | None
     ) -> Slice | None:
-        """Return `size` installations next to a SID, or the first; None if the SID is unknown."""
+        """Return up to `size` installations: the first ones, or those next to a SID.
+
+        Returns None if the SID is unknown.
+        """
         return self._slice(
             f"SELECT {_COLUMNS} FROM installed_add_ons WHERE account_sid = ? AND NOT deleted",
             [account_sid],
@@ -243,7 +193,7 @@ class Store:
         values: Sequence[object],
         select_anchor: str,
         anchor_values: Sequence[object],
-        make: Callable[..., Any],
+        record: Callable[..., Any],
         size: int,
         after: str | None,
         before: str | None,
@@ -255,19 +205,19 @@ class Store:
                 return None
             anchor = row[0]
         compare, order = ("<", "DESC") if before else (">", "ASC")
-        # One more than asked for tells whether there is more in this direction.
+        # One extra row shows whether the list continues.
         rows = self._db.execute(
             f"{select} AND seq {compare} ? ORDER BY seq {order} LIMIT ?",
             [*values, anchor, size + 1],
         ).fetchall()
         more, rows = len(rows) > size, rows[:size]
-        items = [make(*row) for row in (reversed(rows) if before else rows)]
+        items = [record(*row) for row in (reversed(rows) if before else rows)]
         if before:
             return Slice(items, before=more, after=True)
         return Slice(items, before=bool(after), after=more)
 
     def enabled_extensions(self, installed_add_on_sid: str) -> set[str]:
-        """Return the SIDs of the extensions that are enabled."""
+        """Return the SIDs of the enabled extensions."""
         rows = self._db.execute(
             "SELECT extension_sid FROM enabled_extensions WHERE installed_add_on_sid = ?",
             (installed_add_on_sid,),
@@ -286,7 +236,7 @@ class Store:
         self._db.execute(statement, (installed_add_on_sid, extension_sid))
 
     def save_listing(self, sid: str, account_sid: str, document: dict[str, Any]) -> None:
-        """Add a listing, or replace its document."""
+        """Insert a listing, or replace its document."""
         self._db.execute(
             "INSERT INTO listings VALUES (NULL, ?, ?, ?) "
             "ON CONFLICT (sid) DO UPDATE SET document = excluded.document",
@@ -294,21 +244,21 @@ class Store:
         )
 
     def listing(self, sid: str, account_sid: str) -> dict[str, Any] | None:
-        """Return the document of a listing that the account owns."""
+        """Return the document of a listing, or None unless the account owns it."""
         row = self._db.execute(
             "SELECT document FROM listings WHERE sid = ? AND account_sid = ?", (sid, account_sid)
         ).fetchone()
         return None if row is None else json.loads(row[0])
 
     def listings(self, account_sid: str) -> list[dict[str, Any]]:
-        """Return the documents of all listings that the account owns."""
+        """Return the documents of the account's listings, oldest first."""
         rows = self._db.execute(
             "SELECT document FROM listings WHERE account_sid = ? ORDER BY seq", (account_sid,)
         )
         return [json.loads(document) for (document,) in rows]
 
-    def bill(self, items: Iterable[UsageItem]) -> None:
-        """Add usage: all of it, or nothing."""
+    def add_usage(self, items: Iterable[UsageItem]) -> None:
+        """Insert usage items in one transaction."""
         rows = [
             (item.account_sid, item.installed_add_on_sid, item.sid, str(item.quantity))
             for item in items
@@ -317,12 +267,12 @@ class Store:
             self._db.executemany("INSERT INTO usage VALUES (NULL, ?, ?, ?, ?)", rows)
 
     def account(self, sid: str) -> Account | None:
-        """Return an account that was made, or that asked for its accounts before."""
+        """Return an account, or None if the store has no record of it."""
         row = self._db.execute(_SELECT_ACCOUNT, (sid,)).fetchone()
         return None if row is None else Account(*row)
 
     def ensure_account(self, sid: str) -> Account:
-        """Return an account; one that was not made here becomes one that owns itself."""
+        """Return an account. Inserts it as a parent account if the store has no record of it."""
         account = self.account(sid)
         if account is None:
             account = Account(sid, sid, sid, "active", secrets.token_hex(16), now := _now(), now)
@@ -332,15 +282,15 @@ class Store:
     def add_accounts(
         self, owner_account_sid: str, friendly_names: Iterable[str], status: str
     ) -> list[tuple[str, str]]:
-        """Make subaccounts, all of them or none; gives the SID and the auth token of each."""
+        """Create subaccounts in one transaction. Returns the SID and auth token of each."""
         now = _now()
-        made = [
+        accounts = [
             Account(new_sid("AC"), owner_account_sid, name, status, secrets.token_hex(16), now, now)
             for name in friendly_names
         ]
         with self.transaction():
-            self._insert_accounts(made)
-        return [(account.sid, account.auth_token) for account in made]
+            self._insert_accounts(accounts)
+        return [(account.sid, account.auth_token) for account in accounts]
 
     def _insert_accounts(self, accounts: Iterable[Account]) -> None:
         self._db.executemany(
@@ -349,7 +299,7 @@ class Store:
         )
 
     def update_account(self, sid: str, friendly_name: str | None, status: str | None) -> None:
-        """Change what is not None."""
+        """Update every field that is not None."""
         if friendly_name is not None or status is not None:
             self._db.execute(
                 "UPDATE accounts SET friendly_name = ifnull(?, friendly_name), "
@@ -359,7 +309,7 @@ class Store:
 
     def accounts(
         self,
-        asking: Account,
+        viewer: Account,
         size: int,
         *,
         after: str | None,
@@ -367,14 +317,14 @@ class Store:
         status: str | None,
         friendly_name: str | None,
     ) -> Slice | None:
-        """Return `size` accounts that an account may see, itself among them, as `installations`."""
-        mine = "sid = ?" if asking.is_subaccount else "owner_account_sid = ?"
+        """Return up to `size` accounts visible to `viewer`, as `installations` does."""
+        visible = "sid = ?" if viewer.is_subaccount else "owner_account_sid = ?"
         return self._slice(
-            f"SELECT {_ACCOUNT_COLUMNS} FROM accounts WHERE {mine} "
+            f"SELECT {_ACCOUNT_COLUMNS} FROM accounts WHERE {visible} "
             "AND status = ifnull(?, status) AND friendly_name = ifnull(?, friendly_name)",
-            [asking.sid, status, friendly_name],
-            f"SELECT seq FROM accounts WHERE sid = ? AND {mine}",
-            [after or before, asking.sid],
+            [viewer.sid, status, friendly_name],
+            f"SELECT seq FROM accounts WHERE sid = ? AND {visible}",
+            [after or before, viewer.sid],
             Account,
             size,
             after,
@@ -383,7 +333,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit what is done in the block as one, or nothing of it."""
+        """Commit the block as one transaction. An exception rolls it back."""
         self._db.execute("BEGIN")
         try:
             yield
@@ -393,7 +343,7 @@ class Store:
         self._db.execute("COMMIT")
 
     def usage(self) -> list[UsageItem]:
-        """Return all usage that was accepted, oldest first."""
+        """Return all accepted usage, oldest first."""
         rows = self._db.execute(
             "SELECT account_sid, installed_add_on_sid, sid, quantity FROM usage ORDER BY seq"
         )
@@ -409,7 +359,7 @@ def _json(configuration: dict[str, Any]) -> str:
 
 
 def new_sid(prefix: str) -> str:
-    """Return a SID that nothing has yet."""
+    """Return a new random SID."""
     return prefix + secrets.token_hex(16)
 
 

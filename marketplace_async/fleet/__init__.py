@@ -1,28 +1,30 @@
-"""Jobs over many accounts: an inventory of what is installed, and a desired state made so.
+"""Jobs over many accounts: inventory, plan and apply.
 
     from marketplace_async import fleet
 
-    source = fleet.Subaccounts()                                 the environment's
-    report = await fleet.inventory(source, "inventory.jsonl")    every installed add-on of each
-    desired = fleet.load("fleet.toml")                           what belongs on which accounts
-    report = await fleet.plan(source, desired)                   what would be done
+    source = fleet.Subaccounts()  # credentials from environment variables
+    report = await fleet.inventory(source, "inventory.jsonl")
+    desired = fleet.load("fleet.toml")
+    report = await fleet.plan(source, desired)  # a preview, changes nothing
     report = await fleet.apply(
         source, desired, journal="fleet.journal", approve=lambda plan: True
     )
 
-A job can be killed at any moment: run again, it goes on. It works through shards of accounts, with
-an executor of yours if you like; the shards hold no credentials, but the name of where they are.
+Interrupted jobs can be resumed. Accounts are processed in shards by an executor. Shards hold no
+credentials: each worker looks them up through the source.
 """
 
 from ._engine.driver import SHARD_SIZE, AccountError
 from ._engine.journal import Failure, Failures, JobError
 from ._engine.shards import AccountResult, Shard
 from .applying import ApplyReport, apply
-from .desired import Desired, DesiredStateError, from_document, load, parse, schema
+from .desired import Desired, DesiredStateError, from_document, load, parse
+from .desired_file import schema
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
 from .inventories import InventoryReport, inventory
 from .outputs import Csv, ExtensionRecord, InventoryRecord, JsonLines, Output, Sqlite
-from .planning import Group, PlanReport, plan
+from .plan_report import Group, PlanReport
+from .planning import plan
 from .progress import Progress
 from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
 from .steps import AccountPlan, Change, Step
@@ -69,3 +71,7 @@ __all__ = [
     "plan",
     "schema",
 ]
+
+for _name in __all__:
+    if isinstance(_class := globals()[_name], type):
+        _class.__module__ = __name__

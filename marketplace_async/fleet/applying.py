@@ -1,4 +1,4 @@
-"""Apply: what is planned is done, with a journal before and after each write."""
+"""Apply: perform the planned steps, with a journal entry before and after each write."""
 
 import asyncio
 import inspect
@@ -7,39 +7,45 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import attrs
 
 from .. import bulk
+from ..client import MarketplaceClient
+from ..errors import AmbiguousOutcomeError, MarketplaceError, NotFoundError
 from ..resources.available_add_ons import AvailableAddOn
+from ..retry import Verdict, verdict_on
 from ._engine.checkpoint import beside
 from ._engine.driver import Driver
-from ._engine.journal import Done, Failure, Failures, JobError, Journal, Write, WriteOutcome
-from ._engine.shards import AccountResult, Shard, TakeSteps
-from .desired import Desired
+from ._engine.journal import Entry, Failure, Failures, JobError, Journal, Write, WriteOutcome
+from ._engine.shards import AccountResult, Shard, Task
+from .desired import Desired, Wanted
 from .executors import EmbeddedExecutor, Executor
-from .planning import PlanReport, Summary, read_catalogue, read_plans
+from .masking import redacted
+from .plan_report import PlanReport, Summary
+from .planning import observe, read_catalogue, read_plans
 from .sources import Source, Target
-from .steps import AccountPlan
+from .steps import AccountPlan, Observed, Step, steps_for
 
 Approve: TypeAlias = Callable[[PlanReport], bool | Awaitable[bool]]
 
 
 @attrs.frozen(kw_only=True)
 class ApplyReport:
-    """What came of applying a desired state.
+    """The result of applying a desired state.
 
     Attributes:
-        plan: What was to be done.
-        approved: Whether it was approved; else nothing was done. Nothing to do needs no approval.
-        changed: Accounts on which something was done.
-        writes: What came of the steps: how many are "done", "unchanged" (they were done already),
-            "failed", "unknown" (they may have happened: the next run finds out) and "skipped".
-        interrupted: Writes that a run before had begun and not ended. What came of them was read
-            from the accounts, as everything is.
-        failures: The accounts that failed, in the plan or in a write.
-        complete: Whether it came to its end. Run it again otherwise.
+        plan: The plan.
+        approved: Whether the plan was approved. If not, nothing was changed. A plan without steps
+            needs no approval.
+        changed: Number of accounts that were changed.
+        writes: Number of steps by outcome: "done", "unchanged" (already done), "failed", "unknown"
+            (may have taken effect; the next run checks) and "skipped".
+        interrupted: Number of writes that an earlier run started and did not finish. This run read
+            their effects from the accounts.
+        failures: Accounts that failed, in the plan or in a write.
+        complete: Whether apply finished. If not, run it again.
     """
 
     plan: PlanReport
@@ -61,42 +67,42 @@ async def apply(
     progress: bulk.Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> ApplyReport:
-    """Make the accounts as is desired.
+    """Bring every account to the desired state.
 
-    It plans first, has the plan approved, and does what was approved and no more. Each account is
-    read again right before it is written. What is written is noted in the journal before and after,
-    so that it can be told later what was done, and when.
+    Apply plans first, asks for approval, and performs only the approved steps. It reads each
+    account again before it writes. The journal records each write before and after, as an audit
+    log.
 
-    However it ends, a `kill -9` included, run it again: it reads what is there, and does what is
-    left. Nothing is installed twice.
+    After any interruption, `kill -9` included, run it again: it reads the accounts and does the
+    remaining steps. Nothing is installed twice.
 
     Args:
         source: Where the accounts come from.
-        desired: What is desired: see `load`.
-        journal: The file of the journal, of SQLite; it is made if it is not there.
-        approve: Is given the plan, and returns whether it is to be done; it can be async.
-        executor: What runs the shards.
-        progress: What is told how it goes.
-        stop: Set it to end early: what is in flight is finished and noted.
+        desired: The desired state, from `load`.
+        journal: The journal's SQLite file. Created if it does not exist.
+        approve: Receives the plan and returns whether to apply it. May be async.
+        executor: Runs the shards.
+        progress: Receives progress updates.
+        stop: Set this event to stop early. Requests in flight finish and are recorded.
 
     Returns:
-        What was planned, and what came of it.
+        The plan and the results of its steps.
 
     Raises:
-        ValueError, TypeError: An argument cannot be right.
-        DesiredStateError: There is no such add-on, or it has no such extension.
-        JobError: The journal is in use, is that of another job, or is none.
+        ValueError, TypeError: An argument is invalid.
+        DesiredStateError: An Add-on or an extension does not exist in the catalogue.
+        JobError: The journal is in use, belongs to another job, or is not a journal.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
         OSError: The journal cannot be written.
     """
     file = Path(journal)
     async with Driver(source, executor, progress, stop) as driver:
-        offered = await read_catalogue(driver, desired)
+        catalogue = await read_catalogue(driver, desired)
         opened = await driver.disk.open(Journal, file)
-        job = (await driver.disk(opened.facts)).get("job", "apply")
+        job = (await driver.disk(opened.settings)).get("job", "apply")
         if job != "apply":
             raise JobError(f"{file} is the journal of another job: {job}")
-        return await _Run(driver, desired, opened, file).run(offered, approve)
+        return await _Run(driver, desired, opened, file).run(catalogue, approve)
 
 
 @attrs.define
@@ -109,16 +115,16 @@ class _Run:
     writes: Counter[WriteOutcome] = attrs.field(factory=Counter)
     changed: int = 0
 
-    async def run(self, offered: dict[str, AvailableAddOn], approve: Approve) -> ApplyReport:
-        interrupted = await self.driver.disk(self.journal.give_up_open_writes)
+    async def run(self, catalogue: dict[str, AvailableAddOn], approve: Approve) -> ApplyReport:
+        interrupted = await self.driver.disk(self.journal.close_open_writes)
         await self.driver.disk(self.journal.begin, {"job": "apply", "run": self.name})
-        plan = await self._plan(offered)
+        plan = await self._plan(catalogue)
         approved = not plan.steps
         if plan.steps and plan.complete:
-            answer = approve(plan)
-            approved = bool(await answer if inspect.isawaitable(answer) else answer)
+            approval = approve(plan)
+            approved = bool(await approval if inspect.isawaitable(approval) else approval)
             if approved:
-                async with self.driver.counting("apply", plan.to_change):
+                async with self.driver.phase("apply", plan.to_change):
                     await self._apply()
         return ApplyReport(
             plan=plan,
@@ -130,63 +136,58 @@ class _Run:
             complete=not self.driver.stopped,
         )
 
-    async def _plan(self, offered: dict[str, AvailableAddOn]) -> PlanReport:
+    async def _plan(self, catalogue: dict[str, AvailableAddOn]) -> PlanReport:
+        driver, journal = self.driver, self.journal
         summary = Summary(self.desired)
 
-        async def left(targets: list[Target]) -> list[Target]:
-            known = await self.driver.disk(self.journal.known, _sids(targets))
-            return [target for target in targets if target.account_sid not in known]
+        async def unfinished(targets: list[Target]) -> list[Target]:
+            finished = await driver.disk(journal.finished, _sids(targets))
+            return [target for target in targets if target.account_sid not in finished]
 
-        def note(done: Sequence[Done], plans: Sequence[AccountPlan]) -> None:
-            self.journal.plan(
-                {one.account_sid: [step.key for step in one.steps] for one in plans if one.steps}
+        def commit(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
+            changes = [plan for plan in plans if plan.steps]
+            journal.save_plans(
+                {plan.account_sid: [step.key for step in plan.steps] for plan in changes}
             )
-            self.journal.commit(done)
+            journal.commit(entries)
 
-        async def save(done: Sequence[Done], plans: Sequence[AccountPlan]) -> None:
-            await self.driver.disk(note, done, plans)
+        async def save(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
+            await driver.disk(commit, entries, plans)
 
-        async with self.driver.counting("plan"):
-            unmatched = await read_plans(
-                self.driver,
-                self.desired,
-                offered,
-                summary,
-                left,
-                save,
-            )
-        accounts, _, _ = await self.driver.disk(self.journal.totals)
+        async with driver.phase("plan"):
+            unmatched = await read_plans(driver, self.desired, catalogue, summary, unfinished, save)
+        accounts, _, _ = await driver.disk(journal.totals)
         failures = await self._failures()
-        return summary.report(accounts, failures, unmatched, complete=not self.driver.stopped)
+        return summary.report(accounts, failures, unmatched, complete=not driver.stopped)
 
     async def _apply(self) -> None:
         def begin(targets: list[Target]) -> dict[str, tuple[str, ...]]:
-            # Before anything of it is handed out, and so before each write.
+            # Record the writes before the shard starts, and so before any write is sent.
             planned = self.journal.planned(self.name, _sids(targets))
             self.journal.begin_writes(self.name, planned)
             return planned
 
         async def shard_of(targets: list[Target]) -> Shard | None:
             planned = await self.driver.disk(begin, targets)
-            left = tuple(one for one in targets if one.account_sid in planned)
-            return Shard(left, TakeSteps(self.desired, planned)) if left else None
+            remaining = tuple(target for target in targets if target.account_sid in planned)
+            return Shard(remaining, TakeSteps(self.desired, planned)) if remaining else None
 
         async def save(results: Sequence[AccountResult]) -> int:
-            return await self.driver.disk(self._end, results)
+            return await self.driver.disk(self._save, results)
 
-        await self.driver.run(shard_of, save, count_others=False)
+        await self.driver.run(shard_of, save, count_skipped=False)
         if not self.driver.stopped:
-            await self.driver.disk(self._note_those_that_are_gone)
+            await self.driver.disk(self._save_unlisted)
 
-    def _end(self, results: Sequence[AccountResult]) -> int:
-        """Note what came of some accounts, and return how many steps were done."""
-        writes = {one.target.account_sid: self._writes(one) for one in results}
+    def _save(self, results: Sequence[AccountResult]) -> int:
+        """Record the results of some accounts and return the number of steps done."""
+        writes = {result.target.account_sid: self._writes(result) for result in results}
         self.journal.end_writes(self.name, writes)
-        failures = [failure for one in results if (failure := _failure_of(one)) is not None]
+        failures = [failure for result in results if (failure := _failure_of(result)) is not None]
         self.journal.commit([_failed(failure) for failure in failures])
         done = 0
-        for of_account in writes.values():
-            outcomes: Counter[WriteOutcome] = Counter(one.outcome for one in of_account)
+        for account_writes in writes.values():
+            outcomes: Counter[WriteOutcome] = Counter(write.outcome for write in account_writes)
             self.writes += outcomes
             self.changed += outcomes["done"] > 0
             done += outcomes["done"]
@@ -194,21 +195,20 @@ class _Run:
 
     def _writes(self, result: AccountResult) -> Sequence[Write]:
         if result.failure is None:
-            return cast(tuple[Write, ...], result.value)
-        # Whoever worked it is gone, or failed as nobody foresaw: it may have written before.
+            writes: tuple[Write, ...] = result.value
+            return writes
+        # The worker died or failed unexpectedly, possibly after it had written.
         sid, error = result.target.account_sid, result.failure
         return [
             Write(key, "unknown", message=error.message, error=error.error)
-            for key in self.journal.begun(self.name, sid)
+            for key in self.journal.open_writes(self.name, sid)
         ]
 
-    def _note_those_that_are_gone(self) -> None:
+    def _save_unlisted(self) -> None:
         self.journal.commit(
             [
-                _failed(
-                    Failure(sid, None, "NotFoundError", "it is not among the accounts any more")
-                )
-                for sid in self.journal.never_begun(self.name)
+                _failed(Failure(sid, None, "NotFoundError", "the account is no longer listed"))
+                for sid in self.journal.not_started(self.name)
             ]
         )
 
@@ -217,20 +217,144 @@ class _Run:
         return await self.driver.disk(self.journal.write_failures, file)
 
 
-def _failed(failure: Failure) -> Done:
-    return Done(failure.account_sid, failure.friendly_name, 0, failure)
+def _failed(failure: Failure) -> Entry:
+    return Entry(failure.account_sid, failure.friendly_name, 0, failure)
 
 
 def _failure_of(result: AccountResult) -> Failure | None:
     if result.failure is not None:
         return result.failure
-    failed = [one for one in cast(tuple[Write, ...], result.value) if one.error is not None]
+    failed = [write for write in result.value if write.error is not None]
     if not failed:
         return None
     target = result.target
-    message = "; ".join(f"{one.step}: {one.message}" for one in failed)
+    message = "; ".join(f"{write.step}: {write.message}" for write in failed)
     return Failure(target.account_sid, target.friendly_name, failed[0].error or "", message)
 
 
 def _sids(targets: Sequence[Target]) -> list[str]:
     return [target.account_sid for target in targets]
+
+
+@attrs.frozen
+class TakeSteps(Task):
+    """Performs the planned steps of an account, as far as they are still needed.
+
+    Args:
+        desired: The desired state.
+        planned: The approved steps by account: the `key` of each.
+    """
+
+    desired: Desired
+    planned: dict[str, tuple[str, ...]] = attrs.field(hash=False)
+
+    async def run(self, client: MarketplaceClient, target: Target) -> tuple[Write, ...]:
+        """Return the results of the steps, and of steps that have become necessary since."""
+        desired, planned = self.desired, self.planned[target.account_sid]
+        wanted = desired.wanted(target.account_sid, target.friendly_name)
+        try:
+            # The account may have changed since it was planned.
+            observed = await observe(client, wanted)
+        except MarketplaceError as error:
+            return _nothing_written(planned, error)
+        steps, _ = steps_for(wanted, observed, desired.secret)
+        secrets = desired.secret_values() | observed.secret_values(desired.secret)
+        needed = {step.key: step for step in steps}
+        by_name = {one.unique_name: one for one in wanted}
+        writes: list[Write] = []
+        broken: set[str] = set()
+        sids: dict[str, str] = {}
+        for key in planned:
+            step = needed.get(key)
+            if step is None:
+                writes.append(Write(key, "unchanged"))
+            elif step.unique_name in broken:
+                writes.append(_skipped(key, f"an earlier step of {step.unique_name} failed"))
+            else:
+                write = await _take(client, step, by_name[step.unique_name], observed, sids)
+                if write.outcome in ("failed", "unknown"):
+                    broken.add(step.unique_name)
+                    write = attrs.evolve(write, message=redacted(write.message or "", secrets))
+                writes.append(write)
+        writes += [
+            _skipped(key, "the account changed after the plan; run apply again")
+            for key in needed
+            if key not in planned
+        ]
+        return tuple(writes)
+
+    def without_client(self, target: Target, error: Exception) -> tuple[Write, ...]:
+        """Return the steps as failed: nothing was written."""
+        return _nothing_written(self.planned[target.account_sid], error)
+
+
+def _nothing_written(planned: tuple[str, ...], error: Exception) -> tuple[Write, ...]:
+    first, *others = planned
+    return (
+        Write(first, "failed", message=str(error), error=type(error).__name__),
+        *(Write(key, "skipped") for key in others),
+    )
+
+
+def _skipped(key: str, message: str) -> Write:
+    return Write(key, "skipped", message=message, error="JobError")
+
+
+async def _take(
+    client: MarketplaceClient,
+    step: Step,
+    wanted: Wanted,
+    observed: Observed,
+    sids: dict[str, str],
+) -> Write:
+    """Perform one step. `sids` collects the SIDs of new installations by unique name."""
+    try:
+        match step.action:
+            case "install" | "update":
+                ensured = await client.installed_add_ons.ensure(
+                    unique_name=wanted.unique_name,
+                    available_add_on_sid=wanted.available_add_on_sid or "",
+                    accept_terms_of_service=True,
+                    configuration=wanted.configuration,
+                    inventory=observed.installed,
+                )
+                sid = sids[step.unique_name] = ensured.record.sid
+                return Write(
+                    step.key, "unchanged" if ensured.action == "unchanged" else "done", sid
+                )
+            case "enable" | "disable":
+                sid = step.sid or sids[step.unique_name]
+                return await _switch(client, step, sid, observed)
+            case "remove":
+                assert step.sid is not None
+                try:
+                    await client.installed_add_ons.delete(step.sid)
+                except NotFoundError:
+                    return Write(step.key, "unchanged", step.sid)
+                return Write(step.key, "done", step.sid)
+    except (MarketplaceError, ValueError) as error:
+        return Write(step.key, _outcome_of(error), step.sid, str(error), type(error).__name__)
+
+
+async def _switch(
+    client: MarketplaceClient, step: Step, installed_sid: str, observed: Observed
+) -> Write:
+    extensions = client.installed_add_ons.extensions(installed_sid)
+    existing = observed.extensions.get(installed_sid)
+    if existing is None:  # the Add-on was installed by an earlier step
+        existing = tuple(await extensions.list().collect())
+    sid = next((one.sid for one in existing if one.unique_name == step.extension), None)
+    if sid is None:
+        message = f"{installed_sid} has no extension {step.extension}"
+        return Write(step.key, "failed", installed_sid, message, "NotFoundError")
+    await extensions.update(sid, enabled=step.action == "enable")
+    return Write(step.key, "done", installed_sid)
+
+
+def _outcome_of(error: Exception) -> WriteOutcome:
+    """Return "unknown" if the write may have taken effect, else "failed"."""
+    if isinstance(error, AmbiguousOutcomeError) or getattr(error, "after_unknown", False):
+        return "unknown"
+    if isinstance(error, MarketplaceError) and verdict_on(error) is Verdict.UNKNOWN:
+        return "unknown"
+    return "failed"

@@ -1,7 +1,7 @@
-"""What runs the shards of a job: the seam where a cluster engine can take over.
+"""Executors run the shards of a job: in this process, or on a cluster.
 
-A shard is a value that pickles and holds no credentials, and so is the result of it; `work` is a
-coroutine function of a module. A shard may run twice: it does no harm.
+Shards and their results pickle and hold no credentials. `work` is a module-level coroutine
+function. Running a shard more than once is safe.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -22,33 +22,32 @@ Work: TypeAlias = Callable[[Connection, Shard], Awaitable[tuple[AccountResult, .
 
 
 class Executor(Protocol):
-    """Runs the shards of a job, wherever that is."""
+    """Runs the shards of a job."""
 
     def run(
         self, work: Work, connection: Connection, shards: AsyncIterable[Shard]
     ) -> AbstractAsyncContextManager[AsyncIterator[ShardOutcome]]:
-        """Run `work` with a connection and each of the shards.
+        """Call `work(connection, shard)` for each shard.
 
         Args:
-            work: What works a shard; a function of a module.
-            connection: The driver's own. An executor whose shards run elsewhere hands
-                `connection.source` there, which pickles, and opens it there.
-            shards: Taken as there is room for them, so that no more are held than are in flight.
+            work: A module-level coroutine function that processes a shard.
+            connection: The driver's connection. To run shards in another process, send
+                `connection.source`, which pickles, and open it there.
+            shards: The shards. Take one only when it can run: they are created on demand.
 
         Returns:
-            A stream of outcomes as they come, for as long as the block lasts: at least one for each
-            shard, and what `work` raised where it did. When the block is left early, nothing of it
-            runs any more.
+            A context manager for a stream of outcomes in order of completion: at least one per
+            shard, with the exception if `work` raised. Leaving the block stops all shards.
         """
         ...
 
 
 @attrs.frozen
 class EmbeddedExecutor:
-    """Runs shards as asyncio tasks, in this process and over the driver's own connections.
+    """Runs shards as asyncio tasks in this process, over the driver's connection.
 
     Args:
-        shards: How many at once, 1 or more.
+        shards: Maximum number of concurrent shards (at least 1).
     """
 
     shards: int = attrs.field(default=8, validator=lambda _, __, value: _check(value))
@@ -57,7 +56,7 @@ class EmbeddedExecutor:
     async def run(
         self, work: Work, connection: Connection, shards: AsyncIterable[Shard]
     ) -> AsyncIterator[AsyncIterator[ShardOutcome]]:
-        """Run `work` with a connection and each of the shards; see `Executor`."""
+        """Call `work(connection, shard)` for each shard; see `Executor`."""
         call = partial(work, connection)
         async with bulk.as_completed(call, shards, limit=self.shards) as outcomes:
             yield outcomes

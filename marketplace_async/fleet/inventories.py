@@ -1,32 +1,37 @@
-"""The inventory: every installed add-on of every account, in one file."""
+"""The inventory: every installed Add-on of every account in one file."""
 
 import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 import attrs
 
 from .. import bulk
+from ..client import MarketplaceClient
+from ..errors import NotFoundError
+from ..resources.installed_add_on_extensions import InstalledAddOnExtension
+from ..resources.installed_add_ons import InstalledAddOn
 from ._engine.checkpoint import Checkpoint
-from ._engine.driver import Driver, done_of
+from ._engine.driver import Driver, entry_of
 from ._engine.journal import Failures
-from ._engine.shards import AccountResult, ReadAddOns, Shard
+from ._engine.shards import AccountResult, Shard, Task
 from .executors import EmbeddedExecutor, Executor
-from .outputs import InventoryRecord, JsonLines, Output, output_of
+from .masking import masked
+from .outputs import ExtensionRecord, InventoryRecord, JsonLines, Output, output_of
 from .sources import Source, Target
 
 
 @attrs.frozen(kw_only=True)
 class InventoryReport:
-    """What came of an inventory, of all its runs together.
+    """The result of an inventory, including the runs it resumed.
 
     Attributes:
-        accounts: Accounts that were read, or failed.
-        records: Installed add-ons.
+        accounts: Number of accounts that were read or failed.
+        records: Number of installed Add-ons.
         failures: The accounts that failed.
-        complete: Whether it came to its end; else `resume=True` goes on.
+        complete: Whether the inventory finished. If not, continue with `resume=True`.
     """
 
     accounts: int
@@ -47,59 +52,56 @@ async def inventory(
     progress: bulk.Progress | None = None,
     stop: asyncio.Event | None = None,
 ) -> InventoryReport:
-    """Write every installed add-on of every account to a file.
+    """Export every installed Add-on of every account.
 
-    An account that fails stops no other. What is certain is in `FILE.journal` beside the output:
-    however the job ends, a `kill -9` included, `resume=True` goes on, tries those that failed
-    again, and the output holds each record once.
+    If an account fails, the others continue. Progress is saved in `FILE.journal` beside the output.
+    After any interruption, `kill -9` included, `resume=True` continues and retries failed accounts;
+    the output contains each record once.
 
     Args:
         source: Where the accounts come from.
-        to: A file, as JSON lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite, .sqlite3);
-            or a binary stream for JSON lines, or an output, neither of which can be resumed.
-        extensions: Whether to read the extensions of each add-on, too; a request more for each.
-        secret: Keys of configurations, at any depth, whose values are masked.
-        resume: Whether to go on with what is in the file; it begins where there is nothing.
-        overwrite: Whether to begin anew where there is something.
-        executor: What runs the shards.
-        progress: What is told how it goes.
-        stop: Set it to end early: what is in flight is finished and written.
+        to: A file: JSON Lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite, .sqlite3).
+            Or a binary stream for JSON Lines, or an `Output`; these cannot be resumed.
+        extensions: Also read the extensions of each Add-on, with one more request per Add-on.
+        secret: Configuration keys, at any depth, whose values are masked.
+        resume: Continue the inventory in the file. Starts one if the file does not exist.
+        overwrite: Start over, even if the file exists.
+        executor: Runs the shards.
+        progress: Receives progress updates.
+        stop: Set this event to stop early. Requests in flight finish and their results are written.
 
     Returns:
-        The figures, and the failures.
+        Counts and failures.
 
     Raises:
-        ValueError, TypeError: An argument cannot be right.
-        JobError: The file is there already, is not what this job would go on with, or is in use.
+        ValueError, TypeError: An argument is invalid.
+        JobError: The file exists, belongs to a job with other settings, or is in use.
         MarketplaceError: The accounts cannot be listed.
         OSError: The file cannot be written.
     """
     file = Path(to) if isinstance(to, str | os.PathLike) else None
     output = _output(to)
     if resume and (file is None or overwrite):
-        raise ValueError("resume: expected a file, and not overwrite with it")
+        raise ValueError("resume: requires a file and cannot be combined with overwrite")
     task = ReadAddOns(extensions, tuple(secret))
-    facts = {"job": "inventory", "extensions": extensions, "secret": sorted(secret)}
+    settings = {"job": "inventory", "extensions": extensions, "secret": sorted(secret)}
     async with Driver(source, executor, progress, stop) as driver:
         disk = driver.disk
         checkpoint = await disk.open(
-            Checkpoint[InventoryRecord], output, file, facts, resume=resume, overwrite=overwrite
+            Checkpoint[InventoryRecord], output, file, settings, resume=resume, overwrite=overwrite
         )
 
         async def shard_of(targets: list[Target]) -> Shard | None:
-            known = await disk(checkpoint.known, [target.account_sid for target in targets])
-            left = tuple(one for one in targets if one.account_sid not in known)
-            return Shard(left, task) if left else None
+            finished = await disk(checkpoint.finished, [target.account_sid for target in targets])
+            remaining = tuple(one for one in targets if one.account_sid not in finished)
+            return Shard(remaining, task) if remaining else None
 
         async def save(results: Sequence[AccountResult]) -> int:
-            done = []
-            for one in results:
-                records = cast(tuple[InventoryRecord, ...], one.value)
-                done.append((done_of(one, len(records)), records))
-            await disk(checkpoint.write, done)
-            return sum(one.records for one, _ in done)
+            entries = [(entry_of(one, len(one.value)), one.value) for one in results]
+            await disk(checkpoint.write, entries)
+            return sum(entry.records for entry, _ in entries)
 
-        async with driver.counting("inventory"):
+        async with driver.phase("inventory"):
             await driver.run(shard_of, save)
         accounts, records, _ = await disk(checkpoint.totals)
         failures = await disk(checkpoint.failures)
@@ -114,3 +116,73 @@ def _output(
     if isinstance(to, str | os.PathLike):
         return output_of(Path(to))
     return to if isinstance(to, Output) else JsonLines(to)
+
+
+@attrs.frozen
+class ReadAddOns(Task):
+    """Reads the installed Add-ons of an account.
+
+    Args:
+        extensions: Also read the extensions of each Add-on.
+        secret: Configuration keys whose values are masked.
+    """
+
+    extensions: bool = False
+    secret: tuple[str, ...] = ()
+
+    async def run(self, client: MarketplaceClient, target: Target) -> tuple[InventoryRecord, ...]:
+        """Return a record of each installed Add-on."""
+        records = []
+        for installed in await read_installed(client):
+            extensions = None
+            if self.extensions:
+                extensions = tuple(map(_extension_record, await read_extensions(client, installed)))
+            record = _record(target, installed, extensions)
+            if self.secret:
+                configuration = masked(record.configuration, self.secret)
+                record = attrs.evolve(record, configuration=configuration)
+            records.append(record)
+        return tuple(records)
+
+
+async def read_installed(client: MarketplaceClient) -> tuple[InstalledAddOn, ...]:
+    """Return the installed Add-ons of an account, each once."""
+    # A record can appear on two pages if the list changes while it is read.
+    return tuple({one.sid: one async for one in client.installed_add_ons.list()}.values())
+
+
+async def read_extensions(
+    client: MarketplaceClient, installed: InstalledAddOn
+) -> list[InstalledAddOnExtension]:
+    """Return the extensions of an installed Add-on; none if it was removed in the meantime."""
+    try:
+        return await client.installed_add_ons.extensions(installed.sid).list().collect()
+    except NotFoundError:
+        return []
+
+
+def _record(
+    target: Target, installed: InstalledAddOn, extensions: tuple[ExtensionRecord, ...] | None
+) -> InventoryRecord:
+    return InventoryRecord(
+        account_sid=installed.account_sid,
+        account_friendly_name=target.friendly_name,
+        sid=installed.sid,
+        unique_name=installed.unique_name,
+        friendly_name=installed.friendly_name,
+        available_add_on_sid=installed.available_add_on_sid,
+        configuration=installed.configuration,
+        date_created=installed.date_created,
+        date_updated=installed.date_updated,
+        extensions=extensions,
+    )
+
+
+def _extension_record(extension: InstalledAddOnExtension) -> ExtensionRecord:
+    return ExtensionRecord(
+        sid=extension.sid,
+        unique_name=extension.unique_name,
+        friendly_name=extension.friendly_name,
+        product_name=extension.product_name,
+        enabled=extension.enabled,
+    )

@@ -1,4 +1,4 @@
-"""Keeps the values of secret keys out of what is shown and written."""
+"""Masking: keeps the values of secret keys out of output, messages and files."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -8,7 +8,7 @@ MASK = "***"
 
 
 def masked(value: Any, secret: Collection[str]) -> Any:
-    """Copy plain JSON, with a mask in place of what stands under a secret key, at any depth."""
+    """Return a copy of plain JSON with the values of secret keys, at any depth, masked."""
     match value:
         case dict():
             return {
@@ -21,7 +21,7 @@ def masked(value: Any, secret: Collection[str]) -> Any:
 
 
 def secret_values(value: Any, secret: Collection[str]) -> frozenset[str]:
-    """Return what stands under secret keys, at any depth, as text."""
+    """Return the values of secret keys, at any depth, as text."""
 
     def leaves(value: Any, hidden: bool) -> Iterable[str]:
         match value:
@@ -40,8 +40,8 @@ def secret_values(value: Any, secret: Collection[str]) -> frozenset[str]:
 
 
 def redacted(text: str, secrets: Collection[str]) -> str:
-    """Mask secrets in a message: a service's refusal may quote the value that it refuses."""
-    # The longest first: one secret may be part of another.
+    """Mask secrets in a message. Error messages of the service can quote rejected values."""
+    # Longest first: one secret may be part of another.
     for secret in sorted(secrets, key=len, reverse=True):
         for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]):
             text = text.replace(form, MASK)

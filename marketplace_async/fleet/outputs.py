@@ -1,11 +1,9 @@
-"""Where the records of a job are written, so that a job that was killed can go on.
+"""Outputs: the files that jobs write records to.
 
-Each output says how far it is certain, in bytes, and can be cut back to there. What is written
-twice for one account is there once.
+An output reports how many bytes are on disk, and a resumed job truncates it to that size. Records
+that are written twice for one account are stored once.
 """
 
-import csv
-import io
 import json
 import os
 import sqlite3
@@ -17,6 +15,7 @@ from typing import Any, BinaryIO, Protocol, TypeVar, runtime_checkable
 import attrs
 
 from .._core.codec import encode
+from .._core.rows import cell, csv_lines, field_names, get
 from ._engine.journal import JobError
 
 R = TypeVar("R", contravariant=True)
@@ -24,7 +23,7 @@ R = TypeVar("R", contravariant=True)
 
 @attrs.frozen(kw_only=True)
 class ExtensionRecord:
-    """An extension of an installed add-on, as the inventory has it."""
+    """An extension of an installed Add-on in an inventory."""
 
     sid: str
     unique_name: str | None
@@ -35,19 +34,19 @@ class ExtensionRecord:
 
 @attrs.frozen(kw_only=True)
 class InventoryRecord:
-    """An installed add-on, as the inventory has it.
+    """An installed Add-on in an inventory.
 
     Attributes:
-        account_sid: The account that it is installed on, `AC...`.
-        account_friendly_name: That account's name for people.
-        sid: The installed add-on, `XE...`.
-        unique_name: Its name for programs.
-        friendly_name: The add-on's name for people.
-        available_add_on_sid: The add-on, `XB...`.
-        configuration: How it is configured.
+        account_sid: The SID of the account, `AC...`.
+        account_friendly_name: The display name of the account.
+        sid: The SID of the installed Add-on, `XE...`.
+        unique_name: Its unique name within the account.
+        friendly_name: The display name of the Add-on.
+        available_add_on_sid: The SID of the available Add-on, `XB...`.
+        configuration: Its configuration.
         date_created: When it was installed, in UTC.
-        date_updated: When it was last changed, in UTC.
-        extensions: Its extensions, if they were asked for.
+        date_updated: When it was last updated, in UTC.
+        extensions: Its extensions, or None unless the inventory includes them.
     """
 
     account_sid: str
@@ -64,31 +63,31 @@ class InventoryRecord:
 
 @runtime_checkable
 class Output(Protocol[R]):
-    """What a job writes its records to. It may block: it is called in a thread."""
+    """Receives the records of a job. Methods may block: they are called in a thread."""
 
     def begin(self) -> None:
-        """Make it empty."""
+        """Start empty."""
         ...
 
     def resume(self, position: int) -> None:
-        """Go on after so many bytes; what comes after them is cut off."""
+        """Continue after `position` bytes and discard what follows them."""
         ...
 
     def write(self, account_sid: str, records: Sequence[R]) -> None:
-        """Add the records of one account."""
+        """Write the records of one account."""
         ...
 
     def sync(self) -> int:
-        """Make certain what was written, and return how many bytes there are."""
+        """Flush to disk and return the size in bytes."""
         ...
 
     def close(self) -> None:
-        """Close what was opened here."""
+        """Close the output."""
         ...
 
 
 class _File:
-    """A file that grows, or a stream such as standard output."""
+    """A file that is appended to, or a stream such as standard output."""
 
     def __init__(self, target: Path | BinaryIO) -> None:
         self._path = target if isinstance(target, Path) else None
@@ -100,14 +99,14 @@ class _File:
 
     def resume(self, position: int) -> None:
         if self._path is None:
-            raise JobError("a stream cannot be resumed: name a file")
-        # Opened for appending it is made if it is not there, and nothing of it is lost if it is.
+            raise JobError("a stream cannot be resumed: pass a file")
+        # "ab" creates a missing file and keeps the content of an existing one.
         self._stream = stream = self._path.open("ab")
         if stream.tell() < position:
             stream.close()
             raise JobError(
-                f"{self._path}: it has fewer bytes than its journal says, {position:,}; "
-                "begin anew with overwrite"
+                f"{self._path} has fewer bytes than its journal says ({position:,}); "
+                "start over with overwrite"
             )
         stream.truncate(position)
         stream.seek(position)
@@ -131,20 +130,20 @@ class _File:
 
 
 class JsonLines(_File):
-    """A JSON object on each line."""
+    """JSON Lines: one object per line."""
 
     def write(self, account_sid: str, records: Sequence[object]) -> None:
         self._append(b"".join(encode(record) + b"\n" for record in records))
 
 
 class Nowhere:
-    """For records that are only counted."""
+    """Discards records that are only counted."""
 
     def begin(self) -> None:
         pass
 
     def resume(self, position: int) -> None:
-        raise JobError("there is no file to go on with")
+        raise JobError("there is no file to resume")
 
     def write(self, account_sid: str, records: Sequence[object]) -> None:
         pass
@@ -156,44 +155,25 @@ class Nowhere:
         pass
 
 
-_COLUMNS = tuple(field.name for field in attrs.fields(InventoryRecord))
+_COLUMNS = field_names(InventoryRecord)
+_HEADER = csv_lines([_COLUMNS]).encode()
 
 
 class Csv(_File):
-    """A row for each installed add-on; configuration and extensions are JSON in their cells."""
+    """CSV: one row per installed Add-on, with configuration and extensions as JSON."""
 
     def begin(self) -> None:
         super().begin()
-        self._rows([_COLUMNS])
+        self._append(_HEADER)
 
     def resume(self, position: int) -> None:
         super().resume(position)
         if position == 0:
-            self._rows([_COLUMNS])
+            self._append(_HEADER)
 
     def write(self, account_sid: str, records: Sequence[InventoryRecord]) -> None:
-        self._rows([[_cell(getattr(record, name)) for name in _COLUMNS] for record in records])
-
-    def _rows(self, rows: Sequence[Sequence[str]]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        self._append(text.getvalue().encode())
-
-
-def _cell(value: Any) -> str:
-    match value:
-        case None:
-            return ""
-        case str():
-            return value
-        case datetime():
-            return _date(value) or ""
-        case _:
-            return encode(value).decode()
-
-
-def _date(value: datetime | None) -> str | None:
-    return None if value is None else value.isoformat().replace("+00:00", "Z")
+        rows = ([cell(get(record, name)) for name in _COLUMNS] for record in records)
+        self._append(csv_lines(rows).encode())
 
 
 _TABLES = """
@@ -222,7 +202,7 @@ CREATE TABLE IF NOT EXISTS extensions (
 
 
 class Sqlite:
-    """A table of installed add-ons, and one of their extensions."""
+    """SQLite: a table of installed Add-ons and one of their extensions."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -234,7 +214,7 @@ class Sqlite:
         self._open()
 
     def resume(self, position: int) -> None:
-        # Whatever an account has here is replaced when it is written: nothing needs cutting off.
+        # No truncation is needed: `write` replaces the records of an account.
         self._open()
 
     def write(self, account_sid: str, records: Sequence[InventoryRecord]) -> None:
@@ -249,28 +229,28 @@ class Sqlite:
             "INSERT OR REPLACE INTO installed_add_ons VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
-                    one.sid,
-                    one.account_sid,
-                    one.account_friendly_name,
-                    one.unique_name,
-                    one.friendly_name,
-                    one.available_add_on_sid,
-                    None if one.configuration is None else json.dumps(one.configuration),
-                    _date(one.date_created),
-                    _date(one.date_updated),
+                    record.sid,
+                    record.account_sid,
+                    record.account_friendly_name,
+                    record.unique_name,
+                    record.friendly_name,
+                    record.available_add_on_sid,
+                    None if record.configuration is None else json.dumps(record.configuration),
+                    cell(record.date_created) or None,
+                    cell(record.date_updated) or None,
                 )
-                for one in records
+                for record in records
             ],
         )
         self._db.executemany(
             "INSERT OR REPLACE INTO extensions VALUES (?, ?, ?, ?, ?, ?)",
             [
                 (
-                    *(one.sid, extension.sid, extension.unique_name),
+                    *(record.sid, extension.sid, extension.unique_name),
                     *(extension.friendly_name, extension.product_name, extension.enabled),
                 )
-                for one in records
-                for extension in one.extensions or ()
+                for record in records
+                for extension in record.extensions or ()
             ],
         )
 
@@ -303,7 +283,7 @@ _SUFFIXES: dict[str, type[JsonLines] | type[Csv] | type[Sqlite]] = {
 
 
 def output_of(file: Path) -> Output[InventoryRecord]:
-    """Return the output that a file's suffix stands for."""
+    """Return the output for a file, by its suffix."""
     try:
         kind = _SUFFIXES[file.suffix.lower()]
     except KeyError:

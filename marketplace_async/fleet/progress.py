@@ -1,4 +1,4 @@
-"""What a job tells while it runs."""
+"""Progress updates of a job."""
 
 from typing import Protocol, runtime_checkable
 
@@ -8,15 +8,15 @@ from .._core.limiter import Stats
 
 @runtime_checkable
 class Progress(bulk.Progress, Protocol):
-    """What a job reports to that wants to know more than `bulk.Progress` is told.
+    """A `bulk.Progress` that also receives phases and counts.
 
-    `started` is called again as soon as the total is known, and `advanced` for each account.
+    `started` is called again once the number of accounts is known. `advanced` counts accounts.
     """
 
     def phase(self, name: str) -> None:
-        """Say what begins: "inventory", "plan" or "apply"."""
+        """A phase starts: "inventory", "plan" or "apply"."""
         ...
 
     def counted(self, records: int, stats: Stats) -> None:
-        """Say how many more records there are, and what was sent and refused so far."""
+        """`records` more records were saved. `stats` are the request counters so far."""
         ...

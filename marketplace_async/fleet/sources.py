@@ -1,6 +1,6 @@
-"""Where the accounts of a job come from, and where a shard finds their credentials again.
+"""Sources: where the accounts of a job and their credentials come from.
 
-A source is a name for accounts: it can be pickled, and holds no credentials.
+Sources pickle and hold no credentials. Each worker opens the source to look up credentials.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from ..errors import CredentialsError
 
 T = TypeVar("T")
 
-# As many accounts as are likely to be in flight: a shard that comes later asks again.
-_REMEMBERED = 2048
+# Roughly the number of accounts in flight. Older credentials are fetched again.
+_MAX_RECENT = 2048
 
 
 @asynccontextmanager
 async def iterating(items: AsyncIterable[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Iterate, and leave nothing behind where that ends early."""
+    """Return an iterator that is closed when the block ends."""
     iterator = aiter(items)
     try:
         yield iterator
@@ -46,11 +46,11 @@ async def iterating(items: AsyncIterable[T]) -> AsyncIterator[AsyncIterator[T]]:
 
 @attrs.frozen
 class Target:
-    """An account of a job: who it is, and not how to get in.
+    """An account of a job, without credentials.
 
     Attributes:
-        account_sid: `AC...`.
-        friendly_name: Its name for people.
+        account_sid: The account, `AC...`.
+        friendly_name: The account's friendly name.
     """
 
     account_sid: str
@@ -58,26 +58,27 @@ class Target:
 
 
 class Source(Protocol):
-    """Where accounts come from. It must pickle, and resolve credentials where it is opened."""
+    """Lists accounts and looks up their credentials. Must pickle."""
 
     def open(self) -> "AbstractAsyncContextManager[Connection]":
-        """Return what connects to the accounts, for as long as the block lasts."""
+        """Return a context manager for a connection to the accounts."""
         ...
 
 
 class Connection:
-    """The accounts of a source, and clients for them. Made by `source.open()`.
+    """The accounts of a source and clients for them. Created by `source.open()`.
 
     Args:
-        source: What it was made by, for whoever has to open it elsewhere.
-        listed: Gives the accounts, each time that it is called; with credentials if it has them.
-        fetch: Gives one account with its credentials.
-        client: What the clients of the accounts are siblings of; the client of the first account
-            unless given.
-        options: For that client, if it is not given.
+        source: The source, which another process can open.
+        listed: Lists the accounts, with their credentials if the list contains them. Called once
+            per iteration.
+        fetch: Fetches one account with its credentials.
+        client: The client from which the clients of the accounts are derived. Defaults to a client
+            of the first account.
+        options: Options of the default client.
 
     Attributes:
-        source: As it was given.
+        source: The source.
     """
 
     def __init__(
@@ -98,18 +99,18 @@ class Connection:
         self._recent: dict[str, Credentials] = {}
 
     async def accounts(self) -> AsyncIterator[Target]:
-        """Iterate over the accounts; one that is listed twice comes twice."""
+        """Yield the accounts. Duplicates in the list are not removed."""
         async with iterating(self._listed()) as listed:
             async for account in listed:
                 if account.credentials is not None:
-                    # Most are wanted right after they were listed. The others make room.
-                    if len(self._recent) >= _REMEMBERED:
+                    # Most credentials are needed soon after listing. Drop the oldest.
+                    if len(self._recent) >= _MAX_RECENT:
                         del self._recent[next(iter(self._recent))]
                     self._recent[account.sid] = account.credentials
                 yield Target(account.sid, account.friendly_name)
 
     async def count(self) -> int:
-        """Return how many accounts there are."""
+        """List the accounts and return their number."""
         count = 0
         async with iterating(self._listed()) as listed:
             async for _ in listed:
@@ -117,14 +118,14 @@ class Connection:
         return count
 
     async def clients(self, sids: Sequence[str]) -> dict[str, MarketplaceClient | Exception]:
-        """Return a client for each of some accounts, or why there is none."""
+        """Return a client for each account, or the error that prevented it."""
         return dict(zip(sids, await asyncio.gather(*map(self._client_of, sids)), strict=True))
 
     async def some_client(self) -> MarketplaceClient:
-        """Return a client for what is the same for all accounts, such as the catalogue.
+        """Return a client of any account, to read the catalogue.
 
         Raises:
-            CredentialsError: There is no account that has credentials.
+            CredentialsError: No account has credentials.
         """
         if self._client is None:
             async with iterating(self._listed()) as listed:
@@ -132,16 +133,16 @@ class Connection:
                     if isinstance(client := await self._client_of(account.sid), MarketplaceClient):
                         return client
         if self._client is None:
-            raise CredentialsError(f"{self.source}: there is no account with credentials")
+            raise CredentialsError(f"{self.source}: no account has credentials")
         return self._client
 
     @property
     def stats(self) -> Stats:
-        """What was sent and refused over this connection so far."""
+        """Request counters of this connection."""
         return Stats(0, 0, 0) if self._client is None else self._client.stats
 
     async def aclose(self) -> None:
-        """Close the client, unless it was given."""
+        """Close the default client. A client that was passed in stays open."""
         if self._owns_client and self._client is not None:
             await self._client.aclose()
 
@@ -150,10 +151,10 @@ class Connection:
         if credentials is None:
             try:
                 credentials = (await self._fetch(sid)).credentials
-            except Exception as error:  # noqa: BLE001 - whatever a vault raises is this account's
+            except Exception as error:  # noqa: BLE001 - a vault may raise anything
                 return error
         if credentials is None:
-            return CredentialsError(f"the service kept the auth token of {sid} to itself")
+            return CredentialsError(f"Twilio did not return an auth token for {sid}")
         if self._client is None:
             self._client = MarketplaceClient(credentials, **self._options)
         return self._client.with_credentials(credentials)
@@ -161,11 +162,11 @@ class Connection:
 
 @attrs.frozen
 class Subaccounts:
-    """All active accounts that a parent account lists: its subaccounts and itself.
+    """A parent account and its subaccounts. Accounts that are not active are skipped.
 
     Args:
-        connect: Returns a client of the parent account: `MarketplaceClient.from_env`, or a function
-            of yours. It must pickle: a function of a module, or `functools.partial` of one.
+        connect: Returns a client of the parent account. Must pickle: use a module-level function
+            or a `functools.partial` of one. Defaults to `MarketplaceClient.from_env`.
     """
 
     connect: Callable[[], MarketplaceClient] = MarketplaceClient.from_env
@@ -182,11 +183,11 @@ class Subaccounts:
 
 @attrs.frozen
 class AccountsFile:
-    """The accounts of a file, as `accounts.from_file` reads it; those that are not active aside.
+    """The active accounts of a file; see `accounts.from_file`.
 
     Args:
-        file: The file; a worker elsewhere reads it under the same name.
-        options: For the client, such as `base_url`.
+        file: The file. Workers in other processes read it from the same path.
+        options: Options of the client, such as `base_url`.
     """
 
     file: Path = attrs.field(converter=Path)
@@ -194,7 +195,7 @@ class AccountsFile:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Connection]:
-        """Open nothing yet: the file is read as accounts are listed or looked up."""
+        """Connect to the accounts. The file is read when accounts are listed or looked up."""
         source = accounts.from_file(self.file, status="active")
         connection = Connection(self, lambda: source, source.fetch, options=self.options)
         try:
@@ -205,14 +206,14 @@ class AccountsFile:
 
 @attrs.frozen
 class Vault:
-    """Accounts whose credentials a function of yours finds, as in `accounts.from_vault`.
+    """Accounts whose credentials your function looks up; see `accounts.from_vault`.
 
-    Both functions must pickle: they are functions of a module.
+    Both functions must pickle: use module-level functions.
 
     Args:
-        sids: Returns the SIDs of the accounts, `AC...`, each time that they are listed.
-        find: Returns the credentials of an account. What it raises is that account's failure.
-        options: For the client, such as `base_url`.
+        sids: Returns the SIDs of the accounts, `AC...`. Called once per listing.
+        find: Returns the credentials of an account. If it raises, only that account fails.
+        options: Options of the client, such as `base_url`.
     """
 
     sids: Callable[[], Iterable[str] | AsyncIterable[str]]
@@ -221,13 +222,13 @@ class Vault:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Connection]:
-        """Open nothing yet: the vault is asked shard by shard, for many at once."""
+        """Connect to the accounts. Credentials are looked up shard by shard, concurrently."""
 
         async def listed() -> AsyncIterator[Account]:
             sids = self.sids()
             if isinstance(sids, AsyncIterable):
-                async with iterating(sids) as many:
-                    async for sid in many:
+                async with iterating(sids) as iterator:
+                    async for sid in iterator:
                         yield Account(sid=sid)
             else:
                 for sid in sids:

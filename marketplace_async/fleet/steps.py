@@ -1,4 +1,4 @@
-"""What is to be done on an account: from what is wanted and what is there, without any I/O."""
+"""The steps from the observed state of an account to its desired state. No I/O."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -7,21 +7,22 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from .._core.codec import same_json
-from ..resources.installed_add_ons import InstalledAddOn, InstalledAddOnExtension
+from ..resources.installed_add_on_extensions import InstalledAddOnExtension
+from ..resources.installed_add_ons import InstalledAddOn
 from .desired import Wanted
-from .masking import masked, secret_values
+from .masking import MASK, masked, secret_values
 
 Action: TypeAlias = Literal["install", "update", "enable", "disable", "remove"]
 
 
 @attrs.frozen
 class Change:
-    """One difference between a configuration that is there and the one that is wanted.
+    """One difference between the current and the desired configuration.
 
     Attributes:
-        path: The keys down to it, with dots between them.
-        before: What is there, as JSON text, masked if it is secret; None if nothing is.
-        after: What is wanted, likewise.
+        path: The path of keys, separated by dots.
+        before: The current value as JSON text, masked if it is secret. None if it is not set.
+        after: The desired value, likewise.
     """
 
     path: str
@@ -38,15 +39,15 @@ class Change:
 
 @attrs.frozen(kw_only=True)
 class Step:
-    """One thing that is to be done on an account. It holds no secret.
+    """One change to an account. It contains no secrets.
 
     Attributes:
         action: "install", "update", "enable" or "disable" (an extension), or "remove".
-        unique_name: The unique name of the add-on.
-        available_add_on_sid: The add-on, `XB...`, as far as it is known.
-        sid: The installed add-on, `XE...`; None for one that is to be installed.
-        extension: The unique name of the extension that is to be enabled or disabled.
-        changes: What becomes of the configuration.
+        unique_name: The unique name of the Add-on.
+        available_add_on_sid: The Add-on, `XB...`, if known.
+        sid: The installed Add-on, `XE...`. None if it is to be installed.
+        extension: The unique name of the extension to enable or disable.
+        changes: The changes to the configuration.
     """
 
     action: Action
@@ -58,7 +59,7 @@ class Step:
 
     @property
     def key(self) -> str:
-        """Which step of its account it is: the same for the same step of another plan."""
+        """Identifies the step within its account, also across plans."""
         return "/".join(filter(None, (self.action, self.unique_name, self.extension)))
 
     def __str__(self) -> str:
@@ -69,13 +70,13 @@ class Step:
 
 @attrs.frozen
 class AccountPlan:
-    """What is to be done on one account.
+    """The plan of one account.
 
     Attributes:
-        account_sid: `AC...`.
-        friendly_name: The account's name for people.
-        steps: In the order in which they are to be done; none if the account is as it should be.
-        problems: What stands in the way of what is wanted, in sentences.
+        account_sid: The account, `AC...`.
+        friendly_name: The account's friendly name.
+        steps: The steps in the order in which to perform them. Empty if nothing has to change.
+        problems: A message for each part of the desired state that cannot be reached.
     """
 
     account_sid: str
@@ -86,11 +87,11 @@ class AccountPlan:
 
 @attrs.frozen
 class Observed:
-    """What is on an account.
+    """The observed state of an account.
 
     Attributes:
-        installed: The add-ons that are installed.
-        extensions: The extensions of those whose extensions matter, by the SID `XE...`.
+        installed: The installed Add-ons.
+        extensions: The extensions of relevant installed Add-ons, by SID (`XE...`).
     """
 
     installed: tuple[InstalledAddOn, ...]
@@ -99,57 +100,55 @@ class Observed:
     )
 
     def named(self, unique_name: str) -> InstalledAddOn | None:
-        """Return what is installed under a unique name."""
+        """Return the installed Add-on with this unique name."""
         return next((one for one in self.installed if one.unique_name == unique_name), None)
 
     def secret_values(self, secret: Collection[str]) -> frozenset[str]:
-        """Return the values under secret keys, as text."""
+        """Return the values of secret keys as text."""
         return secret_values([one.configuration for one in self.installed], secret)
 
 
-def with_extensions_that_matter(
-    wanted: Iterable[Wanted], installed: Observed
-) -> Iterator[InstalledAddOn]:
-    """Give the installed add-ons whose extensions have to be read to tell what is to be done."""
+def relevant_add_ons(wanted: Iterable[Wanted], observed: Observed) -> Iterator[InstalledAddOn]:
+    """Yield the installed Add-ons whose extensions a plan depends on."""
     for one in wanted:
-        found = installed.named(one.unique_name)
-        if found is not None and one.extensions and _is(found, one):
-            yield found
+        installed = observed.named(one.unique_name)
+        if installed is not None and one.extensions and _is_same(installed, one):
+            yield installed
 
 
 def steps_for(
     wanted: Iterable[Wanted], observed: Observed, secret: Collection[str]
 ) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    """Return the steps from what is observed to what is wanted, and what stands in the way.
+    """Return the steps from the observed to the wanted state, and the problems.
 
-    What is to be removed comes first, so that it makes room.
+    Removals come first.
     """
     steps: list[Step] = []
     problems: list[str] = []
     for one in wanted:
-        found = observed.named(one.unique_name)
-        if found is not None and not _is(found, one):
-            # It is somebody's: it is neither removed nor replaced on the strength of its name.
+        installed = observed.named(one.unique_name)
+        if installed is not None and not _is_same(installed, one):
+            # An equal name is no reason to remove or replace a different Add-on.
             problems.append(
-                f"{one.path}: {one.unique_name} is another add-on there, "
-                f"{found.available_add_on_sid} ({found.sid})"
+                f"{one.path}: a different Add-on uses the unique name {one.unique_name}: "
+                f"{installed.available_add_on_sid} ({installed.sid})"
             )
         elif one.state == "present":
-            steps += _steps_to_have(one, found, observed, secret, problems)
-        elif found is not None:
-            steps.append(_step("remove", one, found))
+            steps += _steps_to_present(one, installed, observed, secret, problems)
+        elif installed is not None:
+            steps.append(_step("remove", one, installed))
     steps.sort(key=lambda step: step.action != "remove")
     return tuple(steps), tuple(problems)
 
 
-def _steps_to_have(
+def _steps_to_present(
     wanted: Wanted,
-    found: InstalledAddOn | None,
+    installed: InstalledAddOn | None,
     observed: Observed,
     secret: Collection[str],
     problems: list[str],
 ) -> Iterator[Step]:
-    if found is None:
+    if installed is None:
         configuration = wanted.configuration or {}
         changes = tuple(differences({}, configuration, secret))
         yield _step("install", wanted, None, changes=changes)
@@ -158,22 +157,23 @@ def _steps_to_have(
             if enabled:
                 yield _step("enable", wanted, None, extension=name)
         return
-    before = found.configuration or {}
+    before = installed.configuration or {}
     if wanted.configuration is not None and not same_json(before, wanted.configuration):
         changes = tuple(differences(before, wanted.configuration, secret))
-        yield _step("update", wanted, found, changes=changes)
-    there = {one.unique_name: one.enabled for one in observed.extensions.get(found.sid, ())}
+        yield _step("update", wanted, installed, changes=changes)
+    current = {one.unique_name: one.enabled for one in observed.extensions.get(installed.sid, ())}
     for name, enabled in wanted.extensions.items():
-        if name not in there:
-            problems.append(f"{wanted.path}.extensions.{name}: {found.sid} has no such extension")
-        elif bool(there[name]) is not enabled:
-            yield _step("enable" if enabled else "disable", wanted, found, extension=name)
+        if name not in current:
+            path = f"{wanted.path}.extensions.{name}"
+            problems.append(f"{path}: {installed.sid} has no such extension")
+        elif bool(current[name]) is not enabled:
+            yield _step("enable" if enabled else "disable", wanted, installed, extension=name)
 
 
 def _step(
     action: Action,
     wanted: Wanted,
-    found: InstalledAddOn | None,
+    installed: InstalledAddOn | None,
     *,
     extension: str | None = None,
     changes: tuple[Change, ...] = (),
@@ -182,38 +182,35 @@ def _step(
     return Step(
         action=action,
         unique_name=wanted.unique_name,
-        available_add_on_sid=sid if found is None else found.available_add_on_sid,
-        sid=None if found is None else found.sid,
+        available_add_on_sid=sid if installed is None else installed.available_add_on_sid,
+        sid=None if installed is None else installed.sid,
         extension=extension,
         changes=changes,
     )
 
 
-def _is(found: InstalledAddOn, wanted: Wanted) -> bool:
-    return wanted.available_add_on_sid in (None, found.available_add_on_sid)
+def _is_same(installed: InstalledAddOn, wanted: Wanted) -> bool:
+    return wanted.available_add_on_sid in (None, installed.available_add_on_sid)
 
 
 def differences(
     before: Mapping[str, Any], after: Mapping[str, Any], secret: Collection[str], path: str = ""
 ) -> Iterator[Change]:
-    """Give what differs between two configurations, with the values of secret keys masked."""
+    """Yield the differences between two configurations, with the values of secret keys masked."""
     for key in (*before, *(key for key in after if key not in before)):
-        here = f"{path}{key}"
-        one, other = before.get(key), after.get(key)
-        if key in before and key in after and same_json(one, other):
+        old, new = before.get(key), after.get(key)
+        if key in before and key in after and same_json(old, new):
             continue
-        hidden = key in secret
-        tables = isinstance(one, dict | None) and isinstance(other, dict | None)
-        if tables and (one or other) and not hidden:
-            yield from differences(one or {}, other or {}, secret, f"{here}.")
+        tables = isinstance(old, dict | None) and isinstance(new, dict | None)
+        if tables and (old or new) and key not in secret:
+            yield from differences(old or {}, new or {}, secret, f"{path}{key}.")
             continue
         yield Change(
-            here,
-            _text({key: one}, key, secret) if key in before else None,
-            _text({key: other}, key, secret) if key in after else None,
+            f"{path}{key}",
+            _text(key, old, secret) if key in before else None,
+            _text(key, new, secret) if key in after else None,
         )
 
 
-def _text(table: dict[str, Any], key: str, secret: Collection[str]) -> str:
-    value = masked(table, secret)[key]
-    return value if key in secret else json.dumps(value, ensure_ascii=False)
+def _text(key: str, value: Any, secret: Collection[str]) -> str:
+    return MASK if key in secret else json.dumps(masked(value, secret), ensure_ascii=False)

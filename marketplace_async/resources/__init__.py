@@ -1,7 +1,9 @@
-"""One file for each noun of the API: its record on top, its collection below."""
+"""One file per noun of the API: the record on top, the collection below."""
 
 from .available_add_ons import AvailableAddOnExtensions, AvailableAddOns
-from .installed_add_ons import InstalledAddOnExtensions, InstalledAddOns, InstalledAddOnUsage
+from .installed_add_on_extensions import InstalledAddOnExtensions
+from .installed_add_on_usage import InstalledAddOnUsage
+from .installed_add_ons import InstalledAddOns
 from .listings import Listings
 from .referral_conversions import ReferralConversions
 

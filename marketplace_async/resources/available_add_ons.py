@@ -1,7 +1,7 @@
-"""Add-ons that can be installed, and the extensions that each offers."""
+"""The Add-ons that can be installed, and their extensions."""
 
 from collections.abc import Mapping
-from typing import Any, Unpack
+from typing import Any
 
 import attrs
 
@@ -9,23 +9,23 @@ from .._core.arguments import check_sid
 from .._core.codec import to
 from .._core.messages import Request
 from .._core.operation import Call
-from .._core.pagination import ListOptions, Meta, Paginator
+from .._core.pagination import Listable, Meta
 from .._core.schema import schema_violations
 from ..errors import ConfigurationError, ConfigurationIssue
 
 
 @attrs.frozen(kw_only=True)
 class AvailableAddOn:
-    """An add-on of the catalogue.
+    """An Add-on in the catalogue.
 
     Attributes:
         sid: `XB` and 32 hex digits.
-        friendly_name: Its name for people.
-        description: What it does, in short.
+        friendly_name: A display name.
+        description: A short description.
         pricing_type: How its use is charged, such as "per minute".
-        configuration_schema: The JSON Schema that a configuration has to meet.
+        configuration_schema: The JSON Schema for configurations.
         url: The absolute URL of this record.
-        links: The URLs of what belongs to it: `extensions`.
+        links: The URLs of related resources: `extensions`.
     """
 
     sid: str
@@ -39,14 +39,14 @@ class AvailableAddOn:
 
 @attrs.frozen(kw_only=True)
 class AvailableAddOnExtension:
-    """A place in the vendor's products where an add-on of the catalogue can work.
+    """An extension of an available Add-on: a place in Twilio's products where it can work.
 
     Attributes:
         sid: `XF` and 32 hex digits.
-        available_add_on_sid: The add-on that offers it, `XB...`.
-        friendly_name: Its name for people, such as "Incoming Voice Call".
-        product_name: The product that it is part of, such as "Programmable Voice".
-        unique_name: Its name for programs, such as "voice-incoming".
+        available_add_on_sid: The available Add-on, `XB...`.
+        friendly_name: A display name, such as "Incoming Voice Call".
+        product_name: The product, such as "Programmable Voice".
+        unique_name: A stable identifier, such as "voice-incoming".
         url: The absolute URL of this record.
     """
 
@@ -59,7 +59,7 @@ class AvailableAddOnExtension:
 
 
 @attrs.frozen(eq=False, repr=False)
-class _AvailableAddOnsPage:
+class _Page:
     available_add_ons: tuple[AvailableAddOn, ...]
     meta: Meta
 
@@ -70,106 +70,64 @@ class _ExtensionsPage:
     meta: Meta
 
 
-class AvailableAddOns:
-    """`client.available_add_ons`: the catalogue, as this account sees it."""
+class AvailableAddOns(Listable[AvailableAddOn]):
+    """`client.available_add_ons`: the catalogue of Add-ons that this account can install.
+
+    See https://www.twilio.com/docs/marketplace/api/available-add-ons
+    """
 
     def __init__(self, call: Call) -> None:
-        self._call = call
+        super().__init__(call, "/v1/AvailableAddOns", to(_Page), "available_add_ons")
 
     async def fetch(self, sid: str) -> AvailableAddOn:
-        """Fetch one add-on of the catalogue.
+        """Fetch one Add-on of the catalogue.
 
         Args:
-            sid: Its SID, `XB...`.
+            sid: The SID of the Add-on, `XB...`.
 
         Raises:
-            ValueError, TypeError: `sid` is no such SID; nothing was sent.
-            NotFoundError: There is no such add-on.
-            MarketplaceError: Any other failure.
-
-        See https://www.twilio.com/docs/marketplace/api/available-add-ons
+            ValueError, TypeError: `sid` is not an available Add-on SID. Nothing was sent.
+            NotFoundError: There is no such Add-on.
+            MarketplaceError: The request failed.
         """
-        request = Request("GET", f"/v1/AvailableAddOns/{check_sid('XB', sid, 'sid')}")
+        request = Request("GET", f"{self._path}/{check_sid('XB', sid, 'sid')}")
         return await self._call(request, to(AvailableAddOn))
 
-    def list(self, **options: Unpack[ListOptions]) -> Paginator[AvailableAddOn]:
-        """List the add-ons that can be installed; those in GA or beta, says the vendor.
-
-        Args:
-            options: `limit`, `page_size` and `start`, as in `ListOptions`.
-
-        Returns:
-            A list to iterate with `async for`, or to `collect()`; nothing is sent before that.
-
-        Raises:
-            ValueError, TypeError: An option is out of range.
-
-        See https://www.twilio.com/docs/marketplace/api/available-add-ons
-        """
-        return Paginator(
-            self._call,
-            "/v1/AvailableAddOns",
-            to(_AvailableAddOnsPage),
-            "available_add_ons",
-            **options,
-        )
-
     def extensions(self, sid: str) -> "AvailableAddOnExtensions":
-        """Return the extensions of one add-on, to list or to fetch; nothing is sent yet.
+        """Return the extensions of an available Add-on. Sends nothing by itself.
 
         Args:
-            sid: The SID of the add-on, `XB...`.
+            sid: The SID of the Add-on, `XB...`.
 
         Raises:
-            ValueError, TypeError: `sid` is no such SID.
+            ValueError, TypeError: `sid` is not an available Add-on SID.
         """
-        return AvailableAddOnExtensions(self._call, check_sid("XB", sid, "sid"))
+        return AvailableAddOnExtensions(self._call, f"{self._path}/{check_sid('XB', sid, 'sid')}")
 
 
-class AvailableAddOnExtensions:
-    """`client.available_add_ons.extensions(sid)`: where one add-on can work."""
+class AvailableAddOnExtensions(Listable[AvailableAddOnExtension]):
+    """`client.available_add_ons.extensions(sid)`: the extensions of one available Add-on.
 
-    def __init__(self, call: Call, available_add_on_sid: str) -> None:
-        self._call = call
-        self._path = f"/v1/AvailableAddOns/{available_add_on_sid}/Extensions"
+    See https://www.twilio.com/docs/marketplace/api/available-add-ons-extensions
+    """
+
+    def __init__(self, call: Call, available_add_on_path: str) -> None:
+        path = f"{available_add_on_path}/Extensions"
+        super().__init__(call, path, to(_ExtensionsPage), "extensions")
 
     async def fetch(self, sid: str) -> AvailableAddOnExtension:
         """Fetch one extension.
 
         Args:
-            sid: Its SID, `XF...`.
+            sid: The SID of the extension, `XF...`.
 
         Raises:
-            ValueError, TypeError: `sid` is no such SID; nothing was sent.
-            NotFoundError: The add-on has no such extension.
-            MarketplaceError: Any other failure.
-
-        See https://www.twilio.com/docs/marketplace/api/available-add-ons-extensions
+            ValueError, TypeError: `sid` is not an extension SID. Nothing was sent.
+            NotFoundError: The Add-on has no such extension.
+            MarketplaceError: The request failed.
         """
         request = Request("GET", f"{self._path}/{check_sid('XF', sid, 'sid')}")
         return await self._call(request, to(AvailableAddOnExtension))
-
-    def list(self, **options: Unpack[ListOptions]) -> Paginator[AvailableAddOnExtension]:
-        """List the extensions that the add-on offers.
-
-        Args:
-            options: `limit`, `page_size` and `start`, as in `ListOptions`.
-
-        Returns:
-            A list to iterate with `async for`, or to `collect()`; nothing is sent before that.
-
-        Raises:
-            ValueError, TypeError: An option is out of range.
-
-        See https://www.twilio.com/docs/marketplace/api/available-add-ons-extensions
-        """
-        return Paginator(
-            self._call,
-            self._path,
-            to(_ExtensionsPage),
-            "extensions",
-            **options,
-        )
 
 
 def configuration_errors(

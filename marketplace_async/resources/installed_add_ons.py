@@ -1,36 +1,37 @@
-"""Add-ons that are installed on an account, with their extensions and their usage."""
+"""The Add-ons that are installed on an account."""
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
-from typing import Any, Literal, Unpack, cast
+from typing import Any, Literal
 
 import attrs
 
 from .._core.arguments import check_flag, check_sid, check_text
-from .._core.codec import AwareDatetime, encode, json_object_or_none, same_json, to
-from .._core.messages import FORM, JSON, Request, form
+from .._core.codec import AwareDatetime, json_object_or_none, same_json, to
+from .._core.messages import FORM, Request, form
 from .._core.operation import Call
-from .._core.pagination import ListOptions, Meta, Paginator
+from .._core.pagination import Listable, Meta
 from ..errors import AmbiguousOutcomeError, ConflictError, MarketplaceError, NotFoundError
 from ..retry import Attempts
 from .available_add_ons import AvailableAddOns, check_configuration
+from .installed_add_on_extensions import InstalledAddOnExtensions
+from .installed_add_on_usage import InstalledAddOnUsage
 
 
 @attrs.frozen(kw_only=True)
 class InstalledAddOn:
-    """An add-on that is installed on an account.
+    """An Add-on that is installed on an account.
 
     Attributes:
         sid: `XE` and 32 hex digits.
-        account_sid: The account that it is installed on, `AC...`.
-        friendly_name: The add-on's name for people.
-        description: What the add-on does, in short.
-        configuration: How it is configured; meets the add-on's schema.
-        unique_name: Its name for programs, unique on the account.
-        date_created: When it was installed, with the zone that the service says: UTC.
-        date_updated: When it was last changed, likewise.
+        account_sid: The account, `AC...`.
+        friendly_name: The display name of the Add-on.
+        description: A short description of the Add-on.
+        configuration: The configuration, which meets the Add-on's schema.
+        unique_name: A name that is unique within the account.
+        date_created: When it was installed, in UTC.
+        date_updated: When it was last changed, in UTC.
         url: The absolute URL of this record.
-        links: The URLs of what belongs to it: `extensions` and `available_add_on`.
+        links: The URLs of related resources: `extensions` and `available_add_on`.
     """
 
     sid: str
@@ -46,126 +47,42 @@ class InstalledAddOn:
 
     @property
     def available_add_on_sid(self) -> str | None:
-        """The SID of the add-on that this is an installation of, `XB...`, as its links tell it."""
+        """The SID of the available Add-on, `XB...`, taken from `links`."""
         link = (self.links or {}).get("available_add_on")
         return link.rpartition("/")[2] if link else None
 
 
-@attrs.frozen(kw_only=True)
-class InstalledAddOnExtension:
-    """A place in the vendor's products where an installed add-on works, or could.
-
-    Attributes:
-        sid: `XF` and 32 hex digits.
-        installed_add_on_sid: The installed add-on that it is part of, `XE...`.
-        enabled: Whether the add-on is called there. Those of a new installation are not.
-        friendly_name: Its name for people, such as "Incoming Voice Call".
-        product_name: The product that it is part of, such as "Programmable Voice".
-        unique_name: Its name for programs, such as "voice-incoming".
-        url: The absolute URL of this record.
-    """
-
-    sid: str
-    installed_add_on_sid: str
-    enabled: bool | None = None
-    friendly_name: str | None = None
-    product_name: str | None = None
-    unique_name: str | None = None
-    url: str | None = None
-
-
-def _to_amount(value: Decimal | int) -> Decimal:
-    return Decimal(value) if type(value) is int else cast(Decimal, value)
-
-
-@attrs.frozen
-class BillableItem:
-    """An amount to bill.
-
-    Args:
-        sid: The billing item, `BI` and 32 hex digits.
-        quantity: More than 0, exactly as it is to be billed: a Decimal or an int. A float is
-            refused, because 12.355 is none.
-    """
-
-    sid: str
-    quantity: Decimal = attrs.field(converter=_to_amount)
-
-    def __attrs_post_init__(self) -> None:
-        check_sid("BI", self.sid, "sid")
-        if not isinstance(self.quantity, Decimal):
-            raise TypeError(f"quantity: expected a Decimal or an int, got {self.quantity!r}")
-        if not (self.quantity.is_finite() and self.quantity > 0):
-            raise ValueError(f"quantity: expected more than 0, got {self.quantity}")
-
-
-@attrs.frozen(kw_only=True)
-class ReportedItem:
-    """What became of one billable item.
-
-    Attributes:
-        sid: The billing item, `BI...`.
-        quantity: The amount that was reported.
-        submitted: Whether it was accepted for billing: each item can fail alone.
-    """
-
-    sid: str
-    quantity: Decimal
-    submitted: bool
-
-
-@attrs.frozen(kw_only=True)
-class UsageReport:
-    """What became of a report of usage.
-
-    Attributes:
-        billable_items: One for each item that was reported. Look at `submitted`.
-        total_submitted: The sum of those that were accepted.
-    """
-
-    billable_items: tuple[ReportedItem, ...]
-    total_submitted: Decimal
-
-
 @attrs.frozen
 class Ensured:
-    """What `ensure` came to.
+    """The result of `ensure`.
 
     Attributes:
-        record: The installed add-on, as it stands.
-        action: What was done: "installed", "updated" or "unchanged".
+        record: The installed Add-on.
+        action: What `ensure` did: "installed", "updated" or "unchanged".
     """
 
     record: InstalledAddOn
     action: Literal["installed", "updated", "unchanged"]
 
 
-# How often `ensure` looks again when somebody else changes what it looks at.
+# How often `ensure` compares again after a concurrent change.
 _ROUNDS = 3
 
 
 @attrs.frozen(eq=False, repr=False)
-class _InstalledAddOnsPage:
+class _Page:
     installed_add_ons: tuple[InstalledAddOn, ...]
     meta: Meta
 
 
-@attrs.frozen(eq=False, repr=False)
-class _ExtensionsPage:
-    extensions: tuple[InstalledAddOnExtension, ...]
-    meta: Meta
+class InstalledAddOns(Listable[InstalledAddOn]):
+    """`client.installed_add_ons`: the Add-ons that are installed on the client's account.
 
-
-@attrs.frozen(eq=False, repr=False)
-class _Usage:
-    billable_items: tuple[BillableItem, ...]
-
-
-class InstalledAddOns:
-    """`client.installed_add_ons`: what is installed on the account of the client."""
+    See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+    """
 
     def __init__(self, call: Call) -> None:
-        self._call = call
+        super().__init__(call, "/v1/InstalledAddOns", to(_Page), "installed_add_ons")
 
     async def create(
         self,
@@ -176,28 +93,26 @@ class InstalledAddOns:
         unique_name: str | None = None,
         check_schema: bool = False,
     ) -> InstalledAddOn:
-        """Install an add-on. Its extensions are disabled until they are updated.
+        """Install an Add-on. Its extensions are disabled until they are updated.
 
         Args:
-            available_add_on_sid: What to install, `XB...`.
-            accept_terms_of_service: Whether its terms of service are accepted.
-            configuration: Plain JSON that meets the add-on's `configuration_schema`.
-            unique_name: Its name for programs, unique on the account; the add-on's own unless
-                given.
-            check_schema: Whether to fetch the add-on first, and check the configuration against its
-                schema; needs the extra `schema`.
+            available_add_on_sid: The Add-on to install, `XB...`.
+            accept_terms_of_service: Whether you accept the Add-on's terms of service.
+            configuration: Plain JSON that meets the Add-on's `configuration_schema`.
+            unique_name: A name that is unique within the account. Defaults to the Add-on's own
+                unique name.
+            check_schema: Whether to fetch the Add-on first and check the configuration against its
+                schema. Needs the extra `schema`.
 
         Raises:
-            ValueError, TypeError: An argument cannot be right; nothing was sent.
-            ConfigurationError: `check_schema` found it wrong; it is a ValueError, too.
+            ValueError, TypeError: An argument is invalid. Nothing was sent.
+            ConfigurationError: `check_schema` found violations. This is a ValueError, too.
             BadRequestError: The configuration does not meet the schema.
             ConflictError: The unique name is taken.
-            NotFoundError: There is no such add-on.
-            AmbiguousOutcomeError: It may be installed or not. With a unique name it is looked up
-                and tried again, so that this is only raised if that fails too.
-            MarketplaceError: Any other failure; it is not installed.
-
-        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+            NotFoundError: There is no such Add-on.
+            AmbiguousOutcomeError: The Add-on may or may not be installed. With a unique name, the
+                client looks the installation up and retries; this is raised only if that fails.
+            MarketplaceError: The request failed. The Add-on was not installed.
         """
         body = form(
             AvailableAddOnSid=check_sid("XB", available_add_on_sid, "available_add_on_sid"),
@@ -208,7 +123,7 @@ class InstalledAddOns:
         if check_flag(check_schema, "check_schema"):
             add_on = await AvailableAddOns(self._call).fetch(available_add_on_sid)
             check_configuration(add_on, configuration or {})
-        request = Request("POST", "/v1/InstalledAddOns", body=body, content_type=FORM)
+        request = Request("POST", self._path, body=body, content_type=FORM)
         if unique_name is None:
             return await self._call(request, to(InstalledAddOn))
 
@@ -216,7 +131,7 @@ class InstalledAddOns:
 
         async def reconcile() -> InstalledAddOn | None:
             found = await InstalledAddOns(call)._find(unique_name)
-            same = found is not None and _agrees(found, available_add_on_sid, configuration or {})
+            same = found is not None and _matches(found, available_add_on_sid, configuration or {})
             return found if same else None
 
         try:
@@ -224,7 +139,7 @@ class InstalledAddOns:
         except ConflictError as error:
             if not error.after_unknown:
                 raise
-            # Ours, from a try that nobody had an answer to, or somebody else's?
+            # Did an earlier attempt whose response was lost create it, or did someone else?
             try:
                 found = await reconcile()
             except MarketplaceError as failure:
@@ -234,42 +149,18 @@ class InstalledAddOns:
             return found
 
     async def fetch(self, sid: str) -> InstalledAddOn:
-        """Fetch one installed add-on.
+        """Fetch one installed Add-on.
 
         Args:
-            sid: Its SID, `XE...`.
+            sid: The SID of the installed Add-on, `XE...`.
 
         Raises:
-            ValueError, TypeError: `sid` is no such SID; nothing was sent.
+            ValueError, TypeError: `sid` is not an installed Add-on SID. Nothing was sent.
             NotFoundError: It is not installed on this account.
-            MarketplaceError: Any other failure.
-
-        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+            MarketplaceError: The request failed.
         """
-        request = Request("GET", _path(sid))
+        request = Request("GET", self._path_of(sid))
         return await self._call(request, to(InstalledAddOn))
-
-    def list(self, **options: Unpack[ListOptions]) -> Paginator[InstalledAddOn]:
-        """List what is installed on the account.
-
-        Args:
-            options: `limit`, `page_size` and `start`, as in `ListOptions`.
-
-        Returns:
-            A list to iterate with `async for`, or to `collect()`; nothing is sent before that.
-
-        Raises:
-            ValueError, TypeError: An option is out of range.
-
-        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
-        """
-        return Paginator(
-            self._call,
-            "/v1/InstalledAddOns",
-            to(_InstalledAddOnsPage),
-            "installed_add_ons",
-            **options,
-        )
 
     async def update(
         self,
@@ -278,24 +169,22 @@ class InstalledAddOns:
         configuration: Mapping[str, Any] | None = None,
         unique_name: str | None = None,
     ) -> InstalledAddOn:
-        """Change the configuration of an installed add-on, its unique name, or both.
+        """Change the configuration of an installed Add-on, its unique name, or both.
 
         Args:
-            sid: Its SID, `XE...`.
-            configuration: The whole new configuration, plain JSON; {} is an empty one.
-            unique_name: The new name for programs, unique on the account.
+            sid: The SID of the installed Add-on, `XE...`.
+            configuration: The whole new configuration, as plain JSON. {} clears it.
+            unique_name: The new name, unique within the account.
 
         Raises:
-            ValueError, TypeError: An argument cannot be right, or there is nothing to change;
-                nothing was sent.
+            ValueError, TypeError: An argument is invalid, or there is nothing to change. Nothing
+                was sent.
             BadRequestError: The configuration does not meet the schema.
             ConflictError: The unique name is taken.
             NotFoundError: It is not installed on this account.
-            MarketplaceError: Any other failure.
-
-        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+            MarketplaceError: The request failed.
         """
-        path = _path(sid)
+        path = self._path_of(sid)
         if configuration is None and unique_name is None:
             raise ValueError("nothing to change: give a configuration, a unique_name, or both")
         body = form(
@@ -308,27 +197,25 @@ class InstalledAddOns:
         except ConflictError as error:
             if not error.after_unknown:
                 raise
-            # The name may be taken by this very record, from a try that nobody had an answer to.
+            # This record may already have the name, from an attempt whose response was lost.
             current = await self.fetch(sid)
             renamed = unique_name is None or current.unique_name == unique_name
-            if not (renamed and _agrees(current, None, configuration)):
+            if not (renamed and _matches(current, None, configuration)):
                 raise
             return current
 
     async def delete(self, sid: str) -> None:
-        """Remove an installed add-on from the account.
+        """Remove an installed Add-on from the account.
 
         Args:
-            sid: Its SID, `XE...`.
+            sid: The SID of the installed Add-on, `XE...`.
 
         Raises:
-            ValueError, TypeError: `sid` is no such SID; nothing was sent.
+            ValueError, TypeError: `sid` is not an installed Add-on SID. Nothing was sent.
             NotFoundError: It is not installed on this account.
-            MarketplaceError: Any other failure.
-
-        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+            MarketplaceError: The request failed.
         """
-        request = Request("DELETE", _path(sid), repeat="always")
+        request = Request("DELETE", self._path_of(sid), repeat="always")
         try:
             await self._call(request, lambda _, __: None)
         except NotFoundError as error:
@@ -345,31 +232,28 @@ class InstalledAddOns:
         inventory: Iterable[InstalledAddOn] | None = None,
         check_schema: bool = False,
     ) -> Ensured:
-        """Make an add-on installed under a unique name with a configuration, whatever there is now.
+        """Ensure that an Add-on is installed under a unique name with a configuration.
 
-        It installs where nothing has the name, updates where the configuration differs, and leaves
-        alone where it does not. Doing it again, or ten times at once, makes no second installation.
+        Installs the Add-on if the name is free, and updates the configuration if it differs.
+        Otherwise changes nothing. Repeated and concurrent calls do not install the Add-on twice.
 
         Args:
-            unique_name: Its name for programs, unique on the account.
-            available_add_on_sid: What to install, `XB...`.
-            accept_terms_of_service: Whether its terms of service are accepted.
-            configuration: Plain JSON that meets the add-on's `configuration_schema`; None is an
-                empty one for a new installation, and leaves that of an existing one alone.
-            inventory: What is installed on the account, if it was read already; it is listed
-                otherwise.
-            check_schema: As for `create`; checked whatever there is now.
+            unique_name: A name that is unique within the account.
+            available_add_on_sid: The Add-on to install, `XB...`.
+            accept_terms_of_service: Whether you accept the Add-on's terms of service.
+            configuration: Plain JSON that meets the Add-on's `configuration_schema`. None keeps the
+                configuration of an existing installation; a new one gets an empty configuration.
+            inventory: The Add-ons installed on the account, if you have listed them already.
+            check_schema: As for `create`.
 
         Returns:
-            The record as it stands, and what was done.
+            The installed Add-on, and what was done.
 
         Raises:
-            ValueError, TypeError: An argument cannot be right; nothing was sent.
-            ConfigurationError: `check_schema` found it wrong; it is a ValueError, too.
-            ConflictError: Another add-on has the name.
-            MarketplaceError: Any other failure.
-
-        See https://www.twilio.com/docs/marketplace/api/installed-add-ons
+            ValueError, TypeError: An argument is invalid. Nothing was sent.
+            ConfigurationError: `check_schema` found violations. This is a ValueError, too.
+            ConflictError: A different Add-on uses the name. It is left unchanged.
+            MarketplaceError: A request failed.
         """
         check_text(unique_name, "unique_name")
         check_sid("XB", available_add_on_sid, "available_add_on_sid")
@@ -385,9 +269,9 @@ class InstalledAddOns:
         rounds = _ROUNDS
         while True:
             rounds -= 1
-            # When somebody else was faster: read again, and compare again.
-            if found is not None and _agrees(found, available_add_on_sid, None):
-                if _agrees(found, None, configuration):
+            # After a concurrent change: look the name up and compare again.
+            if found is not None and _matches(found, available_add_on_sid, None):
+                if _matches(found, None, configuration):
                     return Ensured(found, "unchanged")
                 try:
                     updated = await self.update(found.sid, configuration=configuration)
@@ -397,7 +281,7 @@ class InstalledAddOns:
                         raise
                 found = await self._find(unique_name)
             else:
-                # If another add-on has the name, it is for the service to say so.
+                # If a different Add-on has the name, the service reports the conflict.
                 try:
                     installed = await self.create(
                         available_add_on_sid=available_add_on_sid,
@@ -408,9 +292,34 @@ class InstalledAddOns:
                     return Ensured(installed, "installed")
                 except ConflictError:
                     found = await self._find(unique_name)
-                    other = found is not None and not _agrees(found, available_add_on_sid, None)
+                    other = found is not None and not _matches(found, available_add_on_sid, None)
                     if other or not rounds:
                         raise
+
+    def extensions(self, sid: str) -> InstalledAddOnExtensions:
+        """Return the extensions of an installed Add-on. Sends nothing by itself.
+
+        Args:
+            sid: The SID of the installed Add-on, `XE...`.
+
+        Raises:
+            ValueError, TypeError: `sid` is not an installed Add-on SID.
+        """
+        return InstalledAddOnExtensions(self._call, self._path_of(sid))
+
+    def usage(self, sid: str) -> InstalledAddOnUsage:
+        """Return the usage of an installed Add-on, to report more. Sends nothing by itself.
+
+        Args:
+            sid: The SID of the installed Add-on, `XE...`.
+
+        Raises:
+            ValueError, TypeError: `sid` is not an installed Add-on SID.
+        """
+        return InstalledAddOnUsage(self._call, self._path_of(sid))
+
+    def _path_of(self, sid: str) -> str:
+        return f"{self._path}/{check_sid('XE', sid, 'sid')}"
 
     async def _find(self, unique_name: str) -> InstalledAddOn | None:
         async for one in self.list():
@@ -418,136 +327,13 @@ class InstalledAddOns:
                 return one
         return None
 
-    def extensions(self, sid: str) -> "InstalledAddOnExtensions":
-        """Return the extensions of one installed add-on, to list, fetch or update; sends nothing.
 
-        Args:
-            sid: The SID of the installed add-on, `XE...`.
-
-        Raises:
-            ValueError, TypeError: `sid` is no such SID.
-        """
-        return InstalledAddOnExtensions(self._call, sid)
-
-    def usage(self, sid: str) -> "InstalledAddOnUsage":
-        """Return the usage of one installed add-on, to report more of it; sends nothing.
-
-        Args:
-            sid: The SID of the installed add-on, `XE...`.
-
-        Raises:
-            ValueError, TypeError: `sid` is no such SID.
-        """
-        return InstalledAddOnUsage(self._call, sid)
-
-
-class InstalledAddOnExtensions:
-    """`client.installed_add_ons.extensions(sid)`: where one installed add-on works."""
-
-    def __init__(self, call: Call, installed_add_on_sid: str) -> None:
-        self._call = call
-        self._path = f"{_path(installed_add_on_sid)}/Extensions"
-
-    async def fetch(self, sid: str) -> InstalledAddOnExtension:
-        """Fetch one extension.
-
-        Args:
-            sid: Its SID, `XF...`.
-
-        Raises:
-            ValueError, TypeError: `sid` is no such SID; nothing was sent.
-            NotFoundError: The installed add-on has no such extension.
-            MarketplaceError: Any other failure.
-
-        See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
-        """
-        request = Request("GET", f"{self._path}/{check_sid('XF', sid, 'sid')}")
-        return await self._call(request, to(InstalledAddOnExtension))
-
-    def list(self, **options: Unpack[ListOptions]) -> Paginator[InstalledAddOnExtension]:
-        """List the extensions, with what is enabled.
-
-        Args:
-            options: `limit`, `page_size` and `start`, as in `ListOptions`.
-
-        Returns:
-            A list to iterate with `async for`, or to `collect()`; nothing is sent before that.
-
-        Raises:
-            ValueError, TypeError: An option is out of range.
-
-        See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
-        """
-        return Paginator(self._call, self._path, to(_ExtensionsPage), "extensions", **options)
-
-    async def update(self, sid: str, *, enabled: bool) -> InstalledAddOnExtension:
-        """Enable or disable an extension.
-
-        Args:
-            sid: Its SID, `XF...`.
-            enabled: Whether the add-on is called there.
-
-        Raises:
-            ValueError, TypeError: An argument cannot be right; nothing was sent.
-            NotFoundError: The installed add-on has no such extension.
-            MarketplaceError: Any other failure.
-
-        See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
-        """
-        path = f"{self._path}/{check_sid('XF', sid, 'sid')}"
-        body = form(Enabled=check_flag(enabled, "enabled"))
-        request = Request("POST", path, body=body, content_type=FORM, repeat="always")
-        return await self._call(request, to(InstalledAddOnExtension))
-
-
-class InstalledAddOnUsage:
-    """`client.installed_add_ons.usage(sid)`: what the partner of an add-on bills for its use."""
-
-    def __init__(self, call: Call, installed_add_on_sid: str) -> None:
-        self._call = call
-        self._path = f"{_path(installed_add_on_sid)}/Usage"
-
-    async def create(self, billable_items: Iterable[BillableItem]) -> UsageReport:
-        """Report usage. This bills money: a report that may have been billed is not sent again.
-
-        Args:
-            billable_items: What to bill, at least one.
-
-        Returns:
-            What became of each item: one can fail alone.
-
-        Raises:
-            ValueError, TypeError: An argument cannot be right; nothing was sent.
-            NotFoundError: It is not installed, or there is no such listing.
-            PermissionDeniedError: The account is not the add-on's partner, or the add-on is not set
-                up for usage that is reported by hand.
-            AmbiguousOutcomeError: It may be billed or not.
-            MarketplaceError: Any other failure; it is not billed.
-
-        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
-        """
-        if isinstance(billable_items, BillableItem):
-            raise TypeError("billable_items: expected several, such as a list of one")
-        items = tuple(billable_items)
-        for item in items:
-            if not isinstance(item, BillableItem):
-                raise TypeError(f"billable_items: expected BillableItem, got {item!r}")
-        if not items:
-            raise ValueError("billable_items: expected at least one")
-        request = Request("POST", self._path, body=encode(_Usage(items)), content_type=JSON)
-        return await self._call(request, to(UsageReport))
-
-
-def _agrees(
+def _matches(
     record: InstalledAddOn,
     available_add_on_sid: str | None,
     configuration: Mapping[str, Any] | None,
 ) -> bool:
-    """Tell whether a record is of this add-on and has this configuration; None is any."""
+    """Return whether a record has this Add-on and this configuration. None matches any."""
     if available_add_on_sid not in (None, record.available_add_on_sid):
         return False
     return configuration is None or same_json(record.configuration or {}, configuration)
-
-
-def _path(sid: str) -> str:
-    return f"/v1/InstalledAddOns/{check_sid('XE', sid, 'sid')}"

@@ -1,4 +1,4 @@
-"""The pages of the Marketplace that present add-ons, for the partners who own them."""
+"""Listings: the Marketplace pages that present Add-ons, for the partners who own them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,17 +16,17 @@ _MAX_POLICIES = 5_000_000
 
 @attrs.frozen(kw_only=True)
 class Listing:
-    """What the Marketplace shows of one add-on. All but `sid` and `url` is free-form JSON.
+    """The Marketplace page of one Add-on. All parts but `sid` and `url` are free-form JSON.
 
     Attributes:
         sid: `XB` and 32 hex digits.
-        module_info: Name, tagline, logo and the like.
+        module_info: Name, tagline, logo and similar.
         description: The text, highlights and code samples of the description tab.
-        documentation: How to use it.
+        documentation: How to use the Add-on.
         policies: Privacy and legal.
         support: Where to get help.
         configuration: Buttons and notification URLs.
-        pricing: What it costs, in words.
+        pricing: A description of the price.
         url: The absolute URL of this record.
     """
 
@@ -47,7 +47,10 @@ class _OwnListings:
 
 
 class Listings:
-    """`client.listings`: the listings of the Marketplace."""
+    """`client.listings`: the listings of the Marketplace.
+
+    See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+    """
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -58,16 +61,14 @@ class Listings:
         """Create a listing that this account owns.
 
         Args:
-            module_info: Name, tagline, logo and the like; plain JSON.
-            configuration: Buttons and notification URLs; plain JSON.
+            module_info: Name, tagline, logo and similar, as plain JSON.
+            configuration: Buttons and notification URLs, as plain JSON.
 
         Raises:
-            ValueError, TypeError: An argument cannot be right; nothing was sent.
-            BadRequestError: The service refuses what was given.
-            AmbiguousOutcomeError: It may be created or not.
-            MarketplaceError: Any other failure; it is not created.
-
-        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+            ValueError, TypeError: An argument is invalid. Nothing was sent.
+            BadRequestError: A part is not valid.
+            AmbiguousOutcomeError: The listing may or may not have been created.
+            MarketplaceError: The request failed. The listing was not created.
         """
         body = form(
             ModuleInfo=json_object(module_info, "module_info"),
@@ -77,15 +78,13 @@ class Listings:
         return await self._call(request, to(Listing))
 
     async def list_own(self) -> tuple[dict[str, Any], ...]:
-        """List what this account owns, in one answer without pages.
+        """List the listings that this account owns, in one response without pages.
 
         Returns:
-            Free-form JSON for each listing: the API promises no more than objects.
+            Free-form JSON for each listing. The API does not define its fields.
 
         Raises:
-            MarketplaceError: Any failure.
-
-        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+            MarketplaceError: The request failed.
         """
         request = Request("GET", "/v1/Listings")
         return (await self._call(request, to(_OwnListings))).listings
@@ -94,14 +93,12 @@ class Listings:
         """Fetch one listing.
 
         Args:
-            sid: Its SID, `XB...`.
+            sid: The SID of the listing, `XB...`.
 
         Raises:
-            ValueError, TypeError: `sid` is no such SID; nothing was sent.
+            ValueError, TypeError: `sid` is not a listing SID. Nothing was sent.
             NotFoundError: There is no such listing.
-            MarketplaceError: Any other failure.
-
-        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+            MarketplaceError: The request failed.
         """
         request = Request("GET", _path(sid))
         return await self._call(request, to(Listing))
@@ -118,31 +115,30 @@ class Listings:
         configuration: Mapping[str, Any] | None = None,
         pricing: Mapping[str, Any] | None = None,
     ) -> Listing:
-        """Change parts of a listing that this account owns.
+        """Replace parts of a listing that this account owns.
+
+        Each part is plain JSON. Omitted parts keep their content.
 
         Args:
-            sid: Its SID, `XB...`.
-            module_info: Name, tagline, logo and the like. Each part is plain JSON, replaces the
-                whole part, and stays as it is unless given.
+            sid: The SID of the listing, `XB...`.
+            module_info: Name, tagline, logo and similar.
             description: The text, highlights and code samples of the description tab.
-            documentation: How to use it.
+            documentation: How to use the Add-on.
             policies: Privacy and legal; at most 5 MB of JSON.
             support: Where to get help.
             configuration: Buttons and notification URLs.
-            pricing: What it costs, in words.
+            pricing: A description of the price.
 
         Returns:
-            The listing as it stands now. Where the service answers 304, because nothing was
-            changed, it is fetched, so that there is always a listing to go on with.
+            The updated listing. If the service returns 304 because nothing changed, the client
+            fetches the listing.
 
         Raises:
-            ValueError, TypeError: An argument cannot be right, or there is nothing to change;
-                nothing was sent.
+            ValueError, TypeError: An argument is invalid, or there is nothing to change. Nothing
+                was sent.
             PermissionDeniedError: The account does not own the listing.
             NotFoundError: There is no such listing.
-            MarketplaceError: Any other failure.
-
-        See https://www.twilio.com/docs/marketplace/listings/api-overview-users
+            MarketplaceError: The request failed.
         """
         path = _path(sid)
         body = form(

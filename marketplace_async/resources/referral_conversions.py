@@ -1,4 +1,4 @@
-"""Accounts that signed up by a partner's referral."""
+"""Accounts that signed up through a partner's referral."""
 
 import attrs
 
@@ -25,7 +25,7 @@ class _Referral:
 
 
 class ReferralConversions:
-    """`client.referral_conversions`: tells the vendor of accounts that a referral brought."""
+    """`client.referral_conversions`: report accounts that signed up through a referral."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -37,10 +37,10 @@ class ReferralConversions:
             referral_account_sid: The account, `AC...`.
 
         Raises:
-            ValueError, TypeError: `referral_account_sid` is no such SID; nothing was sent.
-            BadRequestError: The service refuses the account.
-            AmbiguousOutcomeError: It may be converted or not.
-            MarketplaceError: Any other failure; it is not converted.
+            ValueError, TypeError: `referral_account_sid` is not an account SID. Nothing was sent.
+            BadRequestError: The account is not a valid referral.
+            AmbiguousOutcomeError: The referral may or may not have been converted.
+            MarketplaceError: The request failed. The referral was not converted.
 
         See https://www.twilio.com/docs/marketplace/listings/api-overview-users
         """

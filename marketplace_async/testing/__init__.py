@@ -1,11 +1,11 @@
-"""For tests of programs that use the client: an emulator, and a client that talks to it.
+"""Test support: an emulator with a client, and pytest fixtures.
 
     async with emulated() as (client, emulator):
         ...
 
-A project that tests with pytest says `pytest_plugins = ["marketplace_async.testing"]` in its
-top-level `conftest.py`, and has the fixtures `marketplace_client` and `marketplace_emulator`, with
-fresh state for each test. They need a plugin that runs async fixtures: pytest-asyncio or anyio's.
+To use the fixtures, set `pytest_plugins = ["marketplace_async.testing"]` in your top-level
+`conftest.py`. The fixtures `marketplace_client` and `marketplace_emulator` have fresh state for
+each test. They require a plugin that runs async fixtures: pytest-asyncio or anyio.
 """
 
 import sys
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def account(number: int = 1) -> AccountToken:
-    """Return made-up credentials, different for each number; the emulator lets them all in."""
+    """Return made-up credentials that the emulator accepts, for a different account per number."""
     return AccountToken(f"AC{number:032x}", "made-up")
 
 
@@ -30,11 +30,11 @@ def account(number: int = 1) -> AccountToken:
 async def emulated(
     emulator: "Emulator | None" = None, **options: Unpack[ClientOptions]
 ) -> "AsyncIterator[tuple[MarketplaceClient, Emulator]]":
-    """Start an emulator, and give a client of `account()` with it; both end with the block.
+    """Run an emulator and a client of `account()` that is connected to it.
 
     Args:
-        emulator: One that is set up and not started; else a plain one, with its state in memory.
-        options: For the client; its base URL is the emulator's.
+        emulator: An emulator that is not started. Defaults to `Emulator()`.
+        options: Options of the client. `base_url` is set to the emulator's URL.
 
     Raises:
         MissingExtraError: The extra `emulator` is not installed.
@@ -49,7 +49,7 @@ async def emulated(
             yield client, emulator
 
 
-# Whoever runs under pytest has imported it already; nobody else needs it.
+# pytest is only needed when it is already running.
 if "pytest" in sys.modules:
     import pytest
 
@@ -72,6 +72,6 @@ if "pytest" in sys.modules:
     async def marketplace_client(
         marketplace_emulator: "Emulator",
     ) -> AsyncIterator[MarketplaceClient]:
-        """A client of `account()` that talks to `marketplace_emulator`."""
+        """A client of `account()` that is connected to `marketplace_emulator`."""
         async with MarketplaceClient(account(), base_url=marketplace_emulator.url) as client:
             yield client

@@ -1,4 +1,4 @@
-"""The command line: its commands, its help, and how it fails."""
+"""The program: `demo`, `emulator`, help, and missing extras."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from rich.console import Console
 from marketplace_async.cli import main
 from marketplace_async.cli.commands import demo
 from marketplace_async.emulator import Emulator
-from marketplace_async.emulator.routes import Routes
+from marketplace_async.emulator.installed_add_ons import InstalledAddOns
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -31,7 +31,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 # -- demo
 
 
-def test_the_demo_shows_every_step_and_ends_well() -> None:
+def test_the_demo_shows_every_step_and_succeeds() -> None:
     finished = run("demo")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert finished.stderr == ""
@@ -39,7 +39,7 @@ def test_the_demo_shows_every_step_and_ends_well() -> None:
     assert [number for number, _ in steps] == list("12345678")
     assert finished.stdout.count("✓") == 9
     assert "✗" not in finished.stdout
-    assert "Every step went as it should" in finished.stdout
+    assert "Every step succeeded" in finished.stdout
     assert "marketplace-async emulator" in finished.stdout.split("What next")[1]
 
 
@@ -51,7 +51,7 @@ async def test_the_demo_runs_against_another_server(marketplace_emulator: Emulat
 
 
 @pytest.mark.parametrize("width", [80, 140])
-async def test_the_demo_cuts_no_sid(marketplace_emulator: Emulator, width: int) -> None:
+async def test_the_demo_truncates_no_sid(marketplace_emulator: Emulator, width: int) -> None:
     output = io.StringIO()
     await demo.run(marketplace_emulator.url, Console(file=output, width=width))
     assert all(
@@ -61,7 +61,7 @@ async def test_the_demo_cuts_no_sid(marketplace_emulator: Emulator, width: int) 
     assert max(map(len, code_and_tables)) <= width
 
 
-def test_the_demo_speaks_ascii_where_the_terminal_does() -> None:
+def test_the_demo_uses_ascii_on_an_ascii_terminal() -> None:
     finished = subprocess.run(
         [sys.executable, "-m", "marketplace_async", "demo"],
         capture_output=True,
@@ -71,16 +71,16 @@ def test_the_demo_speaks_ascii_where_the_terminal_does() -> None:
     assert finished.stdout.count(b"ok ") >= 9
 
 
-async def test_a_step_that_goes_wrong_ends_the_demo_with_1(
+async def test_a_step_that_fails_ends_the_demo_with_status_1(
     marketplace_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = io.StringIO()
-    monkeypatch.setattr(Routes, "_check_configuration", lambda *_: None)
+    monkeypatch.setattr(InstalledAddOns, "_check_configuration", lambda *_: None)
     assert await demo.run(marketplace_emulator.url, Console(file=output, width=80)) == 1
-    assert "✗ a configuration that does not fit the schema was accepted" in output.getvalue()
+    assert "✗ a configuration that does not match the schema was accepted" in output.getvalue()
 
 
-async def test_a_failure_of_the_service_ends_the_demo_with_1(
+async def test_a_rejected_request_ends_the_demo_with_status_1(
     marketplace_emulator: Emulator,
 ) -> None:
     output = io.StringIO()
@@ -96,7 +96,7 @@ async def test_a_failure_of_the_service_ends_the_demo_with_1(
         ("ftp://x", "base_url: expected a URL"),
     ],
 )
-def test_a_server_that_is_not_there_is_one_sentence(base_url: str, message: str) -> None:
+def test_an_unreachable_server_ends_the_demo_with_one_message(base_url: str, message: str) -> None:
     finished = run("demo", "--base-url", base_url)
     assert finished.returncode == 1
     assert message in finished.stdout
@@ -106,7 +106,7 @@ def test_a_server_that_is_not_there_is_one_sentence(base_url: str, message: str)
 # -- emulator
 
 
-def test_the_emulator_takes_its_options(tmp_path: Path) -> None:
+def test_the_emulator_applies_its_options(tmp_path: Path) -> None:
     accounts = tmp_path / "accounts"
     accounts.write_text(f"\nSK{'2' * 32}:key:secret\n")
     catalogue = tmp_path / "catalogue.json"
@@ -136,11 +136,11 @@ def test_the_emulator_takes_its_options(tmp_path: Path) -> None:
             (f"{sid}:wrong", 1),
             (f"SK{'2' * 32}:key:secret", 0),
         ):
-            asked = subprocess.run(
+            response = subprocess.run(
                 [sys.executable, "-c", curl, url, user], capture_output=True, text=True, check=False
             )
-            assert asked.returncode == status
-            assert ("Mine" in asked.stdout) == (status == 0)
+            assert response.returncode == status
+            assert ("Mine" in response.stdout) == (status == 0)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
     assert (tmp_path / "state.db").exists()
@@ -165,7 +165,7 @@ def test_the_emulator_takes_its_options(tmp_path: Path) -> None:
         (["emulator", "--nonsense"], 2, "--nonsense"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_a_sentence_with_its_exit_status(
+def test_an_invalid_command_ends_with_a_message_and_its_exit_status(
     arguments: list[str], status: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == status
@@ -175,18 +175,18 @@ def test_what_cannot_be_done_is_said_in_a_sentence_with_its_exit_status(
     assert "Traceback" not in captured.err
 
 
-def test_a_line_of_the_accounts_file_that_is_wrong_is_named_and_not_shown(
+def test_the_error_of_an_invalid_accounts_file_gives_the_line_number_but_not_the_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     accounts = tmp_path / "accounts"
     accounts.write_text(f"AC{'1' * 32}:secret\nAC1:made-up\n")
     assert main(["emulator", "--accounts-file", str(accounts)]) == 2
     assert capsys.readouterr().err == (
-        f"error: {accounts}, line 2: expected SID:SECRET, with a SID of AC, SK or OQ\n"
+        f"error: {accounts}, line 2: expected SID:SECRET, where SID starts with AC, SK or OQ\n"
     )
 
 
-def test_help_names_the_commands_and_what_the_emulator_is_not(
+def test_help_lists_the_commands_and_the_limits_of_the_emulator(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["--help"]) == 0
@@ -201,7 +201,7 @@ def test_help_names_the_commands_and_what_the_emulator_is_not(
     ("missing", "arguments", "extra"),
     [("cyclopts", [], "cli"), ("jsonschema_rs", ["emulator"], "emulator")],
 )
-def test_without_its_extra_it_says_which_one_is_missing(
+def test_the_error_of_a_missing_extra_names_the_extra(
     missing: str, arguments: list[str], extra: str
 ) -> None:
     program = (

@@ -1,4 +1,4 @@
-"""The commands over many accounts: what they show, how they end, and `kill -9` at any moment."""
+"""The commands for many accounts: output, exit status, Ctrl-C, and `kill -9` at any moment."""
 
 import json
 import os
@@ -21,8 +21,6 @@ from support.terminal import PROGRAM, on_a_terminal
 
 from marketplace_async.emulator import Emulator
 from marketplace_async.testing import account
-
-pytest_plugins = ["support.command_line"]
 
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 TRANSCRIPTION = "XB85b56ed9ce713e0ac62342b901233193"
@@ -61,7 +59,7 @@ TOKEN = "very-secret-token"
 
 @attrs.frozen
 class Shops:
-    """An emulator with a parent account and 60 shops, each with an add-on to begin with."""
+    """An emulator with a parent account and 60 shops, each with one installed Add-on."""
 
     emulator: Emulator
     sids: list[str]
@@ -80,17 +78,16 @@ class Shops:
         )
 
     def installed(self) -> Counter[str]:
-        """Return how often each unique name is installed, deleted ones aside."""
+        """Return the number of accounts that have each unique name."""
         found = self.run("inventory", "--subaccounts")
         assert found.returncode == 0, found.stderr
         records = [json.loads(line) for line in found.stdout.splitlines()]
-        # No account has a name twice.
-        names = [(one["account_sid"], one["unique_name"]) for one in records]
-        assert len(names) == len(set(names))
-        return Counter(one["unique_name"] for one in records)
+        names = [(record["account_sid"], record["unique_name"]) for record in records]
+        assert len(names) == len(set(names)), "an account has a name twice"
+        return Counter(record["unique_name"] for record in records)
 
     def creates(self) -> Counter[tuple[str | None, bytes]]:
-        """Return how often each account was asked for each installation, with success."""
+        """Return the number of successful creates, by account and body."""
         return Counter(
             (entry.account_sid, entry.body)
             for entry in self.emulator.log
@@ -123,7 +120,7 @@ def shops(served: Emulator, tmp_path: Path) -> Shops:
 
 @pytest.fixture
 def slow_shops(tmp_path: Path) -> Iterator[Shops]:
-    """Shops that take their time, so that there are moments to be killed at."""
+    """Shops with latency, so that a job can be killed while it runs."""
     for emulator in serve(ServedEmulator(latency=0.03)):
         yield _shops(emulator, tmp_path)
 
@@ -131,22 +128,22 @@ def slow_shops(tmp_path: Path) -> Iterator[Shops]:
 DONE = {"spam-score": SHOPS + 1, "transcription": SHOPS, "voicebase_transcription": 11}
 
 
-# -- what they show, and how they end
+# -- output and exit status
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".db"])
-def test_an_inventory_goes_to_a_file_of_each_kind(shops: Shops, suffix: str) -> None:
+def test_an_inventory_is_written_in_every_file_format(shops: Shops, suffix: str) -> None:
     file = shops.desired.parent / f"inventory{suffix}"
     done = shops.run("inventory", "--subaccounts", "--extensions", "--to", file.name)
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"note: 60 installed add-ons of 61 accounts in inventory{suffix}\n"
-    assert {one["account_sid"] for one in read(file)} == set(shops.sids) - {PARENT}
+    assert done.stderr == f"note: 60 installed Add-ons of 61 accounts in inventory{suffix}\n"
+    assert {record["account_sid"] for record in read(file)} == set(shops.sids) - {PARENT}
     again = shops.run("inventory", "--subaccounts", "--to", file.name)
     assert again.returncode == 1
-    assert again.stderr.startswith(f"error: inventory{suffix} is there already")
+    assert again.stderr.startswith(f"error: inventory{suffix} already exists")
 
 
-def test_an_inventory_is_shown_in_every_format(shops: Shops) -> None:
+def test_an_inventory_is_printed_in_every_format(shops: Shops) -> None:
     for format, begins in (("jsonl", '{"account_sid"'), ("csv", "account_sid,"), ("json", "[\n")):
         shown = shops.run("inventory", "--subaccounts", "--output", format)
         assert shown.returncode == 0
@@ -158,7 +155,7 @@ def test_an_inventory_is_shown_in_every_format(shops: Shops) -> None:
     assert table.screen.count("Shop ") == 60
 
 
-def test_a_plan_and_what_became_of_it(shops: Shops) -> None:
+def test_apply_makes_the_changes_of_the_plan(shops: Shops) -> None:
     plan = shops.run("plan", "fleet.toml", "--subaccounts", "--output", "table")
     assert plan.returncode == 5
     assert (
@@ -175,9 +172,11 @@ def test_a_plan_and_what_became_of_it(shops: Shops) -> None:
     assert plan.stdout.endswith("    ... and 46 more\n")
     assert plan.stderr == "note: 231 steps to do on 61 of 61 accounts\n"
 
-    nobody = shops.run("apply", "fleet.toml", "--subaccounts")
-    assert (nobody.returncode, nobody.stdout) == (2, "")
-    assert "nobody is there to ask" in nobody.stderr
+    unconfirmed = shops.run("apply", "fleet.toml", "--subaccounts")
+    assert (unconfirmed.returncode, unconfirmed.stdout) == (2, "")
+    assert unconfirmed.stderr == (
+        "error: Refusing to apply changes without confirmation: pass --yes\n"
+    )
     applied = shops.run("apply", "fleet.toml", "--subaccounts", "--yes", "--output", "table")
     assert applied.returncode == 0
     assert applied.stdout == plan.stdout
@@ -194,27 +193,30 @@ def test_a_plan_and_what_became_of_it(shops: Shops) -> None:
         assert TOKEN.encode() not in file.read_bytes()
 
 
-def test_a_plan_account_by_account(shops: Shops) -> None:
+def test_a_plan_lists_the_steps_of_each_account(shops: Shops) -> None:
     plans = shops.run("plan", "fleet.toml", "--subaccounts")
     assert plans.returncode == 5
     lines = [json.loads(line) for line in plans.stdout.splitlines()]
     assert len(lines) == 61
-    assert {one["account_sid"] for one in lines} == set(shops.sids)
+    assert {plan["account_sid"] for plan in lines} == set(shops.sids)
     assert TOKEN not in plans.stdout
-    told = shops.run("plan", "fleet.toml", "--subaccounts", "--verbose", "-o", "table")
+    verbose = shops.run("plan", "fleet.toml", "--subaccounts", "--verbose", "-o", "table")
     for sid in shops.sids:
-        assert told.stdout.count(f"\n{sid} (") + told.stdout.startswith(sid) == 1
-    assert told.stdout.count("    + enable voice-incoming of spam-score\n") == 61
+        assert verbose.stdout.count(f"\n{sid} (") + verbose.stdout.startswith(sid) == 1
+    assert verbose.stdout.count("    + enable voice-incoming of spam-score\n") == 61
     figures = json.loads(shops.run("plan", "fleet.toml", "--subaccounts", "-o", "json").stdout)
     assert (figures["steps"], figures["to_change"], len(figures["groups"])) == (231, 61, 4)
 
 
-def test_a_person_is_shown_the_plan_and_asked(shops: Shops) -> None:
+def test_apply_shows_the_plan_and_asks_for_confirmation(shops: Shops) -> None:
     command = [*PROGRAM, "apply", str(shops.desired), "--subaccounts"]
-    refused = on_a_terminal(command, env=shops.env, typed={"[y/N] ": "n\n"})
-    assert "- remove voicebase_transcription on 49 accounts" in refused.screen
-    assert "Apply this to 61 accounts? [y/N] n\nerror: nothing was done\n" in refused.screen
-    assert refused.status == 1
+    declined = on_a_terminal(command, env=shops.env, typed={"[y/N] ": "n\n"})
+    assert "- remove voicebase_transcription on 49 accounts" in declined.screen
+    assert (
+        "Apply this to 61 accounts? [y/N] n\nerror: cancelled; nothing was changed\n"
+        in declined.screen
+    )
+    assert declined.status == 1
     assert shops.installed() == {"voicebase_transcription": 60}
     interrupted = on_a_terminal(command, env=shops.env, typed={"[y/N] ": "\x03"})
     assert interrupted.status == -signal.SIGINT
@@ -225,7 +227,7 @@ def test_a_person_is_shown_the_plan_and_asked(shops: Shops) -> None:
     assert shops.installed() == DONE
 
 
-def test_the_schema_is_shown(cli: Cli) -> None:
+def test_the_schema_is_printed(cli: Cli) -> None:
     shown = cli("schema")
     assert shown.status == 0
     assert shown.json["title"] == "The desired state of marketplace_async"
@@ -234,10 +236,13 @@ def test_the_schema_is_shown(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["inventory"], "which accounts? Say --subaccounts or --accounts FILE"),
-        (["inventory", "--subaccounts", "--accounts", "x.csv"], "which accounts?"),
-        (["inventory", "--subaccounts", "--resume"], "--resume and --overwrite need a file"),
-        (["inventory", "--subaccounts", "--to", "x.csv", "-o", "json"], "--output says how to"),
+        (["inventory"], "no accounts selected: pass either --subaccounts or --accounts FILE"),
+        (["inventory", "--subaccounts", "--accounts", "x.csv"], "no accounts selected"),
+        (["inventory", "--subaccounts", "--resume"], "--resume and --overwrite require --to FILE"),
+        (
+            ["inventory", "--subaccounts", "--to", "x.csv", "-o", "json"],
+            "--output cannot be combined with --to",
+        ),
         (["inventory", "--subaccounts", "--to", "x.xlsx"], "to: expected a file that ends in"),
         (
             ["inventory", "--subaccounts", "--concurrency", "0"],
@@ -247,12 +252,15 @@ def test_the_schema_is_shown(cli: Cli) -> None:
         (["plan", "nowhere.toml", "--subaccounts"], "nowhere.toml"),
         (["plan", "wrong.toml", "--subaccounts"], "wrong.toml: add_ons[0]: object missing requ"),
         (["plan", "torn.toml", "--subaccounts"], "torn.toml: not TOML: "),
-        (["plan", "wrong.toml", "--subaccounts", "-o", "csv"], "a plan is shown as table, json"),
-        (["plan", "wrong.toml", "--subaccounts", "--resume"], "need a file: --to FILE"),
-        (["apply", "wrong.toml", "--subaccounts", "-y", "-o", "csv"], "table, json or jsonl"),
+        (["plan", "wrong.toml", "--subaccounts", "-o", "csv"], "plan supports table, json"),
+        (["plan", "wrong.toml", "--subaccounts", "--resume"], "require --to FILE"),
+        (
+            ["apply", "wrong.toml", "--subaccounts", "-y", "-o", "csv"],
+            "apply supports table, json or jsonl",
+        ),
     ],
 )
-def test_what_cannot_be_done_is_said_before_anything_is_sent(
+def test_invalid_options_are_rejected_before_any_request(
     cli: Cli,
     served: Emulator,
     arguments: list[str],
@@ -270,7 +278,7 @@ def test_what_cannot_be_done_is_said_before_anything_is_sent(
     assert not served.log.matching("*")
 
 
-def test_accounts_of_a_file_need_no_other_credentials(
+def test_an_accounts_file_needs_no_other_credentials(
     shops: Shops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     accounts = shops.desired.parent / "accounts.csv"
@@ -285,29 +293,29 @@ def test_accounts_of_a_file_need_no_other_credentials(
     assert applied.returncode == 0, applied.stderr
     assert json.loads(applied.stdout)["changed"] == 2
     accounts.chmod(0o644)
-    refused = shops.run("inventory", "--accounts", "accounts.csv")
-    assert refused.returncode == 2
-    assert "chmod 600" in refused.stderr
+    rejected = shops.run("inventory", "--accounts", "accounts.csv")
+    assert rejected.returncode == 2
+    assert "chmod 600" in rejected.stderr
 
 
-def test_accounts_that_fail_are_told_and_the_status_is_3(shops: Shops) -> None:
+def test_failed_accounts_are_listed_and_the_status_is_3(shops: Shops) -> None:
     shops.emulator.faults.add("GET", "/v1/InstalledAddOns", status=403, times=7)
     done = shops.run("inventory", "--subaccounts", "--to", "x.jsonl")
     assert done.returncode == 3
-    said = done.stderr.splitlines()
-    assert said[0] == "note: 53 installed add-ons of 61 accounts in x.jsonl" or "54" in said[0]
-    assert said[1] == "error: 7 of 61 accounts failed"
-    assert "403" in said[2]
-    assert said[7] == "  ... and 2 more, in x.jsonl.failures.jsonl"
-    assert said[8] == "hint: --resume tries them again."
+    lines = done.stderr.splitlines()
+    assert lines[0] == "note: 53 installed Add-ons of 61 accounts in x.jsonl" or "54" in lines[0]
+    assert lines[1] == "error: 7 of 61 accounts failed"
+    assert "403" in lines[2]
+    assert lines[7] == "  ... and 2 more, listed in x.jsonl.failures.jsonl"
+    assert lines[8] == "hint: Use --resume to retry them."
     done = shops.run("inventory", "--subaccounts", "--to", "x.jsonl", "--resume")
     assert (done.returncode, done.stderr) == (
         0,
-        "note: 60 installed add-ons of 61 accounts in x.jsonl\n",
+        "note: 60 installed Add-ons of 61 accounts in x.jsonl\n",
     )
 
 
-def test_what_apply_could_not_do_is_told_and_done_by_the_next_run(shops: Shops) -> None:
+def test_failed_steps_are_reported_and_done_by_the_next_run(shops: Shops) -> None:
     shops.emulator.faults.add("POST", "/v1/InstalledAddOns", status=403, times=2)
     command = ("apply", "fleet.toml", "--subaccounts", "--yes", "--output", "table")
     partly = shops.run(*command)
@@ -315,13 +323,14 @@ def test_what_apply_could_not_do_is_told_and_done_by_the_next_run(shops: Shops) 
     assert "of 61 accounts failed\n  AC" in partly.stderr
     assert "install/" in partly.stderr
     assert (
-        "fleet.journal.failures.jsonl, too. Run it again: it does what is left.\n" in partly.stderr
+        "fleet.journal.failures.jsonl. Run apply again to finish the remaining steps.\n"
+        in partly.stderr
     )
     assert shops.run(*command).returncode == 0
     assert shops.installed() == DONE
 
 
-def test_a_plan_tells_what_stands_in_the_way(shops: Shops) -> None:
+def test_a_plan_reports_conflicts_and_unmatched_selections(shops: Shops) -> None:
     shops.emulator.install(shops.sids[1], SPAM_SCORE)
     text = DESIRED.replace('"spam-score"', '"nomorobo_spamscore"', 1).replace(
         SPAM_SCORE, "XBac2c99d9c684a765ced0b18cf0e5e1c7", 1
@@ -329,17 +338,19 @@ def test_a_plan_tells_what_stands_in_the_way(shops: Shops) -> None:
     shops.desired.write_text(text.replace('["Shop *"]', '["Store *"]'))
     plan = shops.run("plan", "fleet.toml", "--subaccounts", "--output", "table")
     assert plan.returncode == 3
-    assert "note: add_ons[1].accounts: no account meets it\n" in plan.stderr
-    assert f"error: 1 of 61 accounts cannot be made so\n  {shops.sids[1]} (Shop 1): " in plan.stderr
-    assert "nomorobo_spamscore is another add-on there" in plan.stderr
+    assert 'warning: add_ons[1] ("transcription") matches no account\n' in plan.stderr
+    assert (
+        f"error: 1 of 61 accounts could not be planned\n  {shops.sids[1]} (Shop 1): " in plan.stderr
+    )
+    assert "a different Add-on uses the unique name nomorobo_spamscore" in plan.stderr
     applied = shops.run("apply", "fleet.toml", "--subaccounts", "--yes", "--output", "table")
-    # Told with the plan, before anybody is asked.
-    unmet, to_do = (applied.stderr.find(part) for part in ("no account meets it", " to do on "))
-    assert 0 <= unmet < to_do
+    # Warnings precede the summary and the prompt.
+    warning, summary = (applied.stderr.find(part) for part in ("matches no account", " to do on "))
+    assert 0 <= warning < summary
 
 
 @pytest.mark.parametrize("columns", [80, 140])
-def test_a_person_sees_how_far_it_is(slow_shops: Shops, columns: int) -> None:
+def test_a_terminal_shows_a_progress_bar(slow_shops: Shops, columns: int) -> None:
     shops = slow_shops
     shops.emulator.faults.add("GET", "/v1/InstalledAddOns", status=403, times=3)
     file = shops.desired.parent / "x.jsonl"
@@ -348,7 +359,7 @@ def test_a_person_sees_how_far_it_is(slow_shops: Shops, columns: int) -> None:
     assert done.status == 3
     bars = re.findall(r"inventory [^\x1b\n\r]+", done.screen)
     assert any(re.search(r" \d+/61 accounts · .*3 failed", bar) for bar in bars)
-    assert any("add-ons" in bar for bar in bars)
+    assert any("Add-ons" in bar for bar in bars)
     assert columns == 80 or any("requests/s" in bar for bar in bars)
     assert max(map(len, bars)) <= columns
 
@@ -357,7 +368,7 @@ def test_a_person_sees_how_far_it_is(slow_shops: Shops, columns: int) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_finishes_what_has_begun_and_twice_ends_at_once(
+def test_ctrl_c_lets_running_requests_finish_and_twice_stops_immediately(
     slow_shops: Shops, times: int
 ) -> None:
     shops = slow_shops
@@ -377,16 +388,16 @@ def test_ctrl_c_finishes_what_has_begun_and_twice_ends_at_once(
     _, errors = process.communicate(timeout=20)
     assert process.returncode == -signal.SIGINT
     assert "Traceback" not in errors
-    assert "note: finishing what has begun; Ctrl-C again ends it at once" in errors
+    assert "note: finishing running requests; press Ctrl-C again to stop immediately" in errors
     if times == 1:
-        assert "hint: --resume goes on." in errors
+        assert "hint: Use --resume to continue." in errors
     done = shops.run("inventory", *options)
     assert done.returncode == 0
     assert len(read(shops.desired.parent / "x.jsonl")) == 60
 
 
-def killed(shops: Shops, chance: random.Random, *arguments: str) -> bool:
-    """Run a command, kill it at a random moment, and tell whether it was still running."""
+def killed(shops: Shops, generator: random.Random, *arguments: str) -> bool:
+    """Run a command, kill it at a random moment, and return whether it was still running."""
     process = subprocess.Popen(
         [*PROGRAM, *arguments],
         env=shops.env,
@@ -396,45 +407,45 @@ def killed(shops: Shops, chance: random.Random, *arguments: str) -> bool:
     )
     before = len(shops.emulator.log)
     deadline = time.monotonic() + 30
-    # Not while Python starts: from its first requests on, anywhere.
-    after = before + chance.randrange(1, 70)
+    # At a random moment after the first request, not while Python starts.
+    after = before + generator.randrange(1, 70)
     while len(shops.emulator.log) < after and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    time.sleep(chance.random() * 0.02)
+    time.sleep(generator.random() * 0.02)
     process.kill()
     process.communicate()
     return process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".db"])
-def test_an_inventory_that_is_killed_goes_on_and_holds_each_record_once(
+def test_a_killed_inventory_resumes_and_has_each_record_once(
     slow_shops: Shops, suffix: str
 ) -> None:
-    chance = random.Random(suffix)
+    generator = random.Random(suffix)
     file = slow_shops.desired.parent / f"x{suffix}"
     command = ("inventory", "--subaccounts", "--to", file.name, "--resume")
-    assert sum(killed(slow_shops, chance, *command) for _ in range(3)) >= 1
+    assert sum(killed(slow_shops, generator, *command) for _ in range(3)) >= 1
     done = slow_shops.run(*command)
     assert done.returncode == 0, done.stderr
-    sids = Counter(one["account_sid"] for one in read(file))
+    sids = Counter(record["account_sid"] for record in read(file))
     assert sids == dict.fromkeys(slow_shops.sids[1:], 1)
 
 
-def test_plan_and_apply_that_are_killed_come_to_the_same_with_nothing_doubled(
+def test_killed_plan_and_apply_resume_and_repeat_nothing(
     slow_shops: Shops,
 ) -> None:
     shops = slow_shops
-    chance = random.Random(1)
+    generator = random.Random(1)
     plan = ("plan", "fleet.toml", "--subaccounts", "--to", "plan.jsonl", "--resume")
-    assert sum(killed(shops, chance, *plan) for _ in range(3)) >= 1
+    assert sum(killed(shops, generator, *plan) for _ in range(3)) >= 1
     done = shops.run(*plan)
     assert (done.returncode, done.stderr) == (5, "note: 231 steps to do on 61 of 61 accounts\n")
-    plans = Counter(one["account_sid"] for one in read(shops.desired.parent / "plan.jsonl"))
+    plans = Counter(plan["account_sid"] for plan in read(shops.desired.parent / "plan.jsonl"))
     assert plans == dict.fromkeys(shops.sids, 1)
 
     apply = ("apply", "fleet.toml", "--subaccounts", "--yes")
-    assert sum(killed(shops, chance, *apply) for _ in range(4)) >= 2
+    assert sum(killed(shops, generator, *apply) for _ in range(4)) >= 2
     done = shops.run(*apply)
     assert done.returncode == 0, done.stderr
     assert shops.installed() == DONE
@@ -443,7 +454,7 @@ def test_plan_and_apply_that_are_killed_come_to_the_same_with_nothing_doubled(
     assert (again.returncode, again.stdout) == (0, "")
 
 
-def test_a_closed_pipe_ends_it_quietly(shops: Shops) -> None:
+def test_a_closed_pipe_ends_an_inventory_silently(shops: Shops) -> None:
     script = (
         f"{sys.executable} -m marketplace_async inventory --subaccounts | head -1; "
         "exit ${PIPESTATUS[0]}"

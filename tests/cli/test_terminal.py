@@ -1,4 +1,4 @@
-"""The command line as a person and a shell see it: terminals, pipes, signals, prompts."""
+"""The command line on a terminal and in a shell: pipes, signals, prompts, completion."""
 
 import json
 import os
@@ -49,10 +49,10 @@ def run(*arguments: str, env: dict[str, str]) -> "subprocess.CompletedProcess[st
     )
 
 
-# -- what is shown where
+# -- output
 
 
-def test_a_person_gets_a_table_and_a_pipe_gets_json_lines(
+def test_a_terminal_gets_a_table_and_a_pipe_gets_json_lines(
     served: Emulator, env: dict[str, str]
 ) -> None:
     (sid,) = served.install(SID, SPAM_SCORE)
@@ -68,7 +68,7 @@ def test_a_person_gets_a_table_and_a_pipe_gets_json_lines(
 
 
 @pytest.mark.parametrize("columns", [40, 80, 140])
-def test_a_table_fits_its_terminal_and_cuts_no_sid(
+def test_a_table_fits_the_terminal_and_truncates_no_sid(
     served: Emulator, env: dict[str, str], columns: int
 ) -> None:
     served.install(SID, SPAM_SCORE, times=3)
@@ -79,20 +79,22 @@ def test_a_table_fits_its_terminal_and_cuts_no_sid(
     assert ("pricing_type" in lines[0]) == (columns == 140)
 
 
-def test_one_record_on_a_terminal_wraps_words_and_leaves_links_whole(env: dict[str, str]) -> None:
+def test_a_record_on_a_terminal_wraps_words_but_not_links(env: dict[str, str]) -> None:
     screen = on_a_terminal([*PROGRAM, "available", "fetch", SPAM_SCORE], env=env, columns=50).screen
-    assert "description           Tells whether a number is\n" in screen
+    assert "description           Checks whether a number is\n" in screen
     assert (
         f'"extensions": "{env["MARKETPLACE_BASE_URL"]}/v1/AvailableAddOns/{SPAM_SCORE}/' in screen
     )
 
 
-def test_an_empty_table_says_so_beside_the_output(env: dict[str, str]) -> None:
+def test_an_empty_table_is_a_note_on_standard_error(env: dict[str, str]) -> None:
     finished = run("installed", "list", "--output", "table", env=env)
-    assert (finished.stdout, finished.stderr) == ("", "note: there are none\n")
+    assert (finished.stdout, finished.stderr) == ("", "note: no results\n")
 
 
-def test_what_programs_read_is_utf_8_in_any_locale(served: Emulator, env: dict[str, str]) -> None:
+def test_formats_for_programs_are_utf_8_in_any_locale(
+    served: Emulator, env: dict[str, str]
+) -> None:
     env["PYTHONIOENCODING"] = "ascii"
     create = ("installed", "create", SPAM_SCORE, "--accept-terms-of-service")
     run(*create, "--unique-name", "größe-名前", env=env)
@@ -104,14 +106,14 @@ def test_what_programs_read_is_utf_8_in_any_locale(served: Emulator, env: dict[s
     assert r"gr\xf6\xdfe-\u540d\u524d" in table.stdout
 
 
-NASTY = '\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\r\nfoo,"bar"'
+HOSTILE = '\x1b]0;owned\x07\x1b[2J\x9b31m\u202eevil\r\nfoo,"bar"'
 
 
-ADD_ON = AddOn(unique_name="nasty", friendly_name=NASTY, description="\x1b[31m\ttabbed")
+ADD_ON = AddOn(unique_name="hostile", friendly_name=HOSTILE, description="\x1b[31m\ttabbed")
 
 
 @pytest.fixture
-def nasty() -> Iterator[Emulator]:
+def hostile() -> Iterator[Emulator]:
     yield from serve(Emulator(catalogue=Catalogue([ADD_ON])))
 
 
@@ -120,42 +122,40 @@ def nasty() -> Iterator[Emulator]:
     "command",
     [
         ["list"],
-        ["fetch", next(iter(Catalogue([AddOn(unique_name="nasty", friendly_name="")]))).sid],
+        ["fetch", next(iter(Catalogue([AddOn(unique_name="hostile", friendly_name="")]))).sid],
     ],
 )
-def test_no_control_character_of_the_service_reaches_the_terminal(
-    nasty: Emulator, env: dict[str, str], output: str, command: list[str]
+def test_no_control_character_reaches_the_terminal(
+    hostile: Emulator, env: dict[str, str], output: str, command: list[str]
 ) -> None:
-    env["MARKETPLACE_BASE_URL"] = nasty.url
+    env["MARKETPLACE_BASE_URL"] = hostile.url
     command = ["available", *command, "--output", output]
     shown = on_a_terminal([*PROGRAM, *command], env=env, columns=400)
     assert shown.status == 0
     assert "evil" in shown.screen
     assert not {"\x1b", "\x07", "\x9b", "\u202e", "\t"} & set(shown.screen)
     piped = run(*command, env=env).stdout
-    assert ("\x1b" in piped) == (output == "csv")  # a file gets what came
+    assert ("\x1b" in piped) == (output == "csv")  # a file keeps the value
     if "json" in output:
         document = json.loads(piped)
-        assert (document[0] if isinstance(document, list) else document)["friendly_name"] == NASTY
+        assert (document[0] if isinstance(document, list) else document)["friendly_name"] == HOSTILE
 
 
-# -- streams
+# -- pipes and signals
 
 
-def test_a_long_list_is_shown_as_it_comes_in_little_memory(
-    served: Emulator, env: dict[str, str]
-) -> None:
+def test_a_long_list_is_streamed_in_constant_memory(served: Emulator, env: dict[str, str]) -> None:
     def listed(account_sid: str) -> tuple[int, int]:
-        """Return how many lines came, and the most kB that the program had in memory."""
+        """Return the number of lines and the peak memory of the program in kB."""
         environ = {**env, "TWILIO_ACCOUNT_SID": account_sid}
         with subprocess.Popen(
             [*PROGRAM, "installed", "list"], env=environ, stdout=subprocess.PIPE
         ) as process:
             assert process.stdout is not None
             process.stdout.readline()
-            asked = len(served.log.matching("GET"))
+            requests = len(served.log.matching("GET"))
             lines = 1 + sum(1 for _ in process.stdout)
-            assert lines == 1000 or asked < 40, "it waited for the end"
+            assert lines == 1000 or requests < 40, "output was not streamed"
             _, status, used = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
             assert process.returncode == 0
@@ -172,7 +172,7 @@ def test_a_long_list_is_shown_as_it_comes_in_little_memory(
     assert most - least < 16_000, f"{least} kB for 1,000 records, {most} kB for 100,000"
 
 
-def test_a_pipe_that_is_closed_ends_it_quietly_and_asks_no_more(
+def test_a_closed_pipe_ends_a_list_silently_and_stops_its_requests(
     served: Emulator, env: dict[str, str]
 ) -> None:
     served.install(SID, SPAM_SCORE, times=5000)
@@ -198,7 +198,7 @@ def test_a_pipe_that_is_closed_ends_it_quietly_and_asks_no_more(
     assert len(served.log.matching("GET")) < 5
 
 
-def test_an_output_that_is_closed_from_the_start_is_an_error(env: dict[str, str]) -> None:
+def test_a_closed_standard_output_is_an_error(env: dict[str, str]) -> None:
     finished = subprocess.run(
         ["bash", "-c", '"$@" >&-', "-", *PROGRAM, "available", "list"],
         env=env,
@@ -209,7 +209,7 @@ def test_an_output_that_is_closed_from_the_start_is_an_error(env: dict[str, str]
     assert (finished.returncode, finished.stderr) == (1, "error: standard output is closed\n")
 
 
-def test_a_disk_that_is_full_is_an_error(env: dict[str, str]) -> None:
+def test_a_full_disk_is_an_error(env: dict[str, str]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     with open("/dev/full", "w") as full:
@@ -225,7 +225,7 @@ def test_a_disk_that_is_full_is_an_error(env: dict[str, str]) -> None:
     assert finished.stderr == "error: [Errno 28] No space left on device\n"
 
 
-def test_ctrl_c_ends_a_list_quietly(served: Emulator, env: dict[str, str]) -> None:
+def test_ctrl_c_ends_a_list_silently(served: Emulator, env: dict[str, str]) -> None:
     fault = served.faults.add("GET", "*", delay=30)
     with subprocess.Popen(
         [*PROGRAM, "installed", "list"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -236,20 +236,20 @@ def test_ctrl_c_ends_a_list_quietly(served: Emulator, env: dict[str, str]) -> No
         assert process.returncode == -signal.SIGINT
 
 
-def test_ctrl_c_ends_what_waits_for_a_pager(served: Emulator, env: dict[str, str]) -> None:
+def test_ctrl_c_ends_a_list_that_waits_for_a_pager(served: Emulator, env: dict[str, str]) -> None:
     served.install(SID, SPAM_SCORE, times=5000)
     with subprocess.Popen(
         [*PROGRAM, "installed", "list"], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         until(lambda: len(served.log.matching("GET")) > 0)
-        time.sleep(0.5)  # the pipe is full: nobody reads it
+        time.sleep(0.5)  # until the unread pipe is full
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=10) == -signal.SIGINT
         assert process.stderr is not None
         assert process.stderr.read() == b""
 
 
-def test_ctrl_c_in_a_write_says_that_it_may_have_happened(
+def test_ctrl_c_during_a_write_warns_that_the_outcome_is_unknown(
     served: Emulator, env: dict[str, str]
 ) -> None:
     fault = served.faults.add("POST", "*", delay=30, when="after")
@@ -263,19 +263,17 @@ def test_ctrl_c_in_a_write_says_that_it_may_have_happened(
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=10)
         assert process.returncode == -signal.SIGINT
-    assert errors == (
-        "note: what was being sent may have happened: look at the account before you do it again\n"
-    )
+    assert errors == ("warning: interrupted; outcome unknown: check the account before retrying\n")
 
 
-def until(happened: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
-    while not happened():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-# -- questions
+# -- prompts
 
 
 @pytest.mark.parametrize(
@@ -283,7 +281,7 @@ def until(happened: Callable[[], bool]) -> None:
     [("y\n", 0, 0), ("Yes\n", 0, 0), ("n\n", 1, 1), ("\n", 1, 1), ("\x04", 1, 1), ("\x03", -2, 1)],
     ids=["y", "Yes", "n", "nothing", "Ctrl-D", "Ctrl-C"],
 )
-def test_deleting_asks_the_person_at_the_terminal(
+def test_delete_asks_for_confirmation_on_a_terminal(
     served: Emulator, env: dict[str, str], answer: str, status: int, left: int
 ) -> None:
     (sid,) = served.install(SID, SPAM_SCORE)
@@ -293,17 +291,17 @@ def test_deleting_asks_the_person_at_the_terminal(
     )
     assert finished.status == status, finished.screen
     assert question in finished.screen
-    assert ("error: nothing was done" in finished.screen) == (status == 1)
+    assert ("error: cancelled; nothing was changed" in finished.screen) == (status == 1)
     assert "Traceback" not in finished.screen
     assert len(run("installed", "list", env=env).stdout.splitlines()) == left
 
 
-def test_deleting_several_asks_once(served: Emulator, env: dict[str, str]) -> None:
+def test_delete_of_several_records_asks_once(served: Emulator, env: dict[str, str]) -> None:
     sids = served.install(SID, SPAM_SCORE, times=2)
     finished = on_a_terminal(
         [*PROGRAM, "installed", "delete", *sids],
         env=env,
-        typed={"Delete 2 installed add-ons? [y/N] ": "y\n"},
+        typed={"Delete 2 installed Add-ons? [y/N] ": "y\n"},
     )
     assert finished.status == 0
     assert finished.screen.splitlines()[1:] == [
@@ -312,16 +310,18 @@ def test_deleting_several_asks_once(served: Emulator, env: dict[str, str]) -> No
     ]
 
 
-def test_where_nobody_is_there_deleting_needs_yes(served: Emulator, env: dict[str, str]) -> None:
+def test_delete_without_a_terminal_requires_yes(served: Emulator, env: dict[str, str]) -> None:
     (sid,) = served.install(SID, SPAM_SCORE)
     finished = run("installed", "delete", sid, env=env)
     assert finished.returncode == 2
-    assert finished.stderr.startswith(f"error: nobody is there to ask: Delete {sid}?\nhint: --yes")
+    assert finished.stderr == (
+        f"error: Refusing to delete {sid} without confirmation: pass --yes\n"
+    )
     assert not served.log.matching("DELETE")
     assert run("installed", "delete", sid, "--yes", env=env).returncode == 0
 
 
-def test_a_profile_is_made_by_answering_and_its_secret_is_not_shown(
+def test_profiles_add_prompts_without_echoing_the_secret(
     served: Emulator, env: dict[str, str]
 ) -> None:
     env = without_credentials(env)
@@ -330,7 +330,7 @@ def test_a_profile_is_made_by_answering_and_its_secret_is_not_shown(
         env=env,
         typed={
             "Account SID (AC...), API key (SK...) or OAuth client ID (OQ...): ": f"{SID}\n",
-            f"auth_token of {SID} (it is not shown): ": f"{SECRET}\n",
+            f"auth_token of {SID} (input hidden): ": f"{SECRET}\n",
         },
     )
     assert finished.status == 0, finished.screen
@@ -344,11 +344,11 @@ def test_a_profile_is_made_by_answering_and_its_secret_is_not_shown(
 
 
 @pytest.mark.parametrize("ending", ["\x03", "\n", "\x04"], ids=["Ctrl-C", "nothing", "Ctrl-D"])
-def test_a_secret_that_is_not_typed_leaves_no_profile_and_a_terminal_that_echoes(
+def test_a_prompt_that_is_cancelled_adds_no_profile_and_restores_the_terminal(
     env: dict[str, str], ending: str
 ) -> None:
     env = without_credentials(env)
-    prompt = f"auth_token of {SID} (it is not shown): "
+    prompt = f"auth_token of {SID} (input hidden): "
     script = 'trap : INT; "$@"; echo "ended with $?"; stty -a | grep -o "[-]*echo "'
     finished = on_a_terminal(
         ["bash", "-c", script, "-", *PROGRAM, "profiles", "add", "x", "--account-sid", SID],
@@ -361,7 +361,7 @@ def test_a_secret_that_is_not_typed_leaves_no_profile_and_a_terminal_that_echoes
     assert not Path(env["MARKETPLACE_PROFILES"]).exists()
 
 
-def test_a_secret_that_is_nowhere_is_asked_for(served: Emulator, env: dict[str, str]) -> None:
+def test_a_missing_secret_is_prompted_for(served: Emulator, env: dict[str, str]) -> None:
     del env["TWILIO_AUTH_TOKEN"]
     finished = on_a_terminal(
         [*PROGRAM, "available", "list", "--limit", "1", "--output", "jsonl"],
@@ -372,14 +372,14 @@ def test_a_secret_that_is_nowhere_is_asked_for(served: Emulator, env: dict[str, 
     assert SECRET not in finished.raw
     assert '"sid":"XB' in finished.screen
     assert run("available", "list", env=env).returncode == 2
-    untyped = on_a_terminal(
+    empty = on_a_terminal(
         [*PROGRAM, "available", "list"], env=env, typed={f"TWILIO_AUTH_TOKEN of {SID}: ": "\n"}
     )
-    assert untyped.status == 2
-    assert "error: no secret was typed" in untyped.screen
+    assert empty.status == 2
+    assert "error: no secret was entered" in empty.screen
 
 
-def test_what_may_be_a_secret_in_the_wrong_place_is_not_shown_in_a_question(
+def test_a_prompt_never_shows_a_secret_given_as_a_sid(
     env: dict[str, str],
 ) -> None:
     del env["TWILIO_AUTH_TOKEN"]
@@ -390,17 +390,19 @@ def test_what_may_be_a_secret_in_the_wrong_place_is_not_shown_in_a_question(
     assert SECRET not in finished.screen
 
 
-def test_the_emulator_tells_a_person_how_to_use_it(env: dict[str, str]) -> None:
-    finished = on_a_terminal([*PROGRAM, "emulator"], env=env, typed={"Ctrl-C ends it.\r\n": "\x03"})
+def test_the_emulator_prints_instructions_on_a_terminal(env: dict[str, str]) -> None:
+    finished = on_a_terminal(
+        [*PROGRAM, "emulator"], env=env, typed={"Press Ctrl-C to stop it.\r\n": "\x03"}
+    )
     assert finished.status == 0
     url = finished.screen.splitlines()[0]
     assert f"export MARKETPLACE_BASE_URL={url}" in finished.screen
 
 
-# -- start
+# -- start-up and completion
 
 
-def test_help_imports_no_more_than_it_needs() -> None:
+def test_help_imports_no_slow_modules() -> None:
     program = (
         "import sys\n"
         "before = set(sys.modules)\n"
@@ -432,10 +434,10 @@ def test_bash_completes_commands_options_and_values(
         'source "$1"; shift; COMP_WORDS=(marketplace-async "$@"); COMP_CWORD=$#\n'
         '_marketplace_async; printf "%s\\n" "${COMPREPLY[@]}"'
     )
-    asked = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-c", complete, "-", str(script), *words],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert set(asked.stdout.split()) == offered
+    assert set(completed.stdout.split()) == offered

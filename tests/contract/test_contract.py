@@ -1,4 +1,4 @@
-"""The emulator against the vendor's OpenAPI description: every operation, and every example."""
+"""The emulator against Twilio's OpenAPI description: every operation and every example."""
 
 import json
 from base64 import b64encode
@@ -16,13 +16,15 @@ from support.paths import DESCRIPTION, NO_DESCRIPTION
 from support.served import serve
 
 from marketplace_async.emulator import AddOn, Catalogue, Emulator, Extension
+from marketplace_async.emulator.routes import marketplace_routes
+from marketplace_async.emulator.store import Store
 
 AC = "AC" + "1" * 32
 EMPTY_AC = "AC" + "2" * 32
 ADD_ON = "XB" + "a" * 32
 BARE_ADD_ON = "XB" + "b" * 32
 
-# Free-form in the description: an object, whatever is in it, or null.
+# Free-form in the description: any object, or null.
 FREE_FORM = {
     *("configuration", "configuration_schema", "documentation", "module_info"),
     *("policies", "pricing", "support"),
@@ -33,8 +35,8 @@ def basic(account_sid: str) -> dict[str, str]:
     return {"Authorization": "Basic " + b64encode(f"{account_sid}:x".encode()).decode()}
 
 
-def like_the_examples(description: dict[str, Any]) -> list[AddOn]:
-    """The add-on that the examples are about, and one that has no extensions."""
+def example_add_ons(description: dict[str, Any]) -> list[AddOn]:
+    """Return the Add-on of the examples, and one without extensions."""
     example = description["paths"]["/v1/AvailableAddOns/{Sid}"]["get"]["responses"]["200"]
     add_on = example["content"]["application/json"]["examples"]["fetch"]["value"]
     return [
@@ -51,22 +53,24 @@ def like_the_examples(description: dict[str, Any]) -> list[AddOn]:
     ]
 
 
-def body_of(request_body: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give each example of a request body, as what aiohttp takes."""
+def example_bodies(request_body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield each example of a request body as arguments for aiohttp."""
     for media_type, content in request_body.get("content", {}).items():
         for example in content["examples"].values():
             if media_type == "application/json":
                 yield {"json": example["value"]}
             else:
-                yield {"data": {name: as_text(field) for name, field in example["value"].items()}}
+                yield {
+                    "data": {name: as_form_value(field) for name, field in example["value"].items()}
+                }
 
 
-def as_text(value: Any) -> str:
+def as_form_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def assert_alike(actual: Any, example: Any, at: str = "$") -> None:
-    """An answer has the fields of the example and no others, with values of the same types."""
+def assert_same_shape(actual: Any, example: Any, at: str = "$") -> None:
+    """Check that a value has exactly the fields of the example, with the same types."""
     name = at.rpartition(".")[2]
     if name in FREE_FORM or (name == "description" and isinstance(example, dict)):
         assert actual is None or isinstance(actual, dict), at
@@ -74,23 +78,23 @@ def assert_alike(actual: Any, example: Any, at: str = "$") -> None:
         assert isinstance(actual, dict), at
         assert actual.keys() == example.keys(), at
         for key in example:
-            assert_alike(actual[key], example[key], f"{at}.{key}")
+            assert_same_shape(actual[key], example[key], f"{at}.{key}")
     elif isinstance(example, list):
         assert isinstance(actual, list), at
         assert bool(actual) == bool(example), at
         for item in actual:
-            assert_alike(item, example[0], f"{at}[]")
+            assert_same_shape(item, example[0], f"{at}[]")
     elif isinstance(example, int | float) and not isinstance(example, bool):
         assert type(actual) in (int, float), at
     else:
         assert type(actual) is type(example), at
 
 
-async def test_every_example_of_the_description_is_answered_alike(
+async def test_every_response_has_the_shape_of_its_example(
     description: dict[str, Any],
 ) -> None:
-    answered = 0
-    add_ons = like_the_examples(description)
+    count = 0
+    add_ons = example_add_ons(description)
     for path, item in description["paths"].items():
         for method in item.keys() & {"get", "post", "delete"}:
             operation = item[method]
@@ -99,25 +103,27 @@ async def test_every_example_of_the_description_is_answered_alike(
                 for name, example in examples.get("examples", {"": {"value": None}}).items():
                     if status in ("304", "400", "409"):
                         continue
-                    for body in list(body_of(operation.get("requestBody", {}))) or [{}]:
-                        got = await ask(add_ons, method, path, name, body)
+                    for body in list(example_bodies(operation.get("requestBody", {}))) or [{}]:
+                        status_code, document = await request_example(
+                            add_ons, method, path, name, body
+                        )
                         expected = [200, 202] if "Referral" in path else [int(status)]
-                        assert got[0] in expected, (method, path)
-                        assert_alike(got[1], example["value"], f"{method} {path} {name} $")
-                        answered += 1
-    assert answered == 23
+                        assert status_code in expected, (method, path)
+                        assert_same_shape(document, example["value"], f"{method} {path} {name} $")
+                        count += 1
+    assert count == 23
 
 
-async def ask(
+async def request_example(
     add_ons: list[AddOn], method: str, template: str, example: str, body: dict[str, Any]
 ) -> tuple[int, Any]:
-    """Ask a fresh emulator for something that is there, or for a list that is empty."""
+    """Send a request to a new emulator, for an existing resource or an empty list."""
     empty = example == "readEmpty"
-    nothing_on_offer = empty and template == "/v1/AvailableAddOns"
-    async with Emulator(catalogue=Catalogue([] if nothing_on_offer else add_ons)) as emulator:
+    empty_catalogue = empty and template == "/v1/AvailableAddOns"
+    async with Emulator(catalogue=Catalogue([] if empty_catalogue else add_ons)) as emulator:
         xe = xf = ""
         xb = BARE_ADD_ON if empty else ADD_ON
-        if not nothing_on_offer:
+        if not empty_catalogue:
             (xe,) = emulator.install(AC, xb, None if empty else {"bad_words": False})
             (xf,) = add_ons[0].extension_sids()
         own = xe if "Installed" in template else xb
@@ -134,39 +140,36 @@ async def ask(
                     "ModuleInfo": '{"tag":"a","tagline":"b","logo_url":"c","logo_bg_color_hex":"d"}'
                 }
                 await session.post("/v1/Listings", data=data)
-            async with session.request(method, path, **body) as answer:
-                text = await answer.text()
-                return answer.status, json.loads(text) if text else None
+            async with session.request(method, path, **body) as response:
+                text = await response.text()
+                return response.status, json.loads(text) if text else None
 
 
 def test_the_description_and_the_emulator_have_the_same_operations(
     description: dict[str, Any],
 ) -> None:
-    from marketplace_async.emulator.routes import Routes
-    from marketplace_async.emulator.store import Store
-
     store = Store()
-    ours = {
+    emulated = {
         (method, path.replace("{xb}", "{}").replace("{xe}", "{}").replace("{xf}", "{}"))
-        for method, path, _ in Routes(store, Catalogue([])).table()
+        for method, path, _ in marketplace_routes(store, Catalogue([]))
     }
     store.close()
-    theirs = {
+    described = {
         (method.upper(), "/".join("{}" if part[:1] == "{" else part for part in path.split("/")))
         for path, item in description["paths"].items()
         for method in item.keys() & {"get", "post", "delete"}
     }
-    assert ours == theirs
-    assert len(ours) == 18
+    assert emulated == described
+    assert len(emulated) == 18
 
 
 @pytest.fixture(scope="module")
 def shared_emulator(description: dict[str, Any]) -> Iterator[Emulator]:
-    yield from serve(Emulator(catalogue=Catalogue(like_the_examples(description))))
+    yield from serve(Emulator(catalogue=Catalogue(example_add_ons(description))))
 
 
-def point_at_what_is_there(case: "schemathesis.Case[Any]", url: str) -> None:
-    """Give a case the SIDs of an installation that exists, and of its add-on and extension."""
+def use_existing_sids(case: "schemathesis.Case[Any]", url: str) -> None:
+    """Set the SIDs of a case to an existing installation, its Add-on and its extension."""
     session = requests.Session()
     session.headers.update(basic(AC))
     data = {
@@ -178,25 +181,25 @@ def point_at_what_is_there(case: "schemathesis.Case[Any]", url: str) -> None:
         installed = session.post(f"{url}/v1/InstalledAddOns", data=data).json()
         extensions = session.get(installed["links"]["extensions"]).json()["extensions"]
     own = installed["sid"] if "Installed" in case.path else ADD_ON
-    there = {
+    sids = {
         "InstalledAddOnSid": installed["sid"],
         "AvailableAddOnSid": ADD_ON,
         "Sid": extensions[0]["sid"] if "Extensions" in case.path else own,
     }
-    case.path_parameters = {name: there[name] for name in case.path_parameters}
+    case.path_parameters = {name: sids[name] for name in case.path_parameters}
 
 
 if DESCRIPTION.is_file():
     schema = schemathesis.openapi.from_path(DESCRIPTION)
 
-    @pytest.mark.parametrize("there", [True, False])
+    @pytest.mark.parametrize("existing", [True, False])
     @schema.parametrize()
     @settings(max_examples=40, deadline=None)
-    def test_whatever_is_sent_the_answer_is_what_the_description_says(
-        case: "schemathesis.Case[Any]", shared_emulator: Emulator, there: bool
+    def test_responses_to_generated_requests_match_the_description(
+        case: "schemathesis.Case[Any]", shared_emulator: Emulator, existing: bool
     ) -> None:
-        if there:
-            point_at_what_is_there(case, shared_emulator.url)
+        if existing:
+            use_existing_sids(case, shared_emulator.url)
         case.call_and_validate(
             base_url=shared_emulator.url,
             headers=basic(AC),
@@ -206,4 +209,4 @@ if DESCRIPTION.is_file():
 else:
 
     @pytest.mark.skip(reason=NO_DESCRIPTION)
-    def test_whatever_is_sent_the_answer_is_what_the_description_says() -> None: ...
+    def test_responses_to_generated_requests_match_the_description() -> None: ...

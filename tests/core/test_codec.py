@@ -1,4 +1,4 @@
-"""JSON, both ways: bytes become records, values become bodies, and nothing is bent on the way."""
+"""JSON: responses become records, values become bodies, and no value is converted silently."""
 
 import json
 import pickle
@@ -71,11 +71,11 @@ def test_records_are_values(record: Any) -> None:
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_records_go_to_json_and_back(record: Any) -> None:
+def test_records_survive_a_round_trip_through_json(record: Any) -> None:
     assert read(encode(record), type(record)) == record
 
 
-def test_identity_is_enough_and_new_fields_do_no_harm() -> None:
+def test_only_identifiers_are_required_and_unknown_fields_are_ignored() -> None:
     record = read(installed(invented={"later": [1]}))
     assert record == InstalledAddOn(sid=XE, account_sid=AC)
 
@@ -87,7 +87,7 @@ def test_dates_are_aware_and_in_utc() -> None:
     assert record.date_updated is None
 
 
-def test_a_date_keeps_the_zone_that_comes_with_it() -> None:
+def test_a_date_in_another_zone_is_the_same_instant() -> None:
     record = read(installed(date_created="2016-04-08T01:52:28+02:00"))
     assert record.date_created == datetime(2016, 4, 7, 23, 52, 28, tzinfo=UTC)
 
@@ -102,20 +102,20 @@ def test_amounts_are_exact() -> None:
     )
 
 
-def test_floats_in_a_configuration_stay_floats_and_can_be_written_again() -> None:
+def test_floats_in_a_configuration_survive_a_round_trip() -> None:
     record = read(installed(configuration={"threshold": 0.5}))
     assert record.configuration == {"threshold": 0.5}
     assert json_object(record.configuration, "configuration") == '{"threshold":0.5}'
 
 
-def test_the_add_on_behind_an_installation_is_known_from_its_links() -> None:
+def test_links_contain_the_sid_of_the_available_add_on() -> None:
     links = {"available_add_on": "https://marketplace.twilio.com/v1/AvailableAddOns/XB1"}
     assert InstalledAddOn(sid=XE, account_sid=AC, links=links).available_add_on_sid == "XB1"
     assert InstalledAddOn(sid=XE, account_sid=AC).available_add_on_sid is None
 
 
 @pytest.mark.parametrize(
-    ("body", "why"),
+    ("body", "reason"),
     [
         (b"", "the body is not JSON"),
         (b"<html>", "the body is not JSON"),
@@ -135,24 +135,24 @@ def test_the_add_on_behind_an_installation_is_known_from_its_links() -> None:
         (installed()[:-1] + b',"configuration":' + b'{"a":' * 200_000, "nested too deeply"),
     ],
 )
-def test_what_is_not_promised_is_an_error_that_names_place_and_request(
-    body: bytes, why: str
+def test_an_unexpected_body_is_an_error_that_names_path_and_request(
+    body: bytes, reason: str
 ) -> None:
-    with pytest.raises(ResponseError, match=why) as error:
+    with pytest.raises(ResponseError, match=reason) as error:
         read(body)
     assert str(error.value).endswith("(GET /v1/X), RQ1")
 
 
 @given(st.dictionaries(st.text(), plain_json))
-def test_plain_json_is_written_as_it_is(value: dict[str, Any]) -> None:
+def test_plain_json_is_encoded_unchanged(value: dict[str, Any]) -> None:
     assert json.loads(json_object(value, "configuration")) == value
 
 
 class Text(str):
-    """Text of a framework's own kind, such as Markup."""
+    """A subclass of str, such as markupsafe.Markup."""
 
 
-def test_tuples_are_written_as_arrays_and_subclasses_as_what_they_are() -> None:
+def test_tuples_are_encoded_as_arrays_and_subclasses_as_their_base() -> None:
     value = {"a": (1, 2), Text("b"): Text("c")}
     assert json_object(value, "configuration") == '{"a":[1,2],"b":"c"}'
 
@@ -166,24 +166,24 @@ def test_tuples_are_written_as_arrays_and_subclasses_as_what_they_are() -> None:
         ({"a": [b"x"]}, TypeError, r"configuration.a\[0\]: JSON cannot hold bytes"),
         ({"a": datetime(2020, 1, 1, tzinfo=UTC)}, TypeError, "JSON cannot hold datetime"),
         ({"a": Decimal(1)}, TypeError, "configuration.a: JSON cannot hold Decimal"),
-        ({"a": {1: 2}}, TypeError, "configuration.a: expected text as keys, got 1"),
+        ({"a": {1: 2}}, TypeError, "configuration.a: keys must be text, got 1"),
         ({"a": float("nan")}, ValueError, "configuration.a: JSON cannot hold nan"),
         ({"a": float("inf")}, ValueError, "configuration.a: JSON cannot hold inf"),
         ({"a": "\ud800"}, ValueError, "configuration.a: '.ud800' is not valid Unicode"),
         ({"\ud800": 1}, ValueError, "is not valid Unicode"),
     ],
 )
-def test_what_json_cannot_hold_is_refused_with_its_place(
+def test_values_that_json_cannot_hold_are_refused_with_their_path(
     value: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         json_object(value, "configuration")
 
 
-def test_a_value_within_itself_is_refused() -> None:
+def test_a_value_that_contains_itself_is_refused() -> None:
     value: dict[str, Any] = {}
     value["self"] = value
-    with pytest.raises(ValueError, match="nested too deeply, or within itself"):
+    with pytest.raises(ValueError, match="nested too deeply, or contains itself"):
         json_object(value, "configuration")
 
 
@@ -207,10 +207,10 @@ def test_a_quantity_that_cannot_be_billed_is_refused(quantity: Any, error: type[
         BillableItem(BI, quantity)
 
 
-def test_a_billable_item_wants_the_sid_of_a_billing_item() -> None:
+def test_a_billable_item_needs_the_sid_of_a_billing_item() -> None:
     with pytest.raises(ValueError, match=r"sid: .* is not the SID of a billing item"):
         BillableItem(XE, Decimal(1))
 
 
-def test_whole_quantities_may_be_ints() -> None:
+def test_integer_quantities_are_accepted() -> None:
     assert BillableItem(BI, 44) == BillableItem(BI, Decimal(44))

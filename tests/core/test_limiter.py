@@ -241,15 +241,15 @@ class AtOnce:
     def __init__(self, emulator: Emulator) -> None:
         self.most: Counter[str] = Counter()
         self.most_in_all = 0
-        enter = emulator._enter
+        enter = emulator._handler._enter
 
         def count(account_sid: str) -> int:
-            now = emulator._in_flight
+            now = emulator._handler._in_flight
             self.most[account_sid] = max(self.most[account_sid], now.get(account_sid, 0) + 1)
             self.most_in_all = max(self.most_in_all, sum(now.values()) + 1)
             return enter(account_sid)
 
-        emulator._enter = count  # type: ignore[method-assign]
+        emulator._handler._enter = count  # type: ignore[method-assign]
 
 
 async def test_never_more_in_flight_than_slots() -> None:

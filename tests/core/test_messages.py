@@ -1,4 +1,4 @@
-"""Requests, responses, and the checks of what goes into them: values, without a loop."""
+"""Requests, responses, and the checks of their parts: values, without an event loop."""
 
 import pickle
 import time
@@ -44,7 +44,7 @@ def test_a_sid_of_the_right_kind_passes() -> None:
         f"XE{DIGITS[:-1]}\N{ARABIC-INDIC DIGIT ONE}",
     ],
 )
-def test_what_is_no_sid_is_named_with_what_was_expected(sid: str) -> None:
+def test_an_invalid_sid_is_shown_with_the_expectation(sid: str) -> None:
     with pytest.raises(
         ValueError, match=r"installed_sid: .* is not the SID of an installed"
     ) as error:
@@ -52,7 +52,7 @@ def test_what_is_no_sid_is_named_with_what_was_expected(sid: str) -> None:
     assert repr(sid) in str(error.value)
 
 
-def test_a_sid_of_another_kind_says_which_kind_it_is() -> None:
+def test_a_sid_of_another_kind_is_named() -> None:
     with pytest.raises(
         ValueError, match=r"an installed Add-on \(XE.*the SID of an available Add-on"
     ):
@@ -60,7 +60,7 @@ def test_a_sid_of_another_kind_says_which_kind_it_is() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 5, b"XE", ["XE"]])
-def test_a_sid_that_is_no_text_is_a_type_error(value: object) -> None:
+def test_a_sid_that_is_not_text_is_a_type_error(value: object) -> None:
     with pytest.raises(TypeError, match=f"got {type(value).__name__}"):
         check_sid("XE", value, "sid")  # type: ignore[arg-type]
 
@@ -88,12 +88,12 @@ def test_a_flag_must_be_a_bool(value: object) -> None:
 
 
 @given(st.dictionaries(st.sampled_from("ABCDE"), st.text(min_size=1).filter(str.isprintable)))
-def test_a_form_says_what_was_put_into_it(fields: dict[str, str]) -> None:
+def test_a_form_survives_a_round_trip(fields: dict[str, str]) -> None:
     read = parse_qs(form(**fields).decode(), strict_parsing=bool(fields))
     assert read == {name: [value] for name, value in fields.items()}
 
 
-def test_a_form_spells_flags_as_the_service_does_and_leaves_out_what_is_not_given() -> None:
+def test_a_form_writes_lowercase_flags_and_omits_none() -> None:
     assert form(A=True, B=False, C=None, D="x y") == b"A=true&B=false&D=x+y"
 
 
@@ -120,20 +120,18 @@ def test_a_form_spells_flags_as_the_service_does_and_leaves_out_what_is_not_give
         ("GET", "/v1/X", "a=b\r\nHost: x"),
     ],
 )
-def test_a_request_that_could_mean_another_one_is_refused(
-    method: str, path: str, query: str
-) -> None:
+def test_a_request_with_an_ambiguous_target_is_refused(method: str, path: str, query: str) -> None:
     with pytest.raises(ValueError, match=r"(method|path|query): expected"):
         Request(method, path, query)
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text(min_size=1)))
-def test_a_query_given_as_a_mapping_is_encoded(query: dict[str, str]) -> None:
+def test_a_mapping_is_encoded_as_a_query(query: dict[str, str]) -> None:
     read = parse_qs(Request("GET", "/v1/X", query).query, strict_parsing=bool(query))
     assert read == {name: [value] for name, value in query.items()}
 
 
-def test_a_path_may_be_percent_encoded_and_hold_dots_in_names() -> None:
+def test_a_path_may_be_percent_encoded_and_contain_dots_in_names() -> None:
     assert str(Request("GET", "/v1/a%20b/.well/..known")) == "GET /v1/a%20b/.well/..known"
 
 
@@ -153,11 +151,11 @@ def test_the_other_parts_of_a_request_are_checked_too(
         Request("POST", "/v1/X", **part)
 
 
-def test_a_body_is_not_part_of_what_a_request_prints() -> None:
+def test_the_repr_of_a_request_omits_its_body() -> None:
     assert "geheim" not in repr(Request("POST", "/v1/X", body=b"geheim"))
 
 
-def test_headers_do_not_mind_case_and_survive_pickling() -> None:
+def test_headers_are_case_insensitive_and_survive_pickling() -> None:
     response = Response(200, {"twilio-request-id": "RQ1"}, b"{}")
     assert response.request_id == "RQ1"
     copy = pickle.loads(pickle.dumps(response))
@@ -181,14 +179,14 @@ def test_headers_do_not_mind_case_and_survive_pickling() -> None:
         ("Thu, 99 Jan 1970 00:00:00 GMT", None),
     ],
 )
-def test_retry_after_is_read_in_seconds_and_nonsense_is_ignored(
+def test_retry_after_is_parsed_as_seconds_and_invalid_values_are_ignored(
     value: str | None, seconds: float | None
 ) -> None:
     headers = {} if value is None else {"Retry-After": value}
     assert Response(429, headers, b"").retry_after == seconds
 
 
-def test_retry_after_is_read_as_a_date() -> None:
+def test_retry_after_is_parsed_as_a_date() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     seconds = Response(429, {"Retry-After": date}, b"").retry_after
     assert seconds is not None
@@ -204,18 +202,20 @@ def test_retry_after_is_read_as_a_date() -> None:
         ("au1", "sydney", "https://marketplace.sydney.au1.twilio.com"),
     ],
 )
-def test_region_and_edge_stand_in_the_host(region: str | None, edge: str | None, host: str) -> None:
+def test_region_and_edge_are_part_of_the_host(
+    region: str | None, edge: str | None, host: str
+) -> None:
     assert twilio_url("marketplace", region=region, edge=edge) == host
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "evil.com/", "AU1", "-a", "a b"])
-def test_a_region_that_could_lead_elsewhere_is_refused(name: str) -> None:
+def test_a_region_that_could_change_the_host_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="region: expected a name such as au1"):
         twilio_url("marketplace", region=name)
 
 
 @pytest.mark.parametrize(
-    ("given_url", "used"),
+    ("base_url", "normalized"),
     [
         ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
         ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
@@ -224,8 +224,8 @@ def test_a_region_that_could_lead_elsewhere_is_refused(name: str) -> None:
         (URL("http://localhost:1"), "http://localhost:1"),
     ],
 )
-def test_a_base_url_is_used_as_it_is_given(given_url: str | URL, used: str) -> None:
-    assert check_base_url(given_url) == used
+def test_a_base_url_is_normalized(base_url: str | URL, normalized: str) -> None:
+    assert check_base_url(base_url) == normalized
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_base_url_is_used_as_it_is_given(given_url: str | URL, used: str) -> N
         "http://h/v1/",
     ],
 )
-def test_what_is_no_base_url_is_refused(url: str) -> None:
+def test_an_invalid_base_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"base_url: (expected|must not have|leave out)"):
         check_base_url(url)
 

@@ -1,4 +1,4 @@
-"""OAuth client credentials: one token for many, renewed in time, and never shown."""
+"""OAuth client credentials: requests share a token, which is renewed in time and never shown."""
 
 import asyncio
 import logging
@@ -46,18 +46,18 @@ async def create(client: MarketplaceClient) -> Any:
     )
 
 
-async def test_one_token_serves_all_who_wait_even_with_a_single_slot() -> None:
+async def test_concurrent_requests_share_one_token_even_with_a_single_permit() -> None:
     async with Emulator() as emulator, client_of(emulator, concurrency=1) as client:
-        sibling = client.with_credentials(ClientCredentials(OQ, SECRET))
+        derived = client.with_credentials(ClientCredentials(OQ, SECRET))
         lists = await asyncio.gather(
-            *(each.installed_add_ons.list().collect() for each in (client, sibling) * 25)
+            *(each.installed_add_ons.list().collect() for each in (client, derived) * 25)
         )
         assert lists == [[]] * 50
         assert tokens_issued(emulator) == 1
         assert (await create(client)).account_sid == AC
 
 
-async def test_who_is_cancelled_while_waiting_fails_nobody_else() -> None:
+async def test_cancelling_a_request_that_waits_for_a_token_fails_no_other() -> None:
     async with Emulator() as emulator, client_of(emulator) as client:
         emulator.faults.add("POST", "/v2/token", delay=0.1)
         tasks = [asyncio.ensure_future(client.listings.list_own()) for _ in range(5)]
@@ -78,7 +78,7 @@ async def test_a_token_is_renewed_before_it_expires() -> None:
         assert 3 <= tokens_issued(emulator) <= 5
 
 
-async def test_while_a_token_is_good_a_renewal_that_fails_does_no_harm() -> None:
+async def test_a_failed_renewal_does_no_harm_while_the_token_is_valid() -> None:
     async with (
         Emulator(token_lifetime=1.0) as emulator,
         client_of(emulator, retry=Retry(attempts=1)) as client,
@@ -93,7 +93,7 @@ async def test_while_a_token_is_good_a_renewal_that_fails_does_no_harm() -> None
             await client.listings.list_own()
 
 
-async def test_any_operation_goes_once_more_with_a_newer_token() -> None:
+async def test_any_operation_is_sent_once_more_with_a_new_token() -> None:
     async with (
         Emulator() as emulator,
         client_of(emulator, retry=Retry(attempts=1)) as client,
@@ -107,7 +107,7 @@ async def test_any_operation_goes_once_more_with_a_newer_token() -> None:
         assert tokens_issued(emulator) == 3
 
 
-async def test_a_401_that_stays_is_the_answer() -> None:
+async def test_a_repeated_401_is_raised() -> None:
     async with Emulator() as emulator, client_of(emulator) as client:
         emulator.faults.add("*", "/v1/*", status=401, times=None)
         with pytest.raises(AuthenticationError):
@@ -115,7 +115,7 @@ async def test_a_401_that_stays_is_the_answer() -> None:
         assert len(emulator.log.matching("POST", "/v1/*")) == 2
 
 
-async def test_a_token_is_asked_for_again_when_the_asking_fails() -> None:
+async def test_a_failed_token_request_is_retried() -> None:
     async with Emulator() as emulator, client_of(emulator) as client:
         emulator.faults.add("POST", "/v2/token", drop=True)
         emulator.faults.add("POST", "/v2/token", status=500)
@@ -164,7 +164,7 @@ async def test_no_secret_and_no_token_is_in_an_error_or_its_causes(
         assert isinstance(error.value, TokenError)
 
 
-async def test_without_a_token_a_write_is_not_ambiguous_for_nothing_was_sent() -> None:
+async def test_without_a_token_a_write_is_not_ambiguous() -> None:
     async with Emulator() as emulator, client_of(emulator) as client:
         emulator.faults.add("POST", "/v2/token", drop=True, times=None)
         with pytest.raises(TokenError, match="no access token: ServerDisconnectedError"):
@@ -172,7 +172,7 @@ async def test_without_a_token_a_write_is_not_ambiguous_for_nothing_was_sent() -
         assert {entry.path for entry in emulator.log} == {"/v2/token"}
 
 
-async def test_closing_in_the_middle_of_a_fetch_leaves_nothing_behind() -> None:
+async def test_closing_the_client_cancels_a_token_request() -> None:
     async with Emulator() as emulator:
         emulator.faults.add("POST", "/v2/token", delay=5)
         client = client_of(emulator)
@@ -185,7 +185,7 @@ async def test_closing_in_the_middle_of_a_fetch_leaves_nothing_behind() -> None:
         assert not [task for task in asyncio.all_tasks() if "Tokens._fetch" in repr(task)]
 
 
-async def test_who_waits_for_a_token_when_the_client_is_closed_is_told_so() -> None:
+async def test_closing_the_client_fails_requests_that_wait_for_a_token() -> None:
     async with Emulator() as emulator:
         emulator.faults.add("POST", "/v2/token", delay=5)
         client = client_of(emulator)
@@ -197,7 +197,7 @@ async def test_who_waits_for_a_token_when_the_client_is_closed_is_told_so() -> N
                 await call
 
 
-def test_the_environment_gives_client_credentials() -> None:
+def test_client_credentials_are_read_from_the_environment() -> None:
     environ = {"TWILIO_CLIENT_ID": OQ, "TWILIO_CLIENT_SECRET": SECRET, "TWILIO_ACCOUNT_SID": AC}
     environment = from_env(environ)
     assert environment.credentials == ClientCredentials(OQ, SECRET, AC)
@@ -208,27 +208,27 @@ def test_the_environment_gives_client_credentials() -> None:
         from_env({"TWILIO_CLIENT_ID": SECRET, "TWILIO_CLIENT_SECRET": OQ})
 
 
-def test_the_vendors_host_for_tokens_has_region_and_edge_too() -> None:
+def test_region_and_edge_are_part_of_the_host_for_tokens() -> None:
     client = MarketplaceClient(CREDENTIALS, region="au1", edge="sydney")
     assert client._oauth_url == "https://oauth.sydney.au1.twilio.com"
 
 
-async def test_a_thousand_interleaved_calls_never_mix_accounts() -> None:
+async def test_a_thousand_interleaved_calls_do_not_mix_accounts() -> None:
     async with Emulator() as emulator, client_of(emulator, concurrency=50) as client:
-        siblings = [
+        derived = [
             client.with_credentials(ClientCredentials(f"OQ{number:032x}", SECRET))
             for number in range(20)
         ]
-        for sibling in siblings:
-            await create(sibling)
+        for each in derived:
+            await create(each)
         lists = await asyncio.gather(
-            *(siblings[n % 20].installed_add_ons.list().collect() for n in range(1000))
+            *(derived[n % 20].installed_add_ons.list().collect() for n in range(1000))
         )
         for number, items in enumerate(lists):
             assert [one.account_sid for one in items] == [f"AC{number % 20:032x}"]
 
 
-async def test_a_grant_that_is_none_is_refused() -> None:
+async def test_the_emulator_rejects_an_invalid_grant() -> None:
     import aiohttp
 
     async with Emulator() as emulator, aiohttp.ClientSession(emulator.url) as session:
@@ -239,24 +239,24 @@ async def test_a_grant_that_is_none_is_refused() -> None:
             ({"client_id": "me"}, 401),
             ({"client_secret": ""}, 401),
         ):
-            async with session.post("/v2/token", data={**good, **changes}) as answer:
-                assert answer.status == status
-                body = await answer.json()
+            async with session.post("/v2/token", data={**good, **changes}) as response:
+                assert response.status == status
+                body = await response.json()
         assert body["code"] == 20003
         assert emulator.log[0].body == b""
         headers = {"Authorization": "Bearer nonsense"}
-        async with session.get("/v1/Listings", headers=headers) as answer:
-            assert answer.status == 401
+        async with session.get("/v1/Listings", headers=headers) as response:
+            assert response.status == 401
 
 
-async def test_the_tokens_of_so_many_accounts_are_kept_and_no_more(
+async def test_the_number_of_cached_tokens_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("marketplace_async.client._MOST_TOKENS", 2)
+    monkeypatch.setattr("marketplace_async.client._MAX_TOKENS", 2)
     async with emulated() as (client, emulator):
         for number in (1, 2, 3, 3, 1):
             app = ClientCredentials(f"OQ{number:032x}", "made-up")
             await client.with_credentials(app).available_add_ons.list(limit=1).first()
             assert len(client._tokens) <= 2
-        # The first was gone by the time that it came back.
+        # The token of the first app was evicted before its second request.
         assert len(emulator.log.matching("POST", "/v2/token")) == 4

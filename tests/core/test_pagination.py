@@ -1,11 +1,12 @@
-"""Lists: what they ask for, where they stop, and what they make of odd pages."""
+"""Lists: the requests they send, where they end, and how they handle invalid pages."""
 
 import asyncio
 import contextlib
 import gc
+import inspect
 import json
 from collections.abc import AsyncIterator, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import pytest
 from hypothesis import given, strategies as st
@@ -13,6 +14,7 @@ from hypothesis import given, strategies as st
 from marketplace_async import (
     BadRequestError,
     ClientClosedError,
+    ListOptions,
     MarketplaceClient,
     Page,
     Request,
@@ -21,6 +23,8 @@ from marketplace_async import (
     capture,
 )
 from marketplace_async._core.operation import Parse
+from marketplace_async._core.pagination import Listable
+from marketplace_async.accounts import Accounts
 from marketplace_async.emulator import Emulator
 from marketplace_async.resources.installed_add_ons import InstalledAddOns
 from marketplace_async.testing import account, emulated
@@ -40,14 +44,14 @@ def page(sids: Iterable[int], next_page_url: str | None = None, **changes: Any) 
 
 
 class Pages:
-    """What reads prepared pages in turn, and keeps what was asked."""
+    """A call that returns prepared pages in turn and records the requests."""
 
     def __init__(self, *bodies: bytes) -> None:
         self.bodies = list(bodies)
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     async def __call__(self, request: Request, parse: Parse[T], **_: object) -> T:
-        self.asked.append(f"{request.path}?{request.query}")
+        self.requested.append(f"{request.path}?{request.query}")
         return parse(request, Response(200, {}, self.bodies.pop(0)))
 
     def start(self, request: Request, parse: Parse[T]) -> "asyncio.Task[T]":
@@ -61,20 +65,20 @@ def numbers(items: Iterable[Any]) -> list[int]:
     return [int(item.sid.removeprefix("XE"), 16) for item in items]
 
 
-async def test_nothing_is_asked_before_a_list_is_iterated() -> None:
+async def test_a_list_sends_nothing_before_it_is_iterated() -> None:
     pages = Pages()
     InstalledAddOns(pages).list(limit=5)
-    assert pages.asked == []
+    assert pages.requested == []
 
 
 async def test_pages_are_read_to_the_last() -> None:
     pages = Pages(page([1, 2], f"{HOST}{PATH}?PageSize=2&Page=1&PageToken=PA2"), page([3]))
     assert numbers(await InstalledAddOns(pages).list(page_size=2).collect()) == [1, 2, 3]
-    assert pages.asked == [f"{PATH}?PageSize=2", f"{PATH}?PageSize=2&Page=1&PageToken=PA2"]
+    assert pages.requested == [f"{PATH}?PageSize=2", f"{PATH}?PageSize=2&Page=1&PageToken=PA2"]
 
 
 @pytest.mark.parametrize(
-    ("limit", "page_size", "asked"),
+    ("limit", "page_size", "requested"),
     [
         (None, None, 1000),
         (5, None, 5),
@@ -84,29 +88,29 @@ async def test_pages_are_read_to_the_last() -> None:
         (2, 3, 3),
     ],
 )
-async def test_it_asks_for_as_many_as_serve_the_limit(
-    limit: int | None, page_size: int | None, asked: int
+async def test_the_page_size_defaults_to_what_the_limit_needs(
+    limit: int | None, page_size: int | None, requested: int
 ) -> None:
     pages = Pages(page([]))
     await InstalledAddOns(pages).list(limit=limit, page_size=page_size).collect()
-    assert pages.asked == [f"{PATH}?PageSize={asked}"]
+    assert pages.requested == [f"{PATH}?PageSize={requested}"]
 
 
-async def test_a_limit_of_0_is_none_and_asks_nothing() -> None:
+async def test_a_limit_of_0_returns_nothing_and_sends_nothing() -> None:
     pages = Pages()
     listing = InstalledAddOns(pages).list(limit=0)
     assert await listing.collect() == []
     assert await listing.first() is None
     assert [page async for page in listing.pages()] == []
-    assert pages.asked == []
+    assert pages.requested == []
 
 
-async def test_a_limit_ends_the_list_without_asking_for_another_page() -> None:
+async def test_a_limit_ends_the_list_without_another_request() -> None:
     pages = Pages(page([1, 2], f"{HOST}{PATH}?PageSize=2&PageToken=PA2"))
     assert numbers(await InstalledAddOns(pages).list(limit=2, page_size=2).collect()) == [1, 2]
 
 
-async def test_a_page_that_the_limit_cuts_resumes_at_itself_so_that_nothing_is_lost() -> None:
+async def test_a_page_that_the_limit_cuts_resumes_at_itself() -> None:
     link = f"{HOST}{PATH}?PageSize=2&PageToken=PA2"
     pages = Pages(page([1, 2], link), page([3, 4], f"{HOST}{PATH}?PageSize=2&PageToken=PA4"))
     first, second = [p async for p in InstalledAddOns(pages).list(limit=3, page_size=2).pages()]
@@ -115,18 +119,18 @@ async def test_a_page_that_the_limit_cuts_resumes_at_itself_so_that_nothing_is_l
     assert second.next_url is not None
     resumed = Pages(page([3, 4]))
     await InstalledAddOns(resumed).list(start=second.next_url).collect()
-    assert resumed.asked == [f"{PATH}?PageSize=2&PageToken=PA2"]
+    assert resumed.requested == [f"{PATH}?PageSize=2&PageToken=PA2"]
 
 
-async def test_the_first_asks_for_one() -> None:
+async def test_first_requests_one_item() -> None:
     pages = Pages(page([1]))
     first = await InstalledAddOns(pages).list().first()
     assert first is not None
     assert numbers([first]) == [1]
-    assert pages.asked == [f"{PATH}?PageSize=1"]
+    assert pages.requested == [f"{PATH}?PageSize=1"]
 
 
-async def test_the_first_of_an_empty_list_is_none() -> None:
+async def test_first_of_an_empty_list_is_none() -> None:
     assert await InstalledAddOns(Pages(page([]))).list().first() is None
 
 
@@ -137,14 +141,16 @@ async def test_an_empty_page_with_a_next_link_does_not_end_the_list() -> None:
     assert numbers(await InstalledAddOns(Pages(page([], link), page([1]))).list().collect()) == [1]
 
 
-async def test_only_the_query_of_a_next_link_is_used_so_that_no_host_gets_the_credentials() -> None:
+async def test_only_the_query_of_a_next_link_is_used_so_no_other_host_gets_the_credentials() -> (
+    None
+):
     pages = Pages(page([1], f"https://evil.example{PATH}?PageToken=PA1"), page([2]))
     await InstalledAddOns(pages).list().collect()
-    assert pages.asked[1] == f"{PATH}?PageToken=PA1"
+    assert pages.requested[1] == f"{PATH}?PageToken=PA1"
 
 
 @pytest.mark.parametrize(
-    ("body", "why"),
+    ("body", "reason"),
     [
         (b'{"installed_add_ons":[]}', "Object missing required field `meta`"),
         (b'{"meta":{"key":"installed_add_ons","next_page_url":null}}', "missing required field"),
@@ -158,16 +164,16 @@ async def test_only_the_query_of_a_next_link_is_used_so_that_no_host_gets_the_cr
         (page([], f"{HOST}{PATH}"), "expected a link to a page of"),
         (page([], "nowhere"), "expected a link to a page of"),
         (page([], "http://[::1"), "the link to the next page"),
-        (page([], f"{HOST}{PATH}?PageSize=1000"), "leads back"),
+        (page([], f"{HOST}{PATH}?PageSize=1000"), "points back"),
     ],
 )
-async def test_a_page_that_cannot_be_right_is_an_error(body: bytes, why: str) -> None:
-    with pytest.raises(ResponseError, match=why):
+async def test_an_invalid_page_is_an_error(body: bytes, reason: str) -> None:
+    with pytest.raises(ResponseError, match=reason):
         await InstalledAddOns(Pages(body)).list().collect()
 
 
 @pytest.mark.parametrize("link", ["", f"{HOST}{PATH}", f"{HOST}{PATH}?PageSize=1000"])
-async def test_a_bad_link_takes_nothing_from_the_page_that_it_came_with(link: str) -> None:
+async def test_the_page_before_an_invalid_link_is_returned(link: str) -> None:
     assert await InstalledAddOns(Pages(page([1], link))).list().first() is not None
     items = aiter(InstalledAddOns(Pages(page([1, 2], link))).list())
     assert numbers([await anext(items), await anext(items)]) == [1, 2]
@@ -175,10 +181,10 @@ async def test_a_bad_link_takes_nothing_from_the_page_that_it_came_with(link: st
         await anext(items)
 
 
-async def test_links_that_go_in_a_circle_are_an_error() -> None:
+async def test_a_cycle_of_links_is_an_error() -> None:
     a, b = f"{HOST}{PATH}?PageToken=PA1", f"{HOST}{PATH}?PageToken=PA2"
     pages = Pages(page([1], a), page([2], b), page([3], a))
-    with pytest.raises(ResponseError, match="leads back"):
+    with pytest.raises(ResponseError, match="points back"):
         await InstalledAddOns(pages).list().collect()
 
 
@@ -186,17 +192,21 @@ async def test_links_that_go_in_a_circle_are_an_error() -> None:
     ("options", "error", "message"),
     [
         ({"limit": -1}, ValueError, "limit: expected at least 0, got -1"),
-        ({"limit": 1.0}, TypeError, "limit: expected a whole number"),
-        ({"limit": True}, TypeError, "limit: expected a whole number"),
+        ({"limit": 1.0}, TypeError, "limit: expected an integer"),
+        ({"limit": True}, TypeError, "limit: expected an integer"),
         ({"page_size": 0}, ValueError, "page_size: expected 1 to 1000, got 0"),
         ({"page_size": 1001}, ValueError, "page_size: expected 1 to 1000, got 1001"),
         ({"start": f"{HOST}/v1/Listings?a=b"}, ValueError, "expected a link to a page of"),
         ({"start": ""}, ValueError, "expected a link to a page of"),
-        ({"start": f"{PATH}?a=b", "page_size": 5}, ValueError, "page_size: not with start="),
-        ({"size": 5}, TypeError, "size: a list takes limit, page_size, start and prefetch"),
+        (
+            {"start": f"{PATH}?a=b", "page_size": 5},
+            ValueError,
+            "page_size: cannot be combined with start",
+        ),
+        ({"size": 5}, TypeError, "unexpected keyword argument 'size'"),
     ],
 )
-def test_options_out_of_range_are_refused_at_once(
+def test_invalid_options_are_refused_before_iteration(
     options: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -209,7 +219,7 @@ def test_options_out_of_range_are_refused_at_once(
     limit=st.none() | st.integers(0, 40),
     prefetch=st.booleans(),
 )
-def test_any_limit_and_page_size_give_the_first_items_in_order(
+def test_any_limit_and_page_size_return_the_first_items_in_order(
     total: int, page_size: int, limit: int | None, prefetch: bool
 ) -> None:
     chunks = [range(i, min(i + page_size, total)) for i in range(0, total, page_size)] or [range(0)]
@@ -219,7 +229,7 @@ def test_any_limit_and_page_size_give_the_first_items_in_order(
     assert numbers(asyncio.run(listing.collect())) == list(range(total))[:limit]
 
 
-async def test_a_list_of_a_server_is_complete_resumable_and_repeatable(
+async def test_a_list_is_complete_resumable_and_repeatable(
     marketplace_client: MarketplaceClient, marketplace_emulator: Emulator
 ) -> None:
     sids = marketplace_emulator.install(account().account_sid, SPAM_SCORE, times=25)
@@ -243,7 +253,7 @@ async def test_deleting_while_paging_skips_nothing(
     assert deleted == 25
 
 
-async def test_leaving_a_list_early_asks_for_no_further_page(
+async def test_leaving_a_list_early_requests_no_further_page(
     marketplace_client: MarketplaceClient, marketplace_emulator: Emulator
 ) -> None:
     marketplace_emulator.install(account().account_sid, SPAM_SCORE, times=25)
@@ -252,7 +262,30 @@ async def test_leaving_a_list_early_asks_for_no_further_page(
     assert len(marketplace_emulator.log) == 1
 
 
-# -- look-ahead
+async def test_awaiting_a_list_says_what_to_do_instead() -> None:
+    awaited: Any = InstalledAddOns(Pages()).list()
+    with pytest.raises(TypeError, match=r"iterate it with `async for`, or `await .*collect\(\)`"):
+        await awaited
+
+
+async def test_iterators_of_a_list_can_be_closed() -> None:
+    pages = Pages(page([1, 2], f"{HOST}{PATH}?PageToken=PA2"), page([3]))
+    async with contextlib.aclosing(aiter(InstalledAddOns(pages).list(prefetch=False))) as items:
+        assert numbers([await anext(items)]) == [1]
+    with pytest.raises(StopAsyncIteration):
+        await anext(items)
+
+
+def test_every_list_documents_its_options() -> None:
+    for function in (Listable.list, Accounts.list):
+        parameters = inspect.signature(function).parameters
+        for option, annotation in get_type_hints(ListOptions).items():
+            assert parameters[option].kind is inspect.Parameter.KEYWORD_ONLY
+            assert parameters[option].annotation == annotation
+            assert f"{option}: " in (function.__doc__ or "")
+
+
+# -- prefetch
 
 
 @pytest.fixture
@@ -261,17 +294,17 @@ async def fifty(
 ) -> AsyncIterator[tuple[MarketplaceClient, Emulator]]:
     marketplace_emulator.install(account().account_sid, SPAM_SCORE, times=50)
     yield marketplace_client, marketplace_emulator
-    async with asyncio.timeout(0.3):  # the loop closes what a `break` has left
+    async with asyncio.timeout(0.3):  # the loop closes the iterator after a `break`
         while marketplace_client.stats.in_flight:
             await asyncio.sleep(0.01)
 
 
-def at_once(emulator: Emulator, times: int) -> None:
-    """Let so many requests pass before the faults that are added next."""
+def pass_through(emulator: Emulator, times: int) -> None:
+    """Do not apply the faults that are added next to this number of requests."""
     emulator.faults.add("GET", "*", delay=1e-6, times=times)
 
 
-async def test_while_the_caller_works_the_next_page_comes_and_never_more_than_one(
+async def test_one_page_is_prefetched_while_the_caller_works(
     fifty: tuple[MarketplaceClient, Emulator],
 ) -> None:
     client, emulator = fifty
@@ -283,17 +316,17 @@ async def test_while_the_caller_works_the_next_page_comes_and_never_more_than_on
     assert seen == 10
 
 
-async def test_it_goes_out_even_if_the_caller_never_waits(
+async def test_a_prefetch_starts_even_if_the_caller_never_awaits(
     fifty: tuple[MarketplaceClient, Emulator],
 ) -> None:
     client, _ = fifty
     async for _page in client.installed_add_ons.list(page_size=25).pages():
         if client.stats.sent == 2:
             break
-        pytest.fail("the second page was not asked for")
+        pytest.fail("the second page was not requested")
 
 
-async def test_without_look_ahead_a_page_is_asked_for_when_it_is_needed(
+async def test_without_prefetch_a_page_is_requested_when_it_is_needed(
     fifty: tuple[MarketplaceClient, Emulator],
 ) -> None:
     client, emulator = fifty
@@ -304,7 +337,7 @@ async def test_without_look_ahead_a_page_is_asked_for_when_it_is_needed(
         assert len(emulator.log) == seen
 
 
-async def test_nothing_is_asked_for_beyond_the_limit_or_after_the_first(
+async def test_nothing_is_prefetched_beyond_the_limit_or_after_first(
     fifty: tuple[MarketplaceClient, Emulator],
 ) -> None:
     client, emulator = fifty
@@ -316,62 +349,62 @@ async def test_nothing_is_asked_for_beyond_the_limit_or_after_the_first(
     assert len(emulator.log) == 3
 
 
-@pytest.mark.parametrize("way", ["break", "raise", "cancel", "aclose"])
-async def test_who_leaves_early_ends_what_is_under_way(
-    fifty: tuple[MarketplaceClient, Emulator], way: str
+@pytest.mark.parametrize("exit_by", ["break", "raise", "cancel", "aclose"])
+async def test_leaving_early_cancels_the_prefetch(
+    fifty: tuple[MarketplaceClient, Emulator], exit_by: str
 ) -> None:
     client, emulator = fifty
-    at_once(emulator, 1)
+    pass_through(emulator, 1)
     emulator.faults.add("GET", "*", delay=0.5, times=None)
     before = asyncio.all_tasks()
     pages = client.installed_add_ons.list(page_size=5).pages()
 
-    async def walk(pages: AsyncIterator[object]) -> None:
+    async def iterate(pages: AsyncIterator[object]) -> None:
         async for _ in pages:
             assert client.stats.in_flight == 1
-            if way == "cancel":
+            if exit_by == "cancel":
                 await asyncio.sleep(30)
-            if way == "raise":
+            if exit_by == "raise":
                 raise LookupError
             break
 
-    task = asyncio.ensure_future(walk(pages))
+    task = asyncio.ensure_future(iterate(pages))
     await asyncio.sleep(0.1)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, LookupError):
         await task
-    if way == "aclose":
+    if exit_by == "aclose":
         await pages.aclose()
     del pages, task
     gc.collect()
     async with asyncio.timeout(0.3):
         while client.stats.in_flight:
             await asyncio.sleep(0.01)
-    ours = {task for task in asyncio.all_tasks() - before if "Retrying" in repr(task)}
-    assert not ours
+    left = {task for task in asyncio.all_tasks() - before if "Retrying" in repr(task)}
+    assert not left
 
 
-async def test_closing_the_client_ends_a_look_ahead(
+async def test_closing_the_client_cancels_the_prefetch(
     fifty: tuple[MarketplaceClient, Emulator],
 ) -> None:
     client, emulator = fifty
     items = client.installed_add_ons.list(page_size=5).pages()
-    at_once(emulator, 1)
+    pass_through(emulator, 1)
     emulator.faults.add("GET", "*", delay=5, times=None)
     await anext(items)
     assert client.stats.in_flight == 1
     await client.aclose()
     assert client.stats.in_flight == 0
-    # No CancelledError: nobody cancelled this task, and a TaskGroup would keep silent about it.
+    # Not CancelledError: this task was not cancelled, and a TaskGroup would suppress it.
     with pytest.raises(ClientClosedError, match="closed"):
         await anext(items)
 
 
-async def test_an_error_ahead_comes_with_its_page_and_takes_nothing_from_the_one_before(
+async def test_an_error_of_a_prefetch_is_raised_after_the_page_before_it(
     fifty: tuple[MarketplaceClient, Emulator],
 ) -> None:
     client, emulator = fifty
-    at_once(emulator, 1)
+    pass_through(emulator, 1)
     emulator.faults.add("GET", "*", status=400)
     pages = client.installed_add_ons.list(page_size=5).pages()
     assert len((await anext(pages)).items) == 5
@@ -382,19 +415,19 @@ async def test_an_error_ahead_comes_with_its_page_and_takes_nothing_from_the_one
     assert len(rest) == 45
 
 
-async def test_an_error_ahead_of_who_has_left_is_not_complained_about(
+async def test_an_error_of_a_prefetch_is_not_reported_after_leaving(
     fifty: tuple[MarketplaceClient, Emulator],
 ) -> None:
     client, emulator = fifty
-    at_once(emulator, 1)
+    pass_through(emulator, 1)
     emulator.faults.add("GET", "*", status=400)
     async for _ in client.installed_add_ons.list(page_size=5).pages():
         await asyncio.sleep(0.05)
         break
-    gc.collect()  # an exception that nobody retrieved would be logged, and a warning here
+    gc.collect()  # a task exception that is never retrieved would be logged
 
 
-async def test_what_is_looked_ahead_is_in_the_capture(
+async def test_a_capture_contains_prefetched_pages(
     fifty: tuple[MarketplaceClient, Emulator],
 ) -> None:
     client, _ = fifty
@@ -403,7 +436,7 @@ async def test_what_is_looked_ahead_is_in_the_capture(
     assert len(exchanges) == 5
 
 
-async def test_one_slot_is_enough_to_look_ahead() -> None:
+async def test_one_permit_is_enough_to_prefetch() -> None:
     async with emulated(concurrency=1) as (client, emulator):
         emulator.install(account().account_sid, SPAM_SCORE, times=9)
         async for installed in client.installed_add_ons.list(page_size=2):

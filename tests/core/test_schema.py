@@ -1,4 +1,4 @@
-"""Configurations are checked against schemas from the network, before anything is sent."""
+"""Configurations are checked against schemas from the network before they are sent."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ def issues(schema: Any, configuration: Any) -> tuple[ConfigurationIssue, ...]:
     )
 
 
-def test_every_error_is_found_with_its_path() -> None:
+def test_every_violation_is_found_with_its_path() -> None:
     schema = {
         "type": "object",
         "required": ["a"],
@@ -50,7 +50,7 @@ def test_every_error_is_found_with_its_path() -> None:
         {"properties": {"a": {"pattern": "("}}},
     ],
 )
-def test_a_schema_that_refers_elsewhere_or_is_none_is_refused_at_once(schema: Any) -> None:
+def test_a_schema_with_a_remote_reference_or_an_error_is_refused_immediately(schema: Any) -> None:
     started = time.perf_counter()
     with pytest.raises(SchemaError, match="the configuration schema of XB1: "):
         issues(schema, {"a": "x"})
@@ -58,19 +58,19 @@ def test_a_schema_that_refers_elsewhere_or_is_none_is_refused_at_once(schema: An
 
 
 @pytest.mark.parametrize("pattern", ["^(a+)+$", r"^(?=(a+)+b)(a+)+\1$", "^(a|a)*$"])
-def test_a_catastrophic_pattern_costs_nothing(pattern: str) -> None:
+def test_a_catastrophic_pattern_does_not_block(pattern: str) -> None:
     started = time.perf_counter()
     issues({"properties": {"a": {"pattern": pattern}}}, {"a": "a" * 5000 + "!"})
     assert time.perf_counter() - started < 0.5
 
 
 @pytest.mark.parametrize("configuration", [[], "x", {"a": {1}}, {"a": float("nan")}])
-def test_what_is_no_plain_json_is_refused(configuration: Any) -> None:
+def test_a_configuration_must_be_plain_json(configuration: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="configuration"):
         issues({"type": "object"}, configuration)
 
 
-async def test_create_and_ensure_check_before_they_send_if_asked() -> None:
+async def test_create_and_ensure_check_the_configuration_on_request() -> None:
     async with emulated() as (client, emulator):
         wrong = {"callback_url": 5, "callback_method": "PUT"}
         for operation in (client.installed_add_ons.create, client.installed_add_ons.ensure):
@@ -94,7 +94,7 @@ async def test_create_and_ensure_check_before_they_send_if_asked() -> None:
         )
 
 
-def test_without_the_extra_it_says_which_one_is_missing() -> None:
+def test_the_missing_extra_is_named() -> None:
     program = (
         "import sys; sys.modules['jsonschema_rs'] = None\n"
         "from marketplace_async import *\n"

@@ -1,4 +1,4 @@
-"""Every Python block of the README is a whole program, and runs as it stands there."""
+"""Every Python block of the README is a complete program that runs unchanged."""
 
 import asyncio
 import os
@@ -54,7 +54,7 @@ def running(program: str, base_url: str, *arguments: str, **more: str) -> Iterat
         process.communicate()
 
 
-def test_there_are_as_many_blocks_as_expected() -> None:
+def test_the_readme_has_the_expected_blocks() -> None:
     assert len(PROGRAMS) == 14
     assert set(NAMED) == {"conftest.py", "test_install.py", "service.py", "worker.py"}
 
@@ -62,7 +62,7 @@ def test_there_are_as_many_blocks_as_expected() -> None:
 @pytest.mark.parametrize(
     "program", PROGRAMS, ids=lambda program: str(re.findall(r"client\.(\w+)", program)[:1])
 )
-def test_each_program_runs_as_it_stands(program: str, served: Emulator) -> None:
+def test_each_program_runs(program: str, served: Emulator) -> None:
     with running(program, served.url) as process:
         output, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
@@ -70,7 +70,7 @@ def test_each_program_runs_as_it_stands(program: str, served: Emulator) -> None:
         assert output or "emulated" in program
 
 
-def test_the_programs_show_what_they_say(served: Emulator) -> None:
+def test_the_programs_print_the_described_output(served: Emulator) -> None:
     def output(part: str) -> str:
         (program,) = (program for program in PROGRAMS if part in program)
         with running(program, served.url) as process:
@@ -88,19 +88,19 @@ def test_the_programs_show_what_they_say(served: Emulator) -> None:
     assert "Shop AccountToken(" in found
     assert "Cafe" not in found
     assert "from the vault: AC00000000000000000000000000000002 []" in found
-    told = output("fleet.Subaccounts()")
-    assert "installed on 1 accounts\ninstall caller-names on 1 accounts\n1 done, 0" in told
+    report = output("fleet.Subaccounts()")
+    assert "installed on 1 accounts\ninstall caller-names on 1 accounts\n1 done, 0" in report
     assert "TWILIO_AUTH_TOKEN" in output("from_env.environment")
-    assert "there is one of that name" in output("except ConflictError")
+    assert "the unique name is taken" in output("except ConflictError")
     assert "DEBUG:marketplace_async:GET /v1/AvailableAddOns -> 200" in output("logging.DEBUG")
     assert "'$15 a month'" in output("listings.create")
 
 
-async def test_every_add_on_of_every_subaccount_is_four_lines(
+async def test_the_program_for_all_subaccounts_lists_every_add_on(
     marketplace_emulator: Emulator,
 ) -> None:
-    made = marketplace_emulator.add_subaccounts(account().account_sid, 3)
-    subaccounts = [sid for sid, _ in made]
+    accounts = marketplace_emulator.add_subaccounts(account().account_sid, 3)
+    subaccounts = [sid for sid, _ in accounts]
     for sid in subaccounts:
         marketplace_emulator.install(sid, "XB06d5274893cc9af4198667d2f7d74d09", times=2)
     (program,) = (program for program in PROGRAMS if "parent.with_account" in program)
@@ -122,7 +122,7 @@ def test_the_pytest_example_runs(pytester: pytest.Pytester) -> None:
 # -- the service
 
 
-async def until_it_listens(url: str) -> None:
+async def until_listening(url: str) -> None:
     async with asyncio.timeout(20), aiohttp.ClientSession() as session:
         while True:
             try:
@@ -145,35 +145,35 @@ async def test_the_service_serves_and_maps_errors(
     )
     url = f"http://127.0.0.1:{port}"
     with running(NAMED["service.py"], marketplace_emulator.url, PORT=port):
-        await until_it_listens(url)
+        await until_listening(url)
         async with aiohttp.ClientSession(url) as session:
             for path, status, content in (
                 ("/add-ons", 200, [{"sid": sid, "name": "nomorobo_spamscore"}]),
                 (f"/add-ons/{sid}", 200, {"sid": sid, "configuration": {}}),
                 (f"/add-ons/{XE}", 404, {"error": "no such add-on"}),
             ):
-                async with session.get(path) as answer:
-                    assert (answer.status, await answer.json()) == (status, content)
-            async with session.get("/add-ons/XE1") as answer:
-                assert answer.status == 404
-            for status, ours in ((403, 502), (429, 503)):
+                async with session.get(path) as response:
+                    assert (response.status, await response.json()) == (status, content)
+            async with session.get("/add-ons/XE1") as response:
+                assert response.status == 404
+            for status, expected in ((403, 502), (429, 503)):
                 marketplace_emulator.faults.add(
                     "GET", "*", status=status, retry_after=60, times=None
                 )
-                async with session.get("/add-ons") as answer:
-                    assert answer.status == ours
+                async with session.get("/add-ons") as response:
+                    assert response.status == expected
                 marketplace_emulator.faults.clear()
-            assert answer.headers["Retry-After"] == "60"
+            assert response.headers["Retry-After"] == "60"
 
 
 async def test_a_caller_that_disconnects_cancels_its_call(port: str) -> None:
-    asked, gone = asyncio.Event(), asyncio.Event()
+    requested, disconnected = asyncio.Event(), asyncio.Event()
 
     async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        asked.set()
+        requested.set()
         await reader.read()
-        gone.set()
+        disconnected.set()
         writer.close()
 
     server = await asyncio.start_server(upstream, "127.0.0.1", 0)
@@ -181,33 +181,35 @@ async def test_a_caller_that_disconnects_cancels_its_call(port: str) -> None:
     url = f"http://127.0.0.1:{port}"
     async with server, asyncio.timeout(30):
         with running(NAMED["service.py"], base_url, PORT=port):
-            await until_it_listens(url)
+            await until_listening(url)
             async with aiohttp.ClientSession(url) as session:
                 call = asyncio.ensure_future(session.get(f"/add-ons/{XE}"))
-                await asked.wait()
+                await requested.wait()
                 call.cancel()
-                async with asyncio.timeout(4):  # less than the client's own time-out
-                    await gone.wait()
+                async with asyncio.timeout(4):  # less than the client's own timeout
+                    await disconnected.wait()
 
 
-async def test_shutdown_lets_calls_in_flight_end(marketplace_emulator: Emulator, port: str) -> None:
+async def test_shutdown_lets_running_calls_finish(
+    marketplace_emulator: Emulator, port: str
+) -> None:
     url = f"http://127.0.0.1:{port}"
     marketplace_emulator.faults.add("GET", "*", delay=1.0)
     with running(NAMED["service.py"], marketplace_emulator.url, PORT=port) as process:
-        await until_it_listens(url)
+        await until_listening(url)
         async with aiohttp.ClientSession(url) as session:
             call = asyncio.ensure_future(session.get("/add-ons"))
             await asyncio.sleep(0.3)
             process.send_signal(signal.SIGTERM)
-            async with await call as answer:
-                assert (answer.status, await answer.json()) == (200, [])
+            async with await call as response:
+                assert (response.status, await response.json()) == (200, [])
         assert await asyncio.to_thread(process.wait, 15) == 0
 
 
 # -- the worker
 
 
-async def test_the_worker_finishes_what_it_has_begun(marketplace_emulator: Emulator) -> None:
+async def test_the_worker_finishes_its_running_jobs(marketplace_emulator: Emulator) -> None:
     marketplace_emulator.faults.add("POST", "*", delay=0.1, times=None)
     names = [f"name-{number}" for number in range(200)]
     with running(NAMED["worker.py"], marketplace_emulator.url, *names) as process:
@@ -215,16 +217,16 @@ async def test_the_worker_finishes_what_it_has_begun(marketplace_emulator: Emula
             while len(marketplace_emulator.log.matching("POST")) < 10:
                 await asyncio.sleep(0.01)
         process.send_signal(signal.SIGTERM)
-        begun = len(marketplace_emulator.log.matching("POST"))
+        started = len(marketplace_emulator.log.matching("POST"))
         output, errors = await asyncio.to_thread(process.communicate)
         assert (process.returncode, errors) == (0, "")
     async with MarketplaceClient(account(), base_url=marketplace_emulator.url) as client:
         installed = {one.unique_name async for one in client.installed_add_ons.list()}
     assert {line.split()[0] for line in output.splitlines()} == installed
-    assert begun <= len(installed) < 100  # of 200: it began no more once it was told
+    assert started <= len(installed) < 100  # of 200: SIGTERM starts no further jobs
 
 
-def test_the_worker_says_what_became_of_each_job(served: Emulator) -> None:
+def test_the_worker_reports_the_result_of_each_job(served: Emulator) -> None:
     for names, expected, status in (
         ((), "spam-score-1 installed\nspam-score-2 installed\n", 0),
         ((), "spam-score-1 unchanged\nspam-score-2 unchanged\n", 0),
@@ -232,16 +234,16 @@ def test_the_worker_says_what_became_of_each_job(served: Emulator) -> None:
     ):
         with running(NAMED["worker.py"], served.url, *names) as process:
             output, errors = process.communicate(timeout=60)
-            said = "".join(sorted((output + errors).splitlines(keepends=True), reverse=True))
-            assert expected.split("\n")[0] in said
-            assert max(expected.split("\n")) in said
+            lines = "".join(sorted((output + errors).splitlines(keepends=True), reverse=True))
+            assert expected.split("\n")[0] in lines
+            assert max(expected.split("\n")) in lines
             assert process.returncode == status
 
 
 # -- tables
 
 
-def test_the_error_table_names_every_error() -> None:
+def test_the_error_table_lists_every_error() -> None:
     errors = {
         name
         for name in marketplace_async.__all__
@@ -250,7 +252,7 @@ def test_the_error_table_names_every_error() -> None:
     assert set(re.findall(r"^\| `(\w+Error)` \|", README, re.MULTILINE)) == errors
 
 
-def test_the_option_table_names_every_option_of_the_emulator() -> None:
+def test_the_option_table_lists_every_option_of_the_emulator() -> None:
     options = {
         name
         for argument in app["emulator"].assemble_argument_collection()
@@ -264,7 +266,7 @@ def test_the_option_table_names_every_option_of_the_emulator() -> None:
     }
 
 
-def test_the_two_commands_are_those_that_ci_runs() -> None:
+def test_the_readme_and_ci_run_the_same_commands() -> None:
     assert "pip install nox && nox -s demo" in README
     assert "pip install nox && nox -s tests" in README
     assert "pip install nox && nox -s tests" in (PROJECT / ".ci" / "run").read_text()

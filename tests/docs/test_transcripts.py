@@ -1,8 +1,7 @@
-"""Every transcript of the README is run against a fresh emulator, and comes out as it stands there.
+"""Every transcript in the README is the real output against a fresh emulator.
 
-What varies is masked: SIDs that the service makes (in the README, those that begin with zeros)
-stand for the same record wherever they appear, dates for any other, the emulator's address for its
-own, and the number of an error of the operating system for that of another.
+Varying parts are masked: placeholder SIDs (those that begin with zeros), dates, the emulator's URL,
+and the error numbers of the operating system.
 """
 
 import re
@@ -18,9 +17,7 @@ README = (PROJECT / "README.md").read_text()
 STEPS = list(steps(README))
 
 
-def test_every_transcript_comes_out_as_it_stands_in_the_readme(
-    served: Emulator, tmp_path: Path
-) -> None:
+def test_every_transcript_shows_the_real_output(served: Emulator, tmp_path: Path) -> None:
     session = Session(tmp_path, served.url)
     session.write(README)
     for step in STEPS:
@@ -28,7 +25,7 @@ def test_every_transcript_comes_out_as_it_stands_in_the_readme(
         assert session.as_expected(output, step.output) == step.output, step.command
 
 
-def test_every_command_is_shown() -> None:
+def test_every_command_appears_in_the_readme() -> None:
     typed = "\n".join(step.command for step in STEPS) + README
     for command, words in commands():
         if command.default_command is not None:

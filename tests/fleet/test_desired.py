@@ -1,4 +1,4 @@
-"""The desired state: what may be in the file, what is said of what may not, and what it means."""
+"""The desired state: its file format, its error messages and its meaning."""
 
 import json
 import pickle
@@ -64,7 +64,7 @@ state = "absent"
 """
 
 
-def test_a_file_says_what_each_account_is_to_have(tmp_path: Path) -> None:
+def test_a_file_defines_the_desired_state_of_each_account(tmp_path: Path) -> None:
     file = tmp_path / "fleet.toml"
     file.write_text(WHOLE)
     read = fleet.load(file, {"TOKEN": "from-outside"})
@@ -85,13 +85,13 @@ def test_a_file_says_what_each_account_is_to_have(tmp_path: Path) -> None:
             "api_token": "from-outside",
             "limits": {"minutes": 9, "files": [1, 2.5]},
         }
-    gone, _ = read.wanted(TWO, "EU old")
-    assert (gone.state, gone.configuration) == ("absent", None)
+    removed, _ = read.wanted(TWO, "EU old")
+    assert (removed.state, removed.configuration) == ("absent", None)
     assert [one.unique_name for one in read.wanted(TWO, "Test 1")] == ["left-over"]
 
 
 @pytest.mark.parametrize(
-    ("accounts", "met"),
+    ("accounts", "matched"),
     [
         ("all", [True, True, True]),
         ({"friendly_names": ["EU *"]}, [True, False, False]),
@@ -104,10 +104,10 @@ def test_a_file_says_what_each_account_is_to_have(tmp_path: Path) -> None:
         ({"friendly_names": ["*"], "except_friendly_names": ["US *"]}, [True, False, True]),
     ],
 )
-def test_accounts_are_selected_by_name_pattern_and_sid(accounts: Any, met: list[bool]) -> None:
+def test_accounts_are_selected_by_name_pattern_and_sid(accounts: Any, matched: list[bool]) -> None:
     read = desired(add_on(accounts=accounts))
     three = [(ONE, "EU west"), (TWO, "US east"), ("AC" + "3" * 32, None)]
-    assert [bool(read.wanted(*account)) for account in three] == met
+    assert [bool(read.wanted(*account)) for account in three] == matched
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,10 @@ def test_accounts_are_selected_by_name_pattern_and_sid(accounts: Any, met: list[
         ({"add_ons": [add_on(), add_on(acounts="all")]}, "add_ons[1]: object contains unknown fi"),
         ({"add_ons": [add_on(accounts=None)]}, "add_ons[0]: object missing required field `accoun"),
         ({"add_ons": [add_on(accounts="some")]}, "add_ons[0].accounts: invalid enum value 'some'"),
-        ({"add_ons": [add_on(accounts={})]}, "add_ons[0].accounts: expected friendly_names, sids"),
+        (
+            {"add_ons": [add_on(accounts={})]},
+            "add_ons[0].accounts: expected at least one of friendly_names, sids",
+        ),
         (
             {"add_ons": [add_on(accounts={"sids": [ONE, "AC1"]})]},
             "add_ons[0].accounts.sids[1]: expected `str` matching regex",
@@ -133,20 +136,20 @@ def test_accounts_are_selected_by_name_pattern_and_sid(accounts: Any, met: list[
         ),
         (
             {"add_ons": [add_on(available_add_on_sid=None)]},
-            "add_ons[0]: available_add_on_sid is missing",
+            'add_ons[0]: available_add_on_sid is required unless state = "absent"',
         ),
         (
             {"add_ons": [add_on(accept_terms_of_service=None)]},
-            "add_ons[0]: accept_terms_of_service = true is missing",
+            "add_ons[0]: accept_terms_of_service = true is required",
         ),
         (
             {"add_ons": [add_on(accept_terms_of_service=False)]},
-            "add_ons[0]: accept_terms_of_service = true is missing",
+            "add_ons[0]: accept_terms_of_service = true is required",
         ),
         ({"add_ons": [add_on(state="gone")]}, "add_ons[0].state: invalid enum value 'gone'"),
         (
             {"add_ons": [add_on(state="absent")]},
-            'add_ons[0]: accept_terms_of_service makes no sense with state = "absent"',
+            'add_ons[0]: accept_terms_of_service is not allowed with state = "absent"',
         ),
         (
             {"add_ons": [add_on(configuration={"rate": float("inf")})]},
@@ -166,11 +169,11 @@ def test_accounts_are_selected_by_name_pattern_and_sid(accounts: Any, met: list[
                     add_on(overrides=[{"accounts": "all", "state": "absent", "extensions": {}}])
                 ]
             },
-            'add_ons[0].overrides[0]: extensions makes no sense with state = "absent"',
+            'add_ons[0].overrides[0]: extensions is not allowed with state = "absent"',
         ),
         (
             {"add_ons": [add_on(), add_on(accounts={"sids": [ONE]}), add_on()]},
-            "add_ons[0] and add_ons[2] both say what 'spam-score' is to be on all accounts",
+            "add_ons[0] and add_ons[2] both define 'spam-score' for all accounts",
         ),
         (
             {
@@ -186,11 +189,12 @@ def test_accounts_are_selected_by_name_pattern_and_sid(accounts: Any, met: list[
                     )
                 ],
             },
-            "add_ons[0].overrides[0].configuration.a.api_token: NOT_THERE is not set",
+            "add_ons[0].overrides[0].configuration.a.api_token: "
+            "environment variable NOT_THERE is not set",
         ),
     ],
 )
-def test_what_cannot_be_right_is_said_with_its_path(document: Any, message: str) -> None:
+def test_an_error_message_starts_with_the_path_of_the_error(document: Any, message: str) -> None:
     with pytest.raises(DesiredStateError) as caught:
         fleet.from_document(document, {})
     assert str(caught.value).lower().startswith(message.lower())
@@ -198,7 +202,7 @@ def test_what_cannot_be_right_is_said_with_its_path(document: Any, message: str)
     assert isinstance(caught.value, MarketplaceError)
 
 
-def test_what_is_no_toml_is_said_with_its_line(tmp_path: Path) -> None:
+def test_a_toml_syntax_error_is_reported_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "fleet.toml"
     file.write_text("secret = []\n[[add_ons]\n")
     with pytest.raises(DesiredStateError, match=r"fleet\.toml: not TOML: .*line 2"):
@@ -210,22 +214,22 @@ def test_what_is_no_toml_is_said_with_its_line(tmp_path: Path) -> None:
         fleet.load(tmp_path / "nowhere.toml")
 
 
-def test_two_that_collide_on_one_account_are_both_named() -> None:
+def test_two_entries_for_one_name_and_account_are_both_reported() -> None:
     read = desired(add_on(accounts={"friendly_names": ["EU *"]}), add_on(accounts={"sids": [ONE]}))
     assert len(read.wanted(TWO, "EU west")) == 1
     with pytest.raises(
-        DesiredStateError, match=r"add_ons\[0\] and add_ons\[1\] both say .* on AC1"
+        DesiredStateError, match=r"add_ons\[0\] and add_ons\[1\] both define 'spam-score' for AC1"
     ):
         read.wanted(ONE, "EU west")
 
 
-def test_values_of_the_environment_are_only_read_under_secret_keys() -> None:
+def test_environment_variables_are_only_read_under_secret_keys() -> None:
     configuration = {"api_token": {"env": "TOKEN"}, "mode": {"env": "TOKEN"}}
     (wanted,) = desired(add_on(configuration=configuration), secret=["api_token"]).wanted(ONE, None)
     assert wanted.configuration == {"api_token": "from-outside", "mode": {"env": "TOKEN"}}
 
 
-def test_secrets_are_in_no_repr_and_no_digest_and_survive_a_pickle() -> None:
+def test_secrets_appear_in_no_repr_or_digest_and_survive_pickling() -> None:
     def with_token(token: str) -> fleet.Desired:
         return desired(add_on(configuration={"api_token": token, "a": 1}), secret=["api_token"])
 
@@ -237,7 +241,7 @@ def test_secrets_are_in_no_repr_and_no_digest_and_survive_a_pickle() -> None:
     assert pickle.loads(pickle.dumps(read)).wanted(ONE, None) == read.wanted(ONE, None)
 
 
-# -- the schema that is published
+# -- the JSON Schema
 
 
 VALIDATOR = jsonschema_rs.validator_for(fleet.schema(), offline=True)
@@ -260,14 +264,14 @@ EXTENSIONS = st.dictionaries(TEXTS, st.booleans() | VALUES, max_size=2)
 
 
 def table(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrategy[Any]:
-    """Tables that are right, or have a key too many or too few, or a value that may be wrong."""
-    right = st.fixed_dictionaries(required, optional=optional)
+    """Generate tables: valid ones, and ones with a missing, unknown or possibly invalid key."""
+    valid = st.fixed_dictionaries(required, optional=optional)
     names = st.sampled_from([*required, *optional, "nonsense"])
-    wrong = st.tuples(right, names, VALUES).map(lambda parts: {**parts[0], parts[1]: parts[2]})
-    short = st.tuples(right, names).map(
+    changed = st.tuples(valid, names, VALUES).map(lambda parts: {**parts[0], parts[1]: parts[2]})
+    shortened = st.tuples(valid, names).map(
         lambda parts: {name: value for name, value in parts[0].items() if name != parts[1]}
     )
-    return right | right | wrong | short
+    return valid | valid | changed | shortened
 
 
 OVERRIDES = table(
@@ -295,7 +299,7 @@ ADD_ONS = table(
     {"unique_name": st.just("left-over"), "accounts": SELECTIONS, "state": st.just("absent")},
     {"available_add_on_sid": st.just(SPAM_SCORE), **OPTIONAL},
 )
-# One add-on: that two say the same thing about all accounts is more than a schema can tell.
+# One Add-on only: a schema cannot detect two entries for the same unique name.
 FILES = table(
     {"add_ons": st.lists(ADD_ONS, min_size=1, max_size=1)}, {"secret": st.lists(TEXTS, max_size=2)}
 )
@@ -315,7 +319,7 @@ def test_the_schema_and_the_parser_agree(document: Any) -> None:
     assert VALIDATOR.is_valid(document) == parses
 
 
-def test_the_schema_says_what_each_field_is_for() -> None:
+def test_the_schema_describes_each_field() -> None:
     document = fleet.schema()
     assert document["$schema"].endswith("2020-12/schema")
     for name in ("unique_name", "accounts", "available_add_on_sid", "state"):

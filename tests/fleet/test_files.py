@@ -1,4 +1,4 @@
-"""What a job keeps on disk: outputs that can be cut back, and a journal that says where."""
+"""The files of a job: outputs that can be truncated, and the journal of their progress."""
 
 import json
 import sqlite3
@@ -11,7 +11,7 @@ from support.outputs import read
 
 from marketplace_async.fleet import Failure, InventoryRecord, JobError
 from marketplace_async.fleet._engine.checkpoint import Checkpoint
-from marketplace_async.fleet._engine.journal import Done, Journal, Write
+from marketplace_async.fleet._engine.journal import Entry, Journal, Write
 from marketplace_async.fleet.outputs import ExtensionRecord, output_of
 
 ACCOUNTS = [f"AC{number:032x}" for number in range(4)]
@@ -41,24 +41,24 @@ def record(account: int, number: int = 0, *, extensions: bool = False) -> Invent
 
 
 def open_checkpoint(file: Path, **options: Any) -> "Checkpoint[InventoryRecord]":
-    facts = options.pop("facts", {"job": "inventory"})
+    settings = options.pop("settings", {"job": "inventory"})
     return Checkpoint(
-        output_of(file), file, facts, **{"resume": False, "overwrite": False, **options}
+        output_of(file), file, settings, **{"resume": False, "overwrite": False, **options}
     )
 
 
-def done(account: int, *records: InventoryRecord) -> tuple[Done, tuple[InventoryRecord, ...]]:
-    return Done(ACCOUNTS[account], None, len(records)), records
+def entry(account: int, *records: InventoryRecord) -> tuple[Entry, tuple[InventoryRecord, ...]]:
+    return Entry(ACCOUNTS[account], None, len(records)), records
 
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".db"])
 
 
 @SUFFIXES
-def test_every_output_holds_every_field(tmp_path: Path, suffix: str) -> None:
+def test_every_output_format_contains_every_field(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"x{suffix}"
     checkpoint = open_checkpoint(file)
-    checkpoint.write([done(0, record(0), record(0, 1, extensions=True)), done(1)])
+    checkpoint.write([entry(0, record(0), record(0, 1, extensions=True)), entry(1)])
     checkpoint.close()
     plain, with_extensions = read(file)
     assert plain == {
@@ -85,13 +85,11 @@ def test_every_output_holds_every_field(tmp_path: Path, suffix: str) -> None:
 
 
 @SUFFIXES
-def test_what_was_written_and_not_noted_is_written_once_in_the_end(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_records_missing_from_the_journal_are_not_duplicated(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"x{suffix}"
     checkpoint = open_checkpoint(file)
-    checkpoint.write([done(0, record(0))])
-    # As if it were killed between the output and the journal: what is half written is there.
+    checkpoint.write([entry(0, record(0))])
+    # As if killed after writing to the output and before writing to the journal.
     checkpoint._output.write(ACCOUNTS[1], [record(1), record(1, 1)])
     checkpoint._output.sync()
     if suffix != ".db":
@@ -101,8 +99,8 @@ def test_what_was_written_and_not_noted_is_written_once_in_the_end(
 
     again = open_checkpoint(file, resume=True)
     assert again.resumed
-    assert again.known(ACCOUNTS) == {ACCOUNTS[0]}
-    again.write([done(1, record(1), record(1, 1)), done(2)])
+    assert again.finished(ACCOUNTS) == {ACCOUNTS[0]}
+    again.write([entry(1, record(1), record(1, 1)), entry(2)])
     assert again.totals() == (3, 3, 0)
     again.close()
     assert [one["sid"] for one in read(file)] == [
@@ -111,73 +109,75 @@ def test_what_was_written_and_not_noted_is_written_once_in_the_end(
 
 
 @SUFFIXES
-def test_killed_before_anything_was_noted_it_begins_anew(tmp_path: Path, suffix: str) -> None:
+def test_a_job_killed_before_its_first_journal_entry_starts_over(
+    tmp_path: Path, suffix: str
+) -> None:
     file = tmp_path / f"x{suffix}"
     checkpoint = open_checkpoint(file)
     checkpoint._output.write(ACCOUNTS[0], [record(0)])
     checkpoint._output.sync()
     checkpoint.close()
     again = open_checkpoint(file, resume=True)
-    again.write([done(0, record(0))])
+    again.write([entry(0, record(0))])
     again.close()
     assert len(read(file)) == 1
 
 
 @SUFFIXES
-def test_what_is_there_is_neither_lost_nor_mixed(tmp_path: Path, suffix: str) -> None:
+def test_existing_output_is_neither_lost_nor_mixed(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"x{suffix}"
-    first = open_checkpoint(file, resume=True)  # nothing is there: it begins
-    first.write([done(0, record(0))])
+    first = open_checkpoint(file, resume=True)  # no file: starts a new job
+    first.write([entry(0, record(0))])
     with pytest.raises(JobError, match="another job is using this journal"):
         open_checkpoint(file, resume=True)
     first.close()
 
-    with pytest.raises(JobError, match="is there already"):
+    with pytest.raises(JobError, match="already exists"):
         open_checkpoint(file)
-    with pytest.raises(JobError, match=r'begun otherwise .*"inventory".*"plan"'):
-        open_checkpoint(file, resume=True, facts={"job": "plan"})
+    with pytest.raises(JobError, match=r'started with other settings .*"inventory".*"plan"'):
+        open_checkpoint(file, resume=True, settings={"job": "plan"})
     assert len(read(file)) == 1
 
     (tmp_path / f"x{suffix}.journal").unlink()
-    with pytest.raises(JobError, match=r"and no .* that says how far"):
+    with pytest.raises(JobError, match=r"cannot be resumed: its journal .* does not exist"):
         open_checkpoint(file, resume=True)
     assert len(read(file)) == 1
 
-    anew = open_checkpoint(file, overwrite=True)
-    assert anew.totals() == (0, 0, 0)
-    anew.close()
+    new = open_checkpoint(file, overwrite=True)
+    assert new.totals() == (0, 0, 0)
+    new.close()
     assert read(file) == []
 
 
-def test_an_output_that_lost_bytes_is_not_gone_on_with(tmp_path: Path) -> None:
+def test_an_output_that_lost_bytes_is_not_resumed(tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     checkpoint = open_checkpoint(file)
-    checkpoint.write([done(0, record(0))])
+    checkpoint.write([entry(0, record(0))])
     checkpoint.close()
     file.write_bytes(file.read_bytes()[:-5])
     with pytest.raises(JobError, match="fewer bytes than its journal says"):
         open_checkpoint(file, resume=True)
 
 
-def test_a_journal_is_private_and_is_told_from_other_files(tmp_path: Path) -> None:
+def test_a_journal_is_private_and_other_files_are_rejected(tmp_path: Path) -> None:
     file = tmp_path / "journal"
     Journal(file).close()
     assert file.stat().st_mode & 0o077 == 0
     file.write_bytes(b"something else, and long enough to be looked at as a header" * 20)
-    with pytest.raises(JobError, match="this is no journal"):
+    with pytest.raises(JobError, match="is not a journal"):
         Journal(file)
     with pytest.raises(OSError, match="nowhere"):
         Journal(tmp_path / "nowhere" / "journal")
 
 
-def test_failures_are_written_all_and_counted_and_forgotten_on_resuming(tmp_path: Path) -> None:
+def test_all_failures_are_written_and_counted_and_cleared_on_resume(tmp_path: Path) -> None:
     file = tmp_path / "x.jsonl"
     checkpoint = open_checkpoint(file)
     failed = [
         Failure(f"AC{number:032x}", "Shop", "PermissionDeniedError", "403: no")
         for number in range(150)
     ]
-    checkpoint.write([(Done(one.account_sid, "Shop", 0, one), ()) for one in failed])
+    checkpoint.write([(Entry(one.account_sid, "Shop", 0, one), ()) for one in failed])
     failures = checkpoint.failures()
     checkpoint.close()
     assert (failures.count, len(failures.first)) == (150, 100)
@@ -192,30 +192,30 @@ def test_failures_are_written_all_and_counted_and_forgotten_on_resuming(tmp_path
     assert len(lines) == 150
 
     again = open_checkpoint(file, resume=True)
-    assert again.known(ACCOUNTS) == set()
-    again.write([done(0, record(0))])
+    assert again.finished(ACCOUNTS) == set()
+    again.write([entry(0, record(0))])
     assert again.failures().count == 0
     again.close()
     assert not failures.file.exists()
 
 
-def test_the_journal_of_apply_tells_what_was_begun_and_not_ended(tmp_path: Path) -> None:
+def test_the_journal_of_apply_tracks_open_writes(tmp_path: Path) -> None:
     file = tmp_path / "journal"
     plans = {ACCOUNTS[0]: ["install/a", "install/b"], ACCOUNTS[1]: ["remove/c"]}
     with Journal(file) as journal:
         journal.begin({"job": "apply"})
-        journal.plan(plans)
+        journal.save_plans(plans)
         assert journal.planned("run 1", ACCOUNTS) == {
             sid: tuple(keys) for sid, keys in plans.items()
         }
         journal.begin_writes("run 1", {ACCOUNTS[0]: plans[ACCOUNTS[0]]})
-        assert list(journal.never_begun("run 1")) == [ACCOUNTS[1]]
+        assert list(journal.not_started("run 1")) == [ACCOUNTS[1]]
         assert list(journal.planned("run 1", ACCOUNTS)) == [ACCOUNTS[1]]
         journal.end_writes("run 1", {ACCOUNTS[0]: [Write("install/a", "done", "XE1")]})
-        assert journal.begun("run 1", ACCOUNTS[0]) == ["install/b"]
+        assert journal.open_writes("run 1", ACCOUNTS[0]) == ["install/b"]
     with Journal(file) as journal:
-        assert journal.give_up_open_writes() == 1
-        assert journal.give_up_open_writes() == 0
+        assert journal.close_open_writes() == 1
+        assert journal.close_open_writes() == 0
         journal.begin({"job": "apply"})
         assert journal.planned("run 2", ACCOUNTS) == {}
     with sqlite3.connect(file) as db:
@@ -227,7 +227,7 @@ def test_the_journal_of_apply_tells_what_was_begun_and_not_ended(tmp_path: Path)
     ]
 
 
-def test_a_file_of_no_known_kind_is_refused(tmp_path: Path) -> None:
+def test_a_file_with_an_unknown_suffix_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"to: expected a file that ends in \.jsonl.*got 'x\.xlsx'"
     ):

@@ -1,4 +1,4 @@
-"""What is to be done on an account: from values to values, without a loop."""
+"""The steps for an account, computed from values without an event loop."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from marketplace_async.fleet.masking import masked, redacted, secret_values
 from marketplace_async.fleet.steps import (
     Observed,
     differences,
+    relevant_add_ons,
     steps_for,
-    with_extensions_that_matter,
 )
 
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
@@ -32,7 +32,7 @@ def wanted(**changes: Any) -> Wanted:
     )
 
 
-def there(
+def with_add_on(
     configuration: dict[str, Any] | None = None,
     *,
     add_on: str = SPAM_SCORE,
@@ -71,29 +71,29 @@ ON = {"voice-incoming": True, "lookup-api": False}
             NOTHING,
             ["install spam-score", "enable voice-incoming of spam-score"],
         ),
-        (wanted(), there(), []),
-        (wanted(), there({"a": 1}), []),
-        (wanted(configuration={}), there(None), []),
-        (wanted(configuration={"a": 1}), there({"a": 1}), []),
-        (wanted(configuration={"a": 1}), there({"a": 1.0}), ["update spam-score"]),
-        (wanted(configuration={"a": True}), there({"a": 1}), ["update spam-score"]),
-        (wanted(configuration={"a": 1, "b": 2}), there({"b": 2, "a": 1}), []),
-        (wanted(configuration={}), there({"a": 1}), ["update spam-score"]),
-        (wanted(), there(unique_name="another"), ["install spam-score"]),
-        (wanted(extensions=ON), there(voice_incoming=True, lookup_api=False), []),
+        (wanted(), with_add_on(), []),
+        (wanted(), with_add_on({"a": 1}), []),
+        (wanted(configuration={}), with_add_on(None), []),
+        (wanted(configuration={"a": 1}), with_add_on({"a": 1}), []),
+        (wanted(configuration={"a": 1}), with_add_on({"a": 1.0}), ["update spam-score"]),
+        (wanted(configuration={"a": True}), with_add_on({"a": 1}), ["update spam-score"]),
+        (wanted(configuration={"a": 1, "b": 2}), with_add_on({"b": 2, "a": 1}), []),
+        (wanted(configuration={}), with_add_on({"a": 1}), ["update spam-score"]),
+        (wanted(), with_add_on(unique_name="another"), ["install spam-score"]),
+        (wanted(extensions=ON), with_add_on(voice_incoming=True, lookup_api=False), []),
         (
             wanted(extensions=ON),
-            there(voice_incoming=False, lookup_api=True),
+            with_add_on(voice_incoming=False, lookup_api=True),
             ["enable voice-incoming of spam-score", "disable lookup-api of spam-score"],
         ),
-        (wanted(extensions={}), there(voice_incoming=True), []),
-        (wanted(state="absent"), there(), ["remove spam-score"]),
-        (wanted(state="absent", available_add_on_sid=None), there(), ["remove spam-score"]),
+        (wanted(extensions={}), with_add_on(voice_incoming=True), []),
+        (wanted(state="absent"), with_add_on(), ["remove spam-score"]),
+        (wanted(state="absent", available_add_on_sid=None), with_add_on(), ["remove spam-score"]),
         (wanted(state="absent"), NOTHING, []),
-        (wanted(state="absent"), there(unique_name="another"), []),
+        (wanted(state="absent"), with_add_on(unique_name="another"), []),
     ],
 )
-def test_steps_lead_from_what_is_there_to_what_is_wanted(
+def test_steps_lead_from_the_observed_to_the_wanted_state(
     one: Wanted, observed: Observed, steps: list[str]
 ) -> None:
     found, problems = steps_for([one], observed, ())
@@ -103,35 +103,35 @@ def test_steps_lead_from_what_is_there_to_what_is_wanted(
 
 
 @pytest.mark.parametrize("state", ["present", "absent"])
-def test_what_another_add_on_is_called_is_neither_removed_nor_replaced(state: str) -> None:
-    steps, problems = steps_for([wanted(state=state)], there(add_on=OTHER), ())
+def test_a_different_add_on_of_the_same_name_is_neither_removed_nor_replaced(state: str) -> None:
+    steps, problems = steps_for([wanted(state=state)], with_add_on(add_on=OTHER), ())
     assert steps == ()
     (problem,) = problems
-    assert "add_ons[0]: spam-score is another add-on there" in problem
+    assert "add_ons[0]: a different Add-on uses the unique name spam-score: " in problem
     assert OTHER in problem
 
 
-def test_an_extension_that_is_not_there_is_a_problem() -> None:
-    steps, problems = steps_for([wanted(extensions=ON)], there(lookup_api=False), ())
+def test_a_missing_extension_is_a_problem() -> None:
+    steps, problems = steps_for([wanted(extensions=ON)], with_add_on(lookup_api=False), ())
     assert steps == ()
     assert problems == (f"add_ons[0].extensions.voice-incoming: {XE} has no such extension",)
 
 
-def test_what_is_removed_makes_room_first() -> None:
+def test_removals_come_first() -> None:
     first = wanted(unique_name="new")
     second = wanted(unique_name="spam-score", state="absent")
-    steps, _ = steps_for([first, second], there(), ())
+    steps, _ = steps_for([first, second], with_add_on(), ())
     assert [step.key for step in steps] == ["remove/spam-score", "install/new"]
 
 
-def test_extensions_are_only_read_where_they_matter() -> None:
+def test_extensions_are_only_read_if_the_plan_depends_on_them() -> None:
     def read(one: Wanted, observed: Observed) -> list[str]:
-        return [found.sid for found in with_extensions_that_matter([one], observed)]
+        return [found.sid for found in relevant_add_ons([one], observed)]
 
-    assert read(wanted(extensions=ON), there()) == [XE]
-    assert read(wanted(), there()) == []
+    assert read(wanted(extensions=ON), with_add_on()) == [XE]
+    assert read(wanted(), with_add_on()) == []
     assert read(wanted(extensions=ON), NOTHING) == []
-    assert read(wanted(extensions=ON), there(add_on=OTHER)) == []
+    assert read(wanted(extensions=ON), with_add_on(add_on=OTHER)) == []
 
 
 @pytest.mark.parametrize(
@@ -156,13 +156,13 @@ def test_extensions_are_only_read_where_they_matter() -> None:
         ({}, {"a": [{"token": "new", "b": 1}]}, ['+ a = [{"token": "***", "b": 1}]']),
     ],
 )
-def test_differences_are_told_key_by_key_with_secrets_masked(
+def test_differences_are_listed_key_by_key_with_secrets_masked(
     before: dict[str, Any], after: dict[str, Any], changes: list[str]
 ) -> None:
     assert [str(change) for change in differences(before, after, {"token"})] == changes
 
 
-def test_a_change_holds_no_secret() -> None:
+def test_a_change_contains_no_secrets() -> None:
     (change,) = differences({"token": "old-secret"}, {"token": "new-secret"}, ["token"])
     assert change == Change("token", "***", "***")
 
@@ -172,7 +172,7 @@ def test_a_message_that_quotes_a_secret_is_masked() -> None:
         {"a": [{"token": 'say "hi"\\'}], "pin": 4711, "on": True}, {"token", "pin"}
     )
     assert secrets == {'say "hi"\\', "4711"}
-    for message in ('say "hi"\\ is too short', r'"say \"hi\"\\" is too short', "4711 is no pin"):
+    for message in ('say "hi"\\ is too short', r'"say \"hi\"\\" is too short', "4711 is not a pin"):
         assert "***" in redacted(message, secrets)
         assert "hi" not in redacted(message, secrets)
     assert masked({"on": True, "a": [{"pin": 1}]}, {"on", "pin"}) == {

@@ -1,4 +1,4 @@
-"""The server is hostile, or broken: typed errors, in bounded time and memory."""
+"""Hostile and broken servers: typed errors, in bounded time and memory."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from support.wire_server import ONCE, Talk, answer, saying, talking
+from support.wire_server import ONCE, Handler, http_response, sending, serving
 
 from marketplace_async import (
     InstalledAddOn,
@@ -36,40 +36,40 @@ CHUNK = b"10000\r\n" + b" " * 65536 + b"\r\n"
 
 
 @pytest.mark.parametrize(
-    ("talk", "error", "message"),
+    ("handler", "error", "message"),
     [
-        (saying(), TransportError, "ServerDisconnectedError"),
-        (saying(b"HTTP/1.1 200"), TransportError, ""),
-        (saying(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"), TransportError, ""),
-        (saying(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"), TransportError, "Payload"),
-        (saying(CHUNKED + b"zz\r\n"), TransportError, ""),
-        (saying(b"SSH-2.0-OpenSSH\r\n\r\n"), TransportError, "Bad"),
-        (saying(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), TransportError, ""),
-        (saying(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000), TransportError, ""),
+        (sending(), TransportError, "ServerDisconnectedError"),
+        (sending(b"HTTP/1.1 200"), TransportError, ""),
+        (sending(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"), TransportError, ""),
+        (sending(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"), TransportError, "Payload"),
+        (sending(CHUNKED + b"zz\r\n"), TransportError, ""),
+        (sending(b"SSH-2.0-OpenSSH\r\n\r\n"), TransportError, "Bad"),
+        (sending(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), TransportError, ""),
+        (sending(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000), TransportError, ""),
         (
-            saying(b"HTTP/1.1 200 OK\r\n", forever=b"X: " + b"x" * 1000 + b"\r\n"),
+            sending(b"HTTP/1.1 200 OK\r\n", forever=b"X: " + b"x" * 1000 + b"\r\n"),
             TransportError,
             "",
         ),
-        (saying(answer(b"x" * 2 * MB)), ResponseError, "larger than 1048576 bytes"),
-        (saying(CHUNKED, forever=CHUNK), ResponseError, "larger than 1048576 bytes"),
+        (sending(http_response(b"x" * 2 * MB)), ResponseError, "larger than 1048576 bytes"),
+        (sending(CHUNKED, forever=CHUNK), ResponseError, "larger than 1048576 bytes"),
         (
-            saying(answer(gzip.compress(b" " * 100 * MB), Content_Encoding="gzip")),
+            sending(http_response(gzip.compress(b" " * 100 * MB), Content_Encoding="gzip")),
             ResponseError,
             "larger than 1048576 bytes",
         ),
         (
-            saying(answer(zlib.compress(b" " * 100 * MB), Content_Encoding="deflate")),
+            sending(http_response(zlib.compress(b" " * 100 * MB), Content_Encoding="deflate")),
             ResponseError,
             "larger than 1048576 bytes",
         ),
-        (saying(answer(b"nonsense", Content_Encoding="gzip")), TransportError, ""),
-        (saying(answer(b'{"sid":')), ResponseError, "200: the body is not JSON"),
-        (saying(answer(b"<html>", Content_Type="text/html")), ResponseError, "not JSON"),
-        (saying(answer(b"\xff\xfe\x00")), ResponseError, "not JSON"),
+        (sending(http_response(b"nonsense", Content_Encoding="gzip")), TransportError, ""),
+        (sending(http_response(b'{"sid":')), ResponseError, "200: the body is not JSON"),
+        (sending(http_response(b"<html>", Content_Type="text/html")), ResponseError, "not JSON"),
+        (sending(http_response(b"\xff\xfe\x00")), ResponseError, "not JSON"),
         (
-            saying(
-                answer(
+            sending(
+                http_response(
                     b'{"sid":"XE","account_sid":"AC","configuration":'
                     + b'{"a":' * 100_000
                     + b"1"
@@ -80,19 +80,27 @@ CHUNK = b"10000\r\n" + b" " * 65536 + b"\r\n"
             ResponseError,
             "nested too deeply",
         ),
-        (saying(answer(b'{"sid":null}')), ResponseError, "Expected `str`, got `null`"),
-        (saying(answer(b"", "204 No Content")), ResponseError, "204: the body is not JSON"),
-        (saying(answer(b'{"x":1}', "204 No Content")), MarketplaceError, ""),
-        (saying(answer(b"", "304 Not Modified")), MarketplaceError, "304: an answer without"),
+        (sending(http_response(b'{"sid":null}')), ResponseError, "Expected `str`, got `null`"),
+        (sending(http_response(b"", "204 No Content")), ResponseError, "204: the body is not JSON"),
+        (sending(http_response(b'{"x":1}', "204 No Content")), MarketplaceError, ""),
         (
-            saying(answer(b"", "302 Found", Location="http://127.0.0.2:9/")),
+            sending(http_response(b"", "304 Not Modified")),
             MarketplaceError,
-            "302: an answer without a body",
+            "304: empty body",
         ),
-        (saying(answer(b"<html>", "502 Bad Gateway")), MarketplaceError, "502: no error document"),
         (
-            saying(
-                answer(
+            sending(http_response(b"", "302 Found", Location="http://127.0.0.2:9/")),
+            MarketplaceError,
+            "302: empty body",
+        ),
+        (
+            sending(http_response(b"<html>", "502 Bad Gateway")),
+            MarketplaceError,
+            "502: unexpected body",
+        ),
+        (
+            sending(
+                http_response(
                     b'{"type":"https://x","title":"T","status":400,"detail":"D"}',
                     "400 Bad Request",
                     Content_Type="application/problem+json",
@@ -103,12 +111,12 @@ CHUNK = b"10000\r\n" + b" " * 65536 + b"\r\n"
         ),
     ],
 )
-async def test_it_ends_in_a_typed_error_that_names_the_request(
-    talk: Talk, error: type[MarketplaceError], message: str
+async def test_a_broken_response_raises_a_typed_error_that_names_the_request(
+    handler: Handler, error: type[MarketplaceError], message: str
 ) -> None:
     tracemalloc.start()
     try:
-        async with talking(talk, max_response_size=MB, timeout=5.0) as client:
+        async with serving(handler, max_response_size=MB, timeout=5.0) as client:
             with pytest.raises(error, match=message or None) as raised:
                 await client.installed_add_ons.fetch(XE)
         _, peak = tracemalloc.get_traced_memory()
@@ -119,28 +127,28 @@ async def test_it_ends_in_a_typed_error_that_names_the_request(
 
 
 @pytest.mark.parametrize(
-    "talk",
+    "handler",
     [
-        saying(),
-        saying(answer(b" " * 100), every=0.0, forever=b""),
+        sending(),
+        sending(http_response(b" " * 100), interval=0.0, forever=b""),
     ],
 )
-async def test_a_garbled_read_is_tried_again(talk: Talk) -> None:
-    said = 0
+async def test_a_fetch_with_a_garbled_response_is_retried(handler: Handler) -> None:
+    requests = 0
 
-    async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal said
-        said += 1
+    async def garbled_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal requests
+        requests += 1
         body = json.dumps({"sid": XE, "account_sid": "AC"}).encode()
-        await (talk if said == 1 else saying(answer(body)))(reader, writer)
+        await (handler if requests == 1 else sending(http_response(body)))(reader, writer)
 
-    async with talking(twice, retry=Retry(initial_backoff=0.001)) as client:
+    async with serving(garbled_first, retry=Retry(initial_backoff=0.001)) as client:
         assert (await client.installed_add_ons.fetch(XE)).sid == XE
 
 
-async def test_one_byte_a_second_does_not_outlive_the_time_out() -> None:
-    async with talking(
-        saying(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", every=0.05, forever=b" "),
+async def test_a_response_that_trickles_in_does_not_outlast_the_timeout() -> None:
+    async with serving(
+        sending(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", interval=0.05, forever=b" "),
         timeout=0.3,
     ) as client:
         loop = asyncio.get_running_loop()
@@ -150,12 +158,15 @@ async def test_one_byte_a_second_does_not_outlive_the_time_out() -> None:
         assert loop.time() - started < 1.0
 
 
-async def test_a_body_at_the_cap_passes() -> None:
+async def test_a_body_of_the_maximum_size_is_accepted() -> None:
     body = json.dumps({"sid": XE, "account_sid": "AC"}).encode()
-    for told in (answer(body), answer(gzip.compress(body), Content_Encoding="gzip")):
-        async with talking(saying(told), max_response_size=len(body)) as client:
+    for response in (
+        http_response(body),
+        http_response(gzip.compress(body), Content_Encoding="gzip"),
+    ):
+        async with serving(sending(response), max_response_size=len(body)) as client:
             assert (await client.installed_add_ons.fetch(XE)).sid == XE
-    async with talking(saying(answer(body)), max_response_size=len(body) - 1) as client:
+    async with serving(sending(http_response(body)), max_response_size=len(body) - 1) as client:
         with pytest.raises(ResponseError, match="larger than"):
             await client.installed_add_ons.fetch(XE)
 
@@ -163,66 +174,68 @@ async def test_a_body_at_the_cap_passes() -> None:
 # -- lists
 
 
-async def pages(emulator: Emulator, client: MarketplaceClient) -> tuple[list[str], list[str], Any]:
-    """Read a list until it fails; return what is there, what came, and the error."""
+async def list_until_error(
+    emulator: Emulator, client: MarketplaceClient
+) -> tuple[list[str], list[str], Any]:
+    """List until an error. Return the SIDs on the server, those received, and the error."""
     sids = emulator.install(account().account_sid, SPAM_SCORE, times=100)
-    came: list[str] = []
+    received: list[str] = []
     error: MarketplaceError | None = None
     try:
         async for one in client.installed_add_ons.list(page_size=10):
-            came.append(one.sid)  # noqa: PERF401 - what came before the error counts
+            received.append(one.sid)  # noqa: PERF401 - keeps the SIDs before the error
     except MarketplaceError as raised:
         error = raised
-    return sids, came, error
+    return sids, received, error
 
 
 @pytest.mark.parametrize("link", ["repeated", "cyclic", "foreign"])
-async def test_a_link_that_cannot_be_right_ends_the_list_after_its_page(link: Any) -> None:
+async def test_a_bad_next_link_ends_the_list_after_its_page(link: Any) -> None:
     async with emulated(retry=ONCE) as (client, emulator):
         emulator.faults.add("GET", "/v1/InstalledAddOns", next_link=link, times=None)
-        sids, came, error = await pages(emulator, client)
+        sids, received, error = await list_until_error(emulator, client)
         assert isinstance(error, ResponseError)
         assert "the link to the next page" in str(error)
-        assert came == sids[:10]
+        assert received == sids[:10]
         assert len(emulator.log) == 1
 
 
 @pytest.mark.parametrize("fault", [{"status": 500}, {"drop": True}, {"body": "garbled"}])
-async def test_a_list_that_fails_on_page_7_is_resumed_there(fault: dict[str, Any]) -> None:
+async def test_a_list_that_fails_on_page_7_resumes_there(fault: dict[str, Any]) -> None:
     async with emulated(retry=ONCE) as (client, emulator):
         for _ in range(6):
             emulator.faults.add("GET", "/v1/InstalledAddOns", delay=0.0001)
         emulator.faults.add("GET", "/v1/InstalledAddOns", **fault, times=2)
-        sids, came, error = await pages(emulator, client)
-        assert came == sids[:60]
+        sids, received, error = await list_until_error(emulator, client)
+        assert received == sids[:60]
         assert error is not None
         emulator.faults.clear()
         rest = await client.installed_add_ons.list(start=error.resume_at).collect()
-        assert came + [one.sid for one in rest] == sids
+        assert received + [one.sid for one in rest] == sids
 
 
-async def test_empty_pages_without_end_and_links_that_grow_end() -> None:
+async def test_endless_empty_pages_and_growing_links_raise_an_error() -> None:
     for grow in (False, True):
         number = 0
 
         async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             nonlocal number
             number += 1
-            token = "x" * (2**number if grow else number)  # noqa: B023 - run in its turn
+            token = "x" * (2**number if grow else number)  # noqa: B023 - used in the same iteration
             link = f"https://h/v1/InstalledAddOns?PageToken={token}"
             page = {
                 "installed_add_ons": [{"sid": XE, "account_sid": "AC"}] if grow else [],  # noqa: B023
                 "meta": {"key": "installed_add_ons", "next_page_url": link},
             }
-            await saying(answer(json.dumps(page).encode()))(reader, writer)
+            await sending(http_response(json.dumps(page).encode()))(reader, writer)
 
-        async with talking(endless) as client:
+        async with serving(endless) as client:
             with pytest.raises(ResponseError, match="characters long" if grow else "empty pages"):
                 await client.installed_add_ons.list().collect()
         assert number < 20
 
 
-async def test_plain_http_to_another_machine_is_refused_unless_asked_for() -> None:
+async def test_plain_http_to_another_host_requires_allow_http() -> None:
     for url in ("http://twilio.example", "http://10.0.0.1:80", "http://[2001:db8::1]"):
         with pytest.raises(ValueError, match="plain http would send the credentials"):
             MarketplaceClient(account(), base_url=url)
@@ -231,7 +244,7 @@ async def test_plain_http_to_another_machine_is_refused_unless_asked_for() -> No
         MarketplaceClient(account(), base_url=url)
 
 
-# -- fuzz: only errors of our tree come out
+# -- fuzzing
 
 headers = st.dictionaries(
     st.sampled_from(["Retry-After", "Twilio-Request-Id", "Content-Type"]),
@@ -247,7 +260,7 @@ bodies = st.binary(max_size=200) | st.lists(fragments, max_size=30).map(b"".join
 
 @settings(max_examples=3000, deadline=None)
 @given(status=st.integers(200, 599), body=bodies, headers=headers)
-def test_whatever_comes_only_errors_of_our_tree_come_out(
+def test_any_response_raises_only_errors_of_the_package(
     status: int, body: bytes, headers: dict[str, str]
 ) -> None:
     request, response = Request("GET", "/v1/X"), Response(status, headers, body)

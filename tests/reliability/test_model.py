@@ -1,4 +1,4 @@
-"""Random operations by several clients on several accounts through random faults: a model."""
+"""A model-based test: random operations on several accounts with random faults."""
 
 import asyncio
 from decimal import Decimal
@@ -40,10 +40,10 @@ faults = st.sampled_from(
 
 
 class Marketplace(RuleBasedStateMachine):
-    """What must be true: by account, the installations by name, and the usage that was reported."""
+    """The expected state: installations by name for each account, and the reported usage."""
 
     @initialize()
-    def begin(self) -> None:
+    def start(self) -> None:
         self.runner = asyncio.Runner()
         self.emulator = Emulator()
         self.run(self.emulator.start())
@@ -64,7 +64,7 @@ class Marketplace(RuleBasedStateMachine):
         self.runner.close()
 
     @rule(fault=faults, method=st.sampled_from(["GET", "POST", "DELETE", "*"]))
-    def break_something(self, fault: dict[str, Any], method: str) -> None:
+    def add_fault(self, fault: dict[str, Any], method: str) -> None:
         if sum(one.hits == 0 for one in self.emulator.faults) < 4:
             self.emulator.faults.add(method, "*", **fault)
 
@@ -76,41 +76,45 @@ class Marketplace(RuleBasedStateMachine):
             "unique_name": name,
         }
 
-    @rule(who=accounts, name=names, add_on=add_ons, configuration=configurations)
-    def create(self, who: int, name: str, add_on: int, configuration: dict[str, Any]) -> None:
+    @rule(account_index=accounts, name=names, add_on=add_ons, configuration=configurations)
+    def create(
+        self, account_index: int, name: str, add_on: int, configuration: dict[str, Any]
+    ) -> None:
         arguments = self.arguments(name, add_on, configuration)
-        model = self.installed[who]
-        wanted = (add_on, arguments["configuration"])
+        model = self.installed[account_index]
+        expected = (add_on, arguments["configuration"])
         try:
-            self.run(self.clients[who].installed_add_ons.create(**arguments))
+            self.run(self.clients[account_index].installed_add_ons.create(**arguments))
         except ConflictError:
             assert name in model
         else:
-            # Somebody else's identical installation cannot be told from our own: it may be either.
-            assert name not in model or model[name] == wanted
-            model[name] = wanted
+            # An identical installation by another client is indistinguishable from our own.
+            assert name not in model or model[name] == expected
+            model[name] = expected
 
-    @rule(who=accounts, name=names, add_on=add_ons, configuration=configurations)
-    def ensure(self, who: int, name: str, add_on: int, configuration: dict[str, Any]) -> None:
+    @rule(account_index=accounts, name=names, add_on=add_ons, configuration=configurations)
+    def ensure(
+        self, account_index: int, name: str, add_on: int, configuration: dict[str, Any]
+    ) -> None:
         arguments = self.arguments(name, add_on, configuration)
-        model = self.installed[who]
+        model = self.installed[account_index]
         try:
-            self.run(self.clients[who].installed_add_ons.ensure(**arguments))
+            self.run(self.clients[account_index].installed_add_ons.ensure(**arguments))
         except ConflictError:
             assert model[name][0] != add_on
         else:
             assert name not in model or model[name][0] == add_on
             model[name] = (add_on, arguments["configuration"])
 
-    @rule(who=accounts, name=names, other=names)
+    @rule(account_index=accounts, name=names, other=names)
     @precondition(lambda self: any(self.installed))
-    def rename(self, who: int, name: str, other: str) -> None:
-        model = self.installed[who]
+    def rename(self, account_index: int, name: str, other: str) -> None:
+        model = self.installed[account_index]
         if name not in model:
             return
-        sid = self.sid(who, name)
+        sid = self.sid(account_index, name)
         try:
-            self.run(self.clients[who].installed_add_ons.update(sid, unique_name=other))
+            self.run(self.clients[account_index].installed_add_ons.update(sid, unique_name=other))
         except ConflictError:
             assert other in model
             assert other != name
@@ -118,33 +122,35 @@ class Marketplace(RuleBasedStateMachine):
             assert other == name or other not in model
             model[other] = model.pop(name)
 
-    @rule(who=accounts, name=names)
+    @rule(account_index=accounts, name=names)
     @precondition(lambda self: any(self.installed))
-    def delete(self, who: int, name: str) -> None:
-        if self.installed[who].pop(name, None) is not None:
-            self.run(self.clients[who].installed_add_ons.delete(self.sid(who, name)))
+    def delete(self, account_index: int, name: str) -> None:
+        if self.installed[account_index].pop(name, None) is not None:
+            self.run(
+                self.clients[account_index].installed_add_ons.delete(self.sid(account_index, name))
+            )
 
-    @rule(who=accounts)
-    def create_without_a_name(self, who: int) -> None:
-        before = self.count_unnamed(who)
+    @rule(account_index=accounts)
+    def create_without_a_name(self, account_index: int) -> None:
+        before = self.count_unnamed(account_index)
         try:
             self.run(
-                self.clients[who].installed_add_ons.create(
+                self.clients[account_index].installed_add_ons.create(
                     available_add_on_sid=ADD_ONS[0], accept_terms_of_service=True
                 )
             )
         except AmbiguousOutcomeError:
-            assert self.count_unnamed(who) in (before, before + 1)
+            assert self.count_unnamed(account_index) in (before, before + 1)
         else:
-            assert self.count_unnamed(who) == before + 1
-        self.unnamed[who] = self.count_unnamed(who)
+            assert self.count_unnamed(account_index) == before + 1
+        self.unnamed[account_index] = self.count_unnamed(account_index)
 
-    @rule(who=accounts, name=names)
+    @rule(account_index=accounts, name=names)
     @precondition(lambda self: any(self.installed))
-    def report_usage(self, who: int, name: str) -> None:
-        if name not in self.installed[who]:
+    def report_usage(self, account_index: int, name: str) -> None:
+        if name not in self.installed[account_index]:
             return
-        usage = self.clients[who].installed_add_ons.usage(self.sid(who, name))
+        usage = self.clients[account_index].installed_add_ons.usage(self.sid(account_index, name))
         try:
             self.run(usage.create([BillableItem(BI, Decimal(1))]))
         except AmbiguousOutcomeError:
@@ -154,32 +160,32 @@ class Marketplace(RuleBasedStateMachine):
         self.billed = len(self.emulator.usage())
 
     @invariant()
-    def everything_is_as_it_must_be(self) -> None:
+    def state_matches_the_model(self) -> None:
         if not hasattr(self, "installed"):
             return
-        for who, model in enumerate(self.installed):
+        for account_index, model in enumerate(self.installed):
             found = {
                 one.unique_name: (ADD_ONS.index(one.available_add_on_sid), one.configuration)
-                for one in self.all_of(who)
+                for one in self.all_of(account_index)
                 if one.unique_name in ("a", "b", "c")
             }
             assert found == model
-            assert self.count_unnamed(who) == self.unnamed[who]
+            assert self.count_unnamed(account_index) == self.unnamed[account_index]
         assert len(self.emulator.usage()) == self.billed
 
-    def all_of(self, who: int) -> list[Any]:
-        broken = list(self.emulator.faults)
+    def all_of(self, account_index: int) -> list[Any]:
+        faults = list(self.emulator.faults)
         self.emulator.faults.clear()
-        found: list[Any] = self.run(self.clients[who].installed_add_ons.list().collect())
-        for fault in broken:
+        found: list[Any] = self.run(self.clients[account_index].installed_add_ons.list().collect())
+        for fault in faults:
             self.emulator.faults.append(fault)
         return found
 
-    def count_unnamed(self, who: int) -> int:
-        return sum(one.unique_name not in ("a", "b", "c") for one in self.all_of(who))
+    def count_unnamed(self, account_index: int) -> int:
+        return sum(one.unique_name not in ("a", "b", "c") for one in self.all_of(account_index))
 
-    def sid(self, who: int, name: str) -> str:
-        (sid,) = (one.sid for one in self.all_of(who) if one.unique_name == name)
+    def sid(self, account_index: int, name: str) -> str:
+        (sid,) = (one.sid for one in self.all_of(account_index) if one.unique_name == name)
         return str(sid)
 
 

@@ -1,4 +1,4 @@
-"""Never doubled, never lost: what each operation does under each fault, as the README shows it."""
+"""Safety under faults: no request is lost or applied twice. The README shows the table."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ RETRY = Retry(attempts=4, initial_backoff=0.01)
 
 
 class World:
-    """An account with something of everything, and what has been done to it."""
+    """An account with one resource of each kind."""
 
     def __init__(self, client: MarketplaceClient, emulator: Emulator) -> None:
         self.client = client
@@ -48,7 +48,7 @@ class World:
         self.emulator.log.clear()
 
     async def state(self) -> tuple[int, int, int, Any, Any, Any]:
-        """What stands on the account: installations, usage, listings, and what updates changed."""
+        """Return the state: installations, usage, listings, and the fields that updates change."""
         client = self.client
         installed = await client.installed_add_ons.list().collect()
         ours = [one for one in installed if one.sid == self.installed.sid]
@@ -69,7 +69,7 @@ class World:
 Operation = Callable[[World], Awaitable[object]]
 START = (1, 0, 1, "old", False, None)
 
-# Operation: what the README calls it, the path, the call, and the state once it has happened.
+# By the name in the README: HTTP method, path, call, and the state after the call took effect.
 OPERATIONS: dict[str, tuple[str, str, Operation, tuple[Any, ...]]] = {
     "list": (
         "GET",
@@ -173,14 +173,14 @@ OPERATIONS: dict[str, tuple[str, str, Operation, tuple[Any, ...]]] = {
     ),
 }
 FAULTS: dict[str, list[dict[str, Any]]] = {
-    "refused": [{"status": 429}, {"status": 429, "retry_after": 0}, {"status": 503}],
-    "lost on the way": [
+    "rejected": [{"status": 429}, {"status": 429, "retry_after": 0}, {"status": 503}],
+    "request lost": [
         {"drop": True},
         {"status": 500},
         {"status": 502},
         {"status": 503, "code": 20500},
     ],
-    "answer lost": [
+    "response lost": [
         {"drop": True, "when": "after"},
         {"status": 500, "when": "after"},
         {"status": 502, "when": "after"},
@@ -189,25 +189,25 @@ FAULTS: dict[str, list[dict[str, Any]]] = {
         {"body": "garbled"},
     ],
 }
-BLINDLY = ("repeated", "repeated", "repeated")
-NEVER = ("repeated", "`AmbiguousOutcomeError`", "`AmbiguousOutcomeError`")
+ALWAYS = ("retried", "retried", "retried")
+IF_REJECTED = ("retried", "`AmbiguousOutcomeError`", "`AmbiguousOutcomeError`")
 TABLE = {
-    "list": BLINDLY,
-    "fetch": BLINDLY,
-    "delete": ("repeated", "repeated", "repeated; the 404 counts as done"),
-    "update": BLINDLY,
-    "update an extension": BLINDLY,
-    "update a listing": BLINDLY,
-    "create with a unique name": ("repeated", "looked up, repeated", "looked up, found"),
-    "create without a name": NEVER,
-    "report usage": NEVER,
-    "create a listing": NEVER,
-    "convert a referral": NEVER,
+    "list": ALWAYS,
+    "fetch": ALWAYS,
+    "delete": ("retried", "retried", "retried; a 404 counts as success"),
+    "update": ALWAYS,
+    "update an extension": ALWAYS,
+    "update a listing": ALWAYS,
+    "create with a unique name": ("retried", "looked up, retried", "looked up, found"),
+    "create without a name": IF_REJECTED,
+    "report usage": IF_REJECTED,
+    "create a listing": IF_REJECTED,
+    "convert a referral": IF_REJECTED,
 }
 CELLS = [
     pytest.param(operation, fault, cell, column, id=f"{operation}-{column}-{fault}")
     for operation in OPERATIONS
-    # The other lists and fetches share their row.
+    # The other lists and fetches share the row of "list" and "fetch".
     for row in (TABLE[operation if operation in TABLE else operation.split()[0]],)
     for (column, faults), cell in zip(FAULTS.items(), row, strict=True)
     for fault in faults
@@ -215,7 +215,7 @@ CELLS = [
 
 
 @pytest.mark.parametrize(("operation", "fault", "cell", "column"), CELLS)
-async def test_what_an_operation_does_under_a_fault(
+async def test_each_operation_under_each_fault(
     operation: str, fault: dict[str, Any], cell: str, column: str
 ) -> None:
     method, path, call, done = OPERATIONS[operation]
@@ -227,7 +227,7 @@ async def test_what_an_operation_does_under_a_fault(
         injected = emulator.faults.add(method, path, **fault)
         if cell == "`AmbiguousOutcomeError`":
             with pytest.raises(
-                AmbiguousOutcomeError, match="may or may not have happened"
+                AmbiguousOutcomeError, match="may or may not have taken effect"
             ) as error:
                 await call(world)
             assert error.value.request.method == "POST"
@@ -238,8 +238,8 @@ async def test_what_an_operation_does_under_a_fault(
         assert injected.hits == 1
         if fault.get("delay"):
             await asyncio.sleep(0.5)
-        happened = column == "answer lost" or cell != "`AmbiguousOutcomeError`"
-        assert await world.state() == (done if happened else START)
+        applied = column == "response lost" or cell != "`AmbiguousOutcomeError`"
+        assert await world.state() == (done if applied else START)
 
 
 def test_the_readme_shows_this_table() -> None:
@@ -249,7 +249,7 @@ def test_the_readme_shows_this_table() -> None:
     assert header + rows in readme
 
 
-async def test_a_connection_that_cannot_be_made_is_tried_again_whatever_it_carries(
+async def test_a_failed_connection_is_retried_for_any_operation(
     unused_tcp_port: int,
 ) -> None:
     emulator = Emulator(port=unused_tcp_port)
@@ -286,28 +286,30 @@ async def create(client: MarketplaceClient, **changes: Any) -> InstalledAddOn:
 @pytest.mark.parametrize(
     "changes", [{"available_add_on_sid": SPAM_SCORE, "configuration": {}}, {"configuration": {}}]
 )
-async def test_what_else_stands_under_the_name_is_a_conflict(changes: dict[str, Any]) -> None:
+async def test_a_different_installation_with_the_name_is_a_conflict(
+    changes: dict[str, Any],
+) -> None:
     async with emulated(retry=RETRY) as (client, emulator):
-        theirs = await create(client, **changes)
+        other = await create(client, **changes)
         emulator.faults.add("POST", "*", drop=True)
         with pytest.raises(ConflictError, match="409 20409"):
             await create(client)
-        assert await client.installed_add_ons.list().collect() == [theirs]
+        assert await client.installed_add_ons.list().collect() == [other]
 
 
-async def test_a_conflict_is_ours_if_only_a_lookup_came_too_early() -> None:
+async def test_a_conflict_with_an_earlier_attempt_of_the_same_call_is_resolved() -> None:
     async with emulated(timeout=0.4, retry=RETRY) as (client, emulator):
-        # The first try times out, and is carried out after the look-up has found nothing ...
+        # The first attempt times out and takes effect after the lookup found nothing ...
         emulator.faults.add("POST", "*", delay=0.6)
         emulator.faults.add("GET", "*", delay=0.35, when="after")
-        # ... so that the second meets it.
-        ours = await create(client)
+        # ... so the second attempt conflicts with it.
+        installed = await create(client)
         statuses = [(entry.method, entry.status) for entry in emulator.log]
         assert statuses == [("POST", 201), ("GET", 200), ("POST", 409), ("GET", 200)]
-        assert await client.installed_add_ons.list().collect() == [ours]
+        assert await client.installed_add_ons.list().collect() == [installed]
 
 
-async def test_a_conflict_that_cannot_be_looked_up_stays_ambiguous() -> None:
+async def test_a_conflict_whose_lookup_fails_is_ambiguous() -> None:
     async with emulated(retry=RETRY) as (client, emulator):
         emulator.faults.add("POST", "*", drop=True)
         emulator.faults.add("POST", "*", status=409)
@@ -317,7 +319,7 @@ async def test_a_conflict_that_cannot_be_looked_up_stays_ambiguous() -> None:
             await create(client)
 
 
-async def test_a_conflict_without_an_unknown_outcome_before_it_is_the_answer() -> None:
+async def test_a_conflict_without_an_earlier_unknown_outcome_is_raised() -> None:
     async with emulated(retry=RETRY) as (client, emulator):
         await create(client)
         emulator.faults.add("POST", "*", status=429)
@@ -326,7 +328,7 @@ async def test_a_conflict_without_an_unknown_outcome_before_it_is_the_answer() -
         assert not error.value.after_unknown
 
 
-async def test_an_outcome_that_cannot_be_looked_up_stays_ambiguous() -> None:
+async def test_an_unknown_outcome_whose_lookup_fails_is_ambiguous() -> None:
     async with emulated(retry=RETRY) as (client, emulator):
         emulator.faults.add("POST", "*", drop=True, when="after")
         emulator.faults.add("GET", "*", status=500, times=None)
@@ -334,7 +336,7 @@ async def test_an_outcome_that_cannot_be_looked_up_stays_ambiguous() -> None:
             await create(client)
 
 
-async def test_nested_tries_do_not_multiply() -> None:
+async def test_attempts_do_not_multiply_across_lookups() -> None:
     async with emulated(retry=RETRY) as (client, emulator):
         emulator.faults.add("*", "*", status=500, when="after", times=None)
         with pytest.raises(AmbiguousOutcomeError):
@@ -342,7 +344,7 @@ async def test_nested_tries_do_not_multiply() -> None:
         assert len(emulator.log) == RETRY.attempts
 
 
-async def test_tries_that_all_fail_end_ambiguous() -> None:
+async def test_an_outcome_is_ambiguous_when_every_attempt_fails() -> None:
     async with emulated(retry=RETRY) as (client, emulator):
         emulator.faults.add("POST", "*", status=500, times=None)
         with pytest.raises(AmbiguousOutcomeError, match="500 20500"):
@@ -350,7 +352,7 @@ async def test_tries_that_all_fail_end_ambiguous() -> None:
         assert len(emulator.log.matching("POST")) == RETRY.attempts
 
 
-async def test_a_refusal_after_a_look_up_that_found_nothing_is_no_mystery() -> None:
+async def test_a_rejection_after_a_lookup_that_found_nothing_is_not_ambiguous() -> None:
     async with emulated(retry=RETRY) as (client, emulator):
         emulator.faults.add("POST", "*", drop=True)
         emulator.faults.add("POST", "*", status=429, times=None)
@@ -372,7 +374,7 @@ async def test_without_retries_an_unknown_outcome_is_ambiguous_at_once() -> None
 # -- deleting and updating
 
 
-async def test_a_404_is_only_done_if_the_delete_may_have_happened() -> None:
+async def test_a_404_counts_as_deleted_only_after_an_unknown_outcome() -> None:
     async with emulated(retry=RETRY) as (client, emulator):
         installed = await create(client)
         await client.installed_add_ons.delete(installed.sid)
@@ -384,7 +386,7 @@ async def test_a_404_is_only_done_if_the_delete_may_have_happened() -> None:
             await client.installed_add_ons.delete(installed.sid)
 
 
-async def test_the_second_try_that_aiohttp_makes_of_a_delete_counts_too() -> None:
+async def test_a_404_after_a_retry_by_aiohttp_counts_as_deleted() -> None:
     async with emulated(retry=Retry(attempts=1)) as (client, emulator):
         installed = await create(client)
         emulator.faults.add("DELETE", "*", drop=True, when="after")
@@ -392,7 +394,7 @@ async def test_the_second_try_that_aiohttp_makes_of_a_delete_counts_too() -> Non
         assert [entry.status for entry in emulator.log.matching("DELETE")] == [None, 404]
 
 
-async def test_a_conflict_of_an_update_with_itself_is_no_conflict() -> None:
+async def test_an_update_that_conflicts_with_its_earlier_attempt_succeeds() -> None:
     async with emulated(retry=RETRY) as (client, emulator):
         installed = await create(client)
         emulator.faults.add("POST", "*", drop=True, when="after")
@@ -424,7 +426,7 @@ async def ensure(client: MarketplaceClient, **changes: Any) -> tuple[str, Instal
     return ensured.action, ensured.record
 
 
-async def test_ensure_installs_leaves_alone_and_updates() -> None:
+async def test_ensure_installs_updates_or_changes_nothing() -> None:
     async with emulated() as (client, _):
         action, first = await ensure(client)
         assert action == "installed"
@@ -432,14 +434,14 @@ async def test_ensure_installs_leaves_alone_and_updates() -> None:
         assert await ensure(client, configuration=None) == ("unchanged", first)
         action, changed = await ensure(client, configuration={})
         assert (action, changed.sid, changed.configuration) == ("updated", first.sid, {})
-        # To Python, True is 1: to JSON it is not.
+        # In Python, True == 1. In JSON, they differ.
         await ensure(client, configuration={"x": True})
         action, _ = await ensure(client, configuration={"x": 1})
         assert action == "updated"
         assert len(await client.installed_add_ons.list().collect()) == 1
 
 
-async def test_ensure_takes_an_inventory_that_was_read_already() -> None:
+async def test_ensure_accepts_an_inventory_read_earlier() -> None:
     async with emulated() as (client, emulator):
         _, first = await ensure(client)
         inventory = await client.installed_add_ons.list().collect()
@@ -449,15 +451,15 @@ async def test_ensure_takes_an_inventory_that_was_read_already() -> None:
         assert await ensure(client, inventory=[]) == ("unchanged", first)
 
 
-async def test_another_add_on_under_the_name_is_a_conflict_and_stays() -> None:
+async def test_ensure_leaves_a_different_add_on_with_the_name_untouched() -> None:
     async with emulated() as (client, _):
-        theirs = await create(client, available_add_on_sid=SPAM_SCORE, configuration=None)
+        other = await create(client, available_add_on_sid=SPAM_SCORE, configuration=None)
         with pytest.raises(ConflictError, match="409 20409"):
             await ensure(client)
-        assert await client.installed_add_ons.list().collect() == [theirs]
+        assert await client.installed_add_ons.list().collect() == [other]
 
 
-async def test_what_was_deleted_meanwhile_is_installed_again() -> None:
+async def test_ensure_reinstalls_what_was_deleted_after_the_inventory() -> None:
     async with emulated() as (client, _):
         _, first = await ensure(client)
         inventory = await client.installed_add_ons.list().collect()
@@ -468,7 +470,9 @@ async def test_what_was_deleted_meanwhile_is_installed_again() -> None:
 
 
 @pytest.mark.parametrize("configurations", [[{}], [{}, {"x": 1}]])
-async def test_ten_at_once_end_with_one_install(configurations: list[dict[str, Any]]) -> None:
+async def test_ten_concurrent_ensure_calls_install_once(
+    configurations: list[dict[str, Any]],
+) -> None:
     async with emulated() as (client, _):
         results = await asyncio.gather(
             *(
@@ -504,7 +508,7 @@ async def test_ensure_survives_faults() -> None:
         ({"configuration": []}, TypeError, "configuration: "),
     ],
 )
-async def test_ensure_refuses_bad_input_before_anything_is_sent(
+async def test_ensure_rejects_invalid_arguments_before_any_request(
     changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     async with emulated() as (client, emulator):
@@ -513,16 +517,16 @@ async def test_ensure_refuses_bad_input_before_anything_is_sent(
         assert len(emulator.log) == 0
 
 
-async def test_an_add_on_that_is_not_there_cannot_be_ensured() -> None:
+async def test_ensure_raises_if_the_add_on_does_not_exist() -> None:
     async with emulated() as (client, _):
         with pytest.raises(NotFoundError):
             await ensure(client, available_add_on_sid="XB" + "0" * 32)
 
 
-# -- cancelling
+# -- cancellation
 
 
-async def test_cancelled_at_any_moment_it_leaves_no_slot_taken_and_no_task() -> None:
+async def test_cancellation_at_any_moment_leaks_no_permit_and_no_task() -> None:
     async with emulated(concurrency=2, retry=RETRY) as (client, emulator):
         emulator.faults.seed(2)
         emulator.faults.add("*", "*", status=429, times=None, probability=0.3)
@@ -538,4 +542,4 @@ async def test_cancelled_at_any_moment_it_leaves_no_slot_taken_and_no_task() -> 
         emulator.faults.clear()
         await asyncio.gather(*(client.listings.list_own() for _ in range(4)))
         assert client.stats.in_flight == 0
-        assert len(asyncio.all_tasks()) <= before + 2  # the emulator's own, one for each connection
+        assert len(asyncio.all_tasks()) <= before + 2  # one per connection, of the emulator

@@ -1,4 +1,4 @@
-"""All 18 operations against the emulator, and what each refuses to send."""
+"""All 18 operations against the emulator, and the arguments that each refuses."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ async def installed(marketplace_client: MarketplaceClient) -> InstalledAddOn:
     )
 
 
-# -- available add-ons
+# -- available Add-ons
 
 
 async def test_available_add_ons_are_listed_and_fetched(
@@ -72,7 +72,7 @@ async def test_extensions_of_an_available_add_on_are_listed_and_fetched(
     assert await extensions.fetch(found[1].sid) == found[1]
 
 
-# -- installed add-ons
+# -- installed Add-ons
 
 
 async def test_an_add_on_is_installed_with_a_configuration_and_a_name(
@@ -90,7 +90,7 @@ async def test_an_add_on_is_installed_with_a_configuration_and_a_name(
     assert abs((datetime.now(UTC) - installed.date_created).total_seconds()) < 60
 
 
-async def test_without_a_name_an_installation_takes_the_add_ons_and_several_are_numbered(
+async def test_the_unique_name_defaults_to_a_numbered_name_of_the_add_on(
     marketplace_client: MarketplaceClient,
 ) -> None:
     names = [
@@ -120,7 +120,7 @@ async def test_an_installed_add_on_is_fetched_and_listed(
         ({"configuration": {}, "unique_name": "Ünïque & näme=1"}, {}, "Ünïque & näme=1"),
     ],
 )
-async def test_an_update_changes_what_it_is_given_and_nothing_else(
+async def test_an_update_changes_only_its_arguments(
     marketplace_client: MarketplaceClient,
     installed: InstalledAddOn,
     changes: dict[str, Any],
@@ -132,7 +132,7 @@ async def test_an_update_changes_what_it_is_given_and_nothing_else(
     assert await marketplace_client.installed_add_ons.fetch(installed.sid) == updated
 
 
-async def test_a_deleted_add_on_is_gone_and_its_name_is_free(
+async def test_a_deleted_add_on_is_not_found_and_its_name_is_free(
     marketplace_client: MarketplaceClient, installed: InstalledAddOn
 ) -> None:
     await marketplace_client.installed_add_ons.delete(installed.sid)
@@ -156,7 +156,7 @@ async def test_a_deleted_add_on_is_gone_and_its_name_is_free(
     assert again.sid != installed.sid
 
 
-async def test_another_account_neither_sees_nor_changes_an_installation(
+async def test_another_account_cannot_see_or_change_an_installation(
     marketplace_client: MarketplaceClient, installed: InstalledAddOn
 ) -> None:
     other = marketplace_client.with_credentials(account(2)).installed_add_ons
@@ -173,7 +173,7 @@ async def test_another_account_neither_sees_nor_changes_an_installation(
     assert await marketplace_client.installed_add_ons.fetch(installed.sid) == installed
 
 
-async def test_a_name_that_is_taken_is_a_conflict_on_create_and_on_update(
+async def test_a_taken_name_is_a_conflict_on_create_and_update(
     marketplace_client: MarketplaceClient, installed: InstalledAddOn
 ) -> None:
     other = await marketplace_client.installed_add_ons.create(
@@ -197,7 +197,7 @@ async def test_a_name_that_is_taken_is_a_conflict_on_create_and_on_update(
     ("configuration", "path"),
     [({"callback_url": 5}, "callback_url"), ({"callback_method": "PUT"}, "callback_method")],
 )
-async def test_a_configuration_against_the_schema_is_a_bad_request_that_says_where(
+async def test_a_configuration_that_violates_the_schema_is_a_bad_request_with_a_path(
     marketplace_client: MarketplaceClient,
     installed: InstalledAddOn,
     configuration: dict[str, Any],
@@ -246,7 +246,7 @@ async def test_terms_must_be_accepted_and_the_add_on_must_exist(
         )
 
 
-async def test_extensions_start_disabled_and_are_enabled_and_disabled(
+async def test_extensions_are_disabled_at_first_and_can_be_switched(
     marketplace_client: MarketplaceClient, installed: InstalledAddOn
 ) -> None:
     extensions = marketplace_client.installed_add_ons.extensions(installed.sid)
@@ -303,7 +303,7 @@ async def test_a_listing_is_created_fetched_and_listed_by_its_owner(
         await other.fetch(created.sid)
 
 
-async def test_a_listing_needs_module_info_alone(marketplace_client: MarketplaceClient) -> None:
+async def test_a_listing_needs_only_module_info(marketplace_client: MarketplaceClient) -> None:
     created = await marketplace_client.listings.create(module_info={"name": "x"})
     assert created.configuration is None
 
@@ -322,7 +322,7 @@ async def test_every_part_of_a_listing_can_be_updated(
     assert {part: getattr(changed, part) for part in parts} == {p: {"new": p} for p in parts}
 
 
-async def test_an_update_of_a_listing_that_changes_nothing_gives_the_listing_as_it_stands(
+async def test_an_update_of_a_listing_that_changes_nothing_returns_the_listing(
     marketplace_client: MarketplaceClient, marketplace_emulator: Emulator
 ) -> None:
     created = await marketplace_client.listings.create(module_info={"name": "x"})
@@ -336,7 +336,7 @@ async def test_an_update_of_a_listing_that_changes_nothing_gives_the_listing_as_
     ]
 
 
-async def test_listings_of_the_catalogue_are_seen_by_all_and_changed_by_their_owners(
+async def test_all_accounts_can_fetch_a_listing_and_only_its_owner_can_change_it(
     marketplace_client: MarketplaceClient,
 ) -> None:
     listing = await marketplace_client.listings.fetch(SPAM_SCORE)
@@ -346,7 +346,7 @@ async def test_listings_of_the_catalogue_are_seen_by_all_and_changed_by_their_ow
         await marketplace_client.listings.update(SPAM_SCORE, pricing={"body": "free"})
 
 
-async def test_policies_have_a_size(marketplace_client: MarketplaceClient) -> None:
+async def test_the_size_of_policies_is_limited(marketplace_client: MarketplaceClient) -> None:
     created = await marketplace_client.listings.create(module_info={"name": "x"})
     text = "ü" * 2_499_990
     updated = await marketplace_client.listings.update(created.sid, policies={"legal": text})
@@ -361,7 +361,7 @@ async def test_a_referral_is_converted(marketplace_client: MarketplaceClient) ->
     assert conversion == ReferralConversion(converted_account_sid=sid)
 
 
-# -- bad input
+# -- invalid arguments
 
 WRONG = "XA" + "a" * 32
 XE = "XE" + "a" * 32
@@ -436,7 +436,7 @@ Call = Callable[[MarketplaceClient], Awaitable[object]]
         ),
     ],
 )
-async def test_bad_input_is_refused_before_anything_is_sent(
+async def test_invalid_arguments_are_refused_before_anything_is_sent(
     marketplace_client: MarketplaceClient,
     marketplace_emulator: Emulator,
     call: Call,

@@ -1,4 +1,4 @@
-"""Runs commands of the command line in this process, against an emulator."""
+"""Runs the command line in this process, against an emulator."""
 
 import io
 import json
@@ -21,7 +21,7 @@ SECRET = "made-up-and-never-shown"
 
 @attrs.frozen
 class Finished:
-    """What came of a command."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -63,7 +63,7 @@ def cli(
 
 
 def commands(parent: App = app, *words: str) -> Iterator[tuple[App, tuple[str, ...]]]:
-    """Give each command and each group of commands, with the words that name it."""
+    """Yield each command and command group, with the words that name it."""
     yield parent, words
     for name, child in parent.resolved_commands().items():
         if not name.startswith("-"):

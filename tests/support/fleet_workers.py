@@ -1,4 +1,4 @@
-"""What the tests of jobs hand to other processes, and so has to stand in a module of its own."""
+"""Functions and executors for the tests of jobs. Other processes must be able to import them."""
 
 import asyncio
 import multiprocessing
@@ -22,9 +22,9 @@ from marketplace_async.testing import account
 
 
 def connect(url: str) -> MarketplaceClient:
-    """Return a client of the parent account; functools.partial binds the URL."""
-    impatient = Retry(attempts=8, max_elapsed=10.0, initial_backoff=0.01, max_backoff=0.1)
-    return MarketplaceClient(account(), base_url=url, retry=impatient)
+    """Return a client of the parent account. `functools.partial` binds the URL."""
+    fast = Retry(attempts=8, max_elapsed=10.0, initial_backoff=0.01, max_backoff=0.1)
+    return MarketplaceClient(account(), base_url=url, retry=fast)
 
 
 def sids_of_the_vault() -> list[str]:
@@ -39,7 +39,7 @@ async def find_in_the_vault(sid: str) -> Credentials:
 
 
 def work_elsewhere(pickled: bytes) -> bytes:
-    """Work a shard in this process: all that it gets and gives is bytes."""
+    """Process a shard in a worker process. Arguments and results cross as bytes."""
 
     async def run() -> tuple[AccountResult, ...]:
         source: Source
@@ -52,7 +52,7 @@ def work_elsewhere(pickled: bytes) -> bytes:
 
 
 class ProcessesExecutor:
-    """Runs shards in processes of their own, which is what a cluster engine would do."""
+    """Runs shards in other processes, as a cluster engine would."""
 
     @asynccontextmanager
     async def run(
@@ -63,7 +63,7 @@ class ProcessesExecutor:
 
         async def elsewhere(shard: Shard) -> tuple[AccountResult, ...]:
             pickled = pickle.dumps((connection.source, work, shard))
-            # Handing over starts processes, which takes a while.
+            # submit() starts processes, which blocks.
             future = await asyncio.to_thread(pool.submit, work_elsewhere, pickled)
             result: bytes = await asyncio.wrap_future(future)
             results: tuple[AccountResult, ...] = pickle.loads(result)
@@ -77,7 +77,7 @@ class ProcessesExecutor:
 
 
 class TwiceExecutor:
-    """Runs each shard twice and gives both outcomes, as an engine does that lost an answer."""
+    """Runs each shard twice and yields both outcomes, like an engine that lost a response."""
 
     @asynccontextmanager
     async def run(
@@ -98,7 +98,7 @@ class TwiceExecutor:
 
 
 class DyingExecutor:
-    """Loses every third shard, before or after it was worked, as an engine whose worker died."""
+    """Loses shards before or after they ran, like an engine whose workers die."""
 
     @asynccontextmanager
     async def run(

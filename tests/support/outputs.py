@@ -9,7 +9,7 @@ from typing import Any
 
 
 def read(file: Path) -> list[dict[str, Any]]:
-    """Return what is in an output, whatever its kind, as the JSON lines would have it."""
+    """Return the records in an output file of any kind, as JSON Lines represents them."""
     match file.suffix:
         case ".jsonl":
             return [json.loads(line) for line in file.read_text().splitlines()]
@@ -25,14 +25,14 @@ def read(file: Path) -> list[dict[str, Any]]:
                 rows = []
                 for row in map(dict, db.execute("SELECT * FROM installed_add_ons")):
                     extensions = [
-                        dict(one)
-                        for one in db.execute(
+                        dict(extension)
+                        for extension in db.execute(
                             "SELECT * FROM extensions WHERE installed_add_on_sid = ?", (row["sid"],)
                         )
                     ]
-                    for one in extensions:
-                        del one["installed_add_on_sid"]
-                        one["enabled"] = bool(one["enabled"])
+                    for extension in extensions:
+                        del extension["installed_add_on_sid"]
+                        extension["enabled"] = bool(extension["enabled"])
                     row["configuration"] = json.loads(row["configuration"])
                     rows.append({**row, "extensions": extensions or None})
             db.close()

@@ -1,4 +1,4 @@
-"""Where the project and Twilio's OpenAPI description are."""
+"""The paths of the project and of Twilio's OpenAPI description."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An emulator in a thread with an event loop of its own, for clients that block."""
+"""An emulator in a separate thread and event loop, for synchronous clients."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class ServedEmulator(Emulator):
-    """An emulator that runs in one thread, and is filled and looked into from another."""
+    """An emulator whose state other threads can change and read."""
 
     _loop: asyncio.AbstractEventLoop
 
@@ -19,24 +19,24 @@ class ServedEmulator(Emulator):
         self._loop = asyncio.get_running_loop()
         await super().start()
 
-    def _there(self, call: Callable[[], T]) -> T:
+    def _call(self, function: Callable[[], T]) -> T:
         async def run() -> T:
-            return call()
+            return function()
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout=120)
 
     def install(self, *args: Any, **kwargs: Any) -> list[str]:
-        return self._there(lambda: Emulator.install(self, *args, **kwargs))
+        return self._call(lambda: Emulator.install(self, *args, **kwargs))
 
     def add_subaccounts(self, *args: Any, **kwargs: Any) -> list[tuple[str, str]]:
-        return self._there(lambda: Emulator.add_subaccounts(self, *args, **kwargs))
+        return self._call(lambda: Emulator.add_subaccounts(self, *args, **kwargs))
 
     def usage(self) -> list[UsageItem]:
-        return self._there(lambda: Emulator.usage(self))
+        return self._call(lambda: Emulator.usage(self))
 
 
 def serve(emulator: Emulator) -> Iterator[Emulator]:
-    """Run an emulator for clients that block: in a thread, in a loop of its own."""
+    """Run an emulator in a separate thread and event loop. Yields it once it is started."""
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def run() -> None:

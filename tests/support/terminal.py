@@ -1,4 +1,4 @@
-"""Runs programs on a terminal of their own, as a person would, and types the answers."""
+"""Runs programs on a pseudo-terminal and types replies to their prompts."""
 
 import fcntl
 import os
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-# Takes the terminal for its own, so that Ctrl-C reaches it, and becomes the program.
+# Makes the pseudo-terminal the controlling one, so that Ctrl-C works, then runs the program.
 _LAUNCHER = (
     "import fcntl, os, sys, termios\n"
     "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
@@ -27,14 +27,14 @@ PROGRAM = (sys.executable, "-m", "marketplace_async")
 
 @attrs.frozen
 class Finished:
-    """What came of a program: its exit status as Popen has it, and all that the screen showed."""
+    """The result of a program: its exit status as in Popen, and everything on the screen."""
 
     status: int
     raw: str
 
     @property
     def screen(self) -> str:
-        """The text without styles."""
+        """The screen without styles."""
         return _STYLE.sub("", self.raw).replace("\r\n", "\n")
 
 
@@ -46,41 +46,41 @@ def on_a_terminal(
     columns: int = 100,
     timeout: float = 30,
 ) -> Finished:
-    """Run a program on a terminal; when the screen ends with a key of `typed`, type its value."""
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    """Run a program on a terminal. When the screen ends with a key of `typed`, type its value."""
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     inherited = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
         [sys.executable, "-c", _LAUNCHER, *command],
-        stdin=its,
-        stdout=its,
-        stderr=its,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
         env={**inherited, "TERM": "xterm-256color"},
         start_new_session=True,
     )
-    os.close(its)
-    left = dict(typed or {})
-    shown = b""
+    os.close(terminal)
+    pending = dict(typed or {})
+    screen = b""
     deadline = time.monotonic() + timeout
     try:
         while True:
-            assert time.monotonic() < deadline, shown.decode()
-            if not select.select([ours], [], [], 0.1)[0]:
+            assert time.monotonic() < deadline, screen.decode()
+            if not select.select([controller], [], [], 0.1)[0]:
                 continue
             try:
-                piece = os.read(ours, 65536)
-            except OSError:  # Linux says so when the program has closed its side
+                chunk = os.read(controller, 65536)
+            except OSError:  # Linux raises it after the program has closed the terminal
                 break
-            if not piece:
+            if not chunk:
                 break
-            shown += piece
-            for prompt, text in left.items():
-                if shown.decode(errors="replace").endswith(prompt):
-                    os.write(ours, text.encode())
-                    del left[prompt]
+            screen += chunk
+            for prompt, text in pending.items():
+                if screen.decode(errors="replace").endswith(prompt):
+                    os.write(controller, text.encode())
+                    del pending[prompt]
                     break
-        return Finished(process.wait(timeout), shown.decode())
+        return Finished(process.wait(timeout), screen.decode())
     finally:
         process.kill()
         process.wait()
-        os.close(ours)
+        os.close(controller)

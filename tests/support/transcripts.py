@@ -1,4 +1,4 @@
-"""The transcripts of the README: what was typed on a terminal, and what came of it."""
+"""The console transcripts of the README: commands and their output."""
 
 import os
 import re
@@ -11,10 +11,10 @@ import attrs
 from support.terminal import on_a_terminal
 
 COLUMNS = 120
-ANSWERS = {
+REPLIES = {
     "[y/N] ": "y\n",
     "OAuth client ID (OQ...): ": "AC00000000000000000000000000000001\n",
-    "(it is not shown): ": "made-up\n",
+    "(input hidden): ": "made-up\n",
 }
 README_URL = "http://127.0.0.1:8912"
 README_HOME = "/home/you"
@@ -29,27 +29,27 @@ _DATE = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\dZ)?")
 
 @attrs.frozen
 class Step:
-    """A command, and what the screen shows after it."""
+    """A command and its output on the screen."""
 
     command: str
     output: str
 
 
 def steps(text: str) -> Iterator[Step]:
-    """Give the steps of all transcripts of a page, in their order."""
+    """Yield the steps of all transcripts of a page, in order."""
     for block in _BLOCK.findall(text):
         if block.startswith("$ "):
             _, *parts = _COMMAND.split(block)
             yield from map(Step, parts[::2], parts[1::2])
 
 
-def is_made_up(sid: str) -> bool:
-    """Tell whether a SID of the README stands for one that the service makes."""
+def is_placeholder(sid: str) -> bool:
+    """Return whether a SID in the README is a placeholder for one that the service creates."""
     return sid.startswith(("XE0", "XB0000", "RQ"))
 
 
 class Session:
-    """Runs commands one after the other as one person would, against one emulator."""
+    """Runs commands one after another in one shell environment, against one emulator."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self._home = folder
@@ -73,12 +73,12 @@ class Session:
         }
 
     def write(self, text: str) -> None:
-        """Write the files of a page: blocks that follow on a name and a colon."""
+        """Write the files of a page: each is a code block after a file name and a colon."""
         for name, content in _FILE.findall(text):
             (self._home / name).write_text(content)
 
     def run(self, command: str) -> str:
-        """Run a command as the README has it, and return the screen, in the README's words."""
+        """Run a command of the README and return the screen, with the README's URL and home."""
         if command.startswith("export "):
             name, _, value = command.removeprefix("export ").partition("=")
             self._env[name] = value.replace(README_URL, self._url)
@@ -91,19 +91,19 @@ class Session:
         command = command.replace(README_URL, self._url)
         script = f"cd; (exit {self._status}); {command}"
         finished = on_a_terminal(
-            ["bash", "-c", script], env=self._env, typed=ANSWERS, columns=COLUMNS
+            ["bash", "-c", script], env=self._env, typed=REPLIES, columns=COLUMNS
         )
         self._status = finished.status
         screen = finished.screen.replace(self._url, README_URL)
         return screen.replace(str(self._home), README_HOME)
 
     def as_expected(self, output: str, expected: str) -> str:
-        """Return output with SIDs and dates that vary as they are expected, if they can be those.
+        """Replace the SIDs, dates and error numbers in `output` that vary by the expected ones.
 
-        A SID that the service makes stands for the same record from its first appearance on.
+        A placeholder SID stands for the same record in all steps.
         """
         for real, readme in zip(_SID.findall(output), _SID.findall(expected), strict=False):
-            if is_made_up(readme) and real[:2] == readme[:2]:
+            if is_placeholder(readme) and real[:2] == readme[:2]:
                 known = self._sids.setdefault(readme, real)
                 if known == real:
                     output = output.replace(real, readme)

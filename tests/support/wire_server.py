@@ -1,4 +1,4 @@
-"""Servers that send raw bytes: broken, late or hostile responses."""
+"""Servers that send raw bytes: broken, slow or hostile responses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,17 +10,17 @@ from marketplace_async.testing import account
 
 ONCE = Retry(attempts=1)
 
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @asynccontextmanager
-async def talking(talk: Talk, **options: Any) -> AsyncIterator[MarketplaceClient]:
-    """A client of a server that reads a request and then says what it likes."""
+async def serving(handler: Handler, **options: Any) -> AsyncIterator[MarketplaceClient]:
+    """Run a server that calls `handler` after each request, and yield a client of it."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
-            await talk(reader, writer)
+            await handler(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -37,21 +37,23 @@ async def talking(talk: Talk, **options: Any) -> AsyncIterator[MarketplaceClient
         server.close()
 
 
-def saying(*pieces: bytes, every: float = 0.0, forever: bytes = b"") -> Talk:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        for piece in pieces:
-            writer.write(piece)
+def sending(*chunks: bytes, interval: float = 0.0, forever: bytes = b"") -> Handler:
+    """Return a handler that sends chunks, then `forever` in a loop, with pauses in seconds."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for chunk in chunks:
+            writer.write(chunk)
             await writer.drain()
-            await asyncio.sleep(every)
+            await asyncio.sleep(interval)
         while forever:
             writer.write(forever)
             await writer.drain()
-            await asyncio.sleep(every)
+            await asyncio.sleep(interval)
 
-    return talk
+    return handler
 
 
-def answer(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
+def http_response(body: bytes, status: str = "200 OK", **headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Twilio-Request-Id: RQ1"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -1,6 +1,6 @@
-"""The vendor's own Python client against the emulator: a witness that knows neither side.
+"""Twilio's official Python client against the emulator.
 
-It cannot report usage or referrals: it sends those two JSON bodies as forms.
+It cannot report usage or convert referrals, because it sends those JSON bodies as forms.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ def marketplace(served: Emulator) -> Any:
     return client(served).marketplace.v1
 
 
-def test_the_sample_calls_of_the_documentation_work(marketplace: Any) -> None:
+def test_the_samples_of_the_documentation_work(marketplace: Any) -> None:
     installed = marketplace.installed_add_ons.create(
         available_add_on_sid=SPEECH_TO_TEXT,
         accept_terms_of_service=True,
@@ -58,7 +58,7 @@ def test_the_sample_calls_of_the_documentation_work(marketplace: Any) -> None:
     assert marketplace.installed_add_ons.list() == []
 
 
-def test_add_ons_and_extensions_are_browsed_and_switched(marketplace: Any) -> None:
+def test_add_ons_are_listed_and_extensions_are_enabled(marketplace: Any) -> None:
     add_ons = marketplace.available_add_ons.list()
     assert len(add_ons) >= 12
     assert marketplace.available_add_ons(add_ons[0].sid).fetch().friendly_name
@@ -74,7 +74,7 @@ def test_add_ons_and_extensions_are_browsed_and_switched(marketplace: Any) -> No
     assert extensions(extension.sid).fetch().enabled is True
 
 
-def test_lists_are_paged(marketplace: Any) -> None:
+def test_lists_are_paginated(marketplace: Any) -> None:
     sids = [
         marketplace.installed_add_ons.create(
             available_add_on_sid=SPEECH_TO_TEXT, accept_terms_of_service=True
@@ -89,7 +89,7 @@ def test_lists_are_paged(marketplace: Any) -> None:
     assert [one.sid for one in following.previous_page()] == sids[:50]
 
 
-def test_errors_are_read(marketplace: Any, served: Emulator) -> None:
+def test_errors_are_parsed(marketplace: Any, served: Emulator) -> None:
     with pytest.raises(TwilioRestException) as error:
         marketplace.installed_add_ons("XE" + "0" * 32).fetch()
     assert (error.value.status, error.value.code) == (404, 20404)
@@ -101,14 +101,14 @@ def test_errors_are_read(marketplace: Any, served: Emulator) -> None:
         )
     assert (error.value.status, error.value.code) == (400, 20001)
     assert error.value.details["errors"][0]["path"] == "callback_url"
-    nobody = twilio_rest.Client("me", "x")
-    nobody.marketplace.base_url = served.url
+    invalid = twilio_rest.Client("me", "x")
+    invalid.marketplace.base_url = served.url
     with pytest.raises(TwilioRestException) as error:
-        nobody.marketplace.v1.installed_add_ons("XE" + "0" * 32).fetch()
+        invalid.marketplace.v1.installed_add_ons("XE" + "0" * 32).fetch()
     assert (error.value.status, error.value.code) == (401, 20003)
 
 
-def test_listings_are_created_read_and_changed(marketplace: Any) -> None:
+def test_listings_are_created_fetched_and_updated(marketplace: Any) -> None:
     created = marketplace.module_data.create(module_info=json.dumps({"name": "x"}))
     assert marketplace.module_data.fetch() is not None
     listing = marketplace.module_data_management(created.sid)
@@ -116,39 +116,39 @@ def test_listings_are_created_read_and_changed(marketplace: Any) -> None:
     assert listing.update(pricing=json.dumps({"body": "free"})).pricing == {"body": "free"}
 
 
-def test_subaccounts_are_made_listed_suspended_and_closed(served: Emulator) -> None:
+def test_subaccounts_are_created_listed_suspended_and_closed(served: Emulator) -> None:
     parent = client(served)
-    made = [parent.api.v2010.accounts.create(friendly_name=f"Shop {n}").sid for n in range(7)]
-    everything = parent.api.v2010.accounts.list(page_size=3)
-    assert [one.sid for one in everything] == [AC, *made]
-    assert {one.owner_account_sid for one in everything} == {AC}
-    assert all(one.date_created.tzinfo is not None for one in everything)
+    created = [parent.api.v2010.accounts.create(friendly_name=f"Shop {n}").sid for n in range(7)]
+    accounts = parent.api.v2010.accounts.list(page_size=3)
+    assert [one.sid for one in accounts] == [AC, *created]
+    assert {one.owner_account_sid for one in accounts} == {AC}
+    assert all(one.date_created.tzinfo is not None for one in accounts)
     page = parent.api.v2010.accounts.page(page_size=5)
     following = page.next_page()
-    assert [one.sid for one in following] == made[4:]
-    assert [one.sid for one in following.previous_page()] == [AC, *made[:4]]
+    assert [one.sid for one in following] == created[4:]
+    assert [one.sid for one in following.previous_page()] == [AC, *created[:4]]
     (shop,) = parent.api.v2010.accounts.list(friendly_name="Shop 3")
     own = client(served, username=shop.sid, password=shop.auth_token)
     assert own.api.v2010.accounts(shop.sid).fetch().friendly_name == "Shop 3"
     assert own.marketplace.v1.installed_add_ons.list() == []
     installed = own.marketplace.v1.installed_add_ons("XE" + "0" * 32)
-    for status, alike, answer in (
+    for status, count, error_status in (
         ("suspended", 1, (403, 20403)),
         ("active", 8, (404, 20404)),
         ("closed", 1, (403, 20403)),
     ):
         assert parent.api.v2010.accounts(shop.sid).update(status=status).status == status
-        assert len(parent.api.v2010.accounts.list(status=status)) == alike
+        assert len(parent.api.v2010.accounts.list(status=status)) == count
         with pytest.raises(TwilioRestException) as error:
             installed.fetch()
-        assert (error.value.status, error.value.code) == answer
+        assert (error.value.status, error.value.code) == error_status
     with pytest.raises(TwilioRestException) as error:
         parent.api.v2010.accounts(shop.sid).update(status="active")
     assert error.value.status == 400
 
 
 @pytest.mark.filterwarnings("ignore:BasicAuth is deprecated", "ignore:The 'auth' parameter")
-def test_its_async_client_works_too(served: Emulator) -> None:
+def test_the_async_methods_work(served: Emulator) -> None:
     async def run() -> list[str]:
         http = AsyncTwilioHttpClient()
         marketplace = client(served, http_client=http).marketplace.v1

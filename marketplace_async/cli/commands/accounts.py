@@ -1,16 +1,17 @@
-"""`marketplace-async accounts`: the account that asks, and its subaccounts."""
+"""`marketplace-async accounts`: the parent account and its subaccounts."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from cyclopts import App
 
+from ..._core.rows import field_names
 from ...accounts import Account, AccountStatus
 from ..connection import Connection
-from ..output import Output, fields_of
+from ..output import Output
 from ..paging import Paging
 
-app = App(
+app: App = App(
     name="accounts",
     help_epilogue="""\
 Examples:
@@ -18,12 +19,12 @@ Examples:
   marketplace-async accounts list --output csv > subaccounts.csv""",
 )
 
-# The auth tokens that come with them are never shown.
-_FIELDS = tuple(name for name in fields_of(Account) if name != "credentials")
+# Auth tokens are never shown.
+_FIELDS = tuple(name for name in field_names(Account) if name != "credentials")
 _COLUMNS = ("sid", "friendly_name", "status", "date_created")
 
 
-def _shown(account: Account) -> Mapping[str, Any]:
+def _without_auth_token(account: Account) -> Mapping[str, Any]:
     return {name: getattr(account, name) for name in _FIELDS}
 
 
@@ -36,32 +37,32 @@ async def list_(
     connection: Connection = Connection(),
     output: Output = Output(),
 ) -> None:
-    """List the account that asks and its subaccounts, without their auth tokens.
+    """List the account and its subaccounts, without their auth tokens.
 
     Parameters
     ----------
     status
-        Only those that are active, suspended or closed.
+        Only accounts with this status.
     friendly_name
-        Only those of exactly this name.
+        Only accounts with exactly this friendly name.
     """
     async with connection.client() as client:
         accounts = client.accounts.list(
             status=status, friendly_name=friendly_name, **paging.options
         )
-        await output.pages(accounts, _FIELDS, _COLUMNS, shown=_shown)
+        await output.pages(accounts, _FIELDS, _COLUMNS, convert=_without_auth_token)
 
 
 @app.command
 async def fetch(
     sid: str, /, *, connection: Connection = Connection(), output: Output = Output()
 ) -> None:
-    """Show the account that asks or one of its subaccounts, without its auth token.
+    """Show the account or one of its subaccounts, without its auth token.
 
     Parameters
     ----------
     sid
-        Its SID, AC...
+        The SID of the account, AC...
     """
     async with connection.client() as client:
-        await output.record(_shown(await client.accounts.fetch(sid)))
+        await output.record(_without_auth_token(await client.accounts.fetch(sid)))

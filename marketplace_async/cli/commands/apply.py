@@ -1,4 +1,4 @@
-"""`marketplace-async apply`: the accounts are made as is desired."""
+"""`marketplace-async apply`: bring every account to the desired state."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from .. import jobs
 from ..flags import Yes
 from ..fleet_accounts import Accounts
 from ..output import Output
-from ..prompts import confirm, somebody_is_there
-from ..status import Status, note, usage_error
+from ..prompts import confirm, confirmation_required, is_interactive
+from ..status import Status, note, usage_error, warn
 from .plan import figures, show, summary
 
-app = App(
+app: App = App(
     name="apply",
     help_epilogue="""\
 Examples:
@@ -33,40 +33,37 @@ async def apply(
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
     output: Output = Output(),
 ) -> int:
-    """Do what the plan says, after showing it and asking.
+    """Show the plan and carry it out after confirmation.
 
     Parameters
     ----------
     desired
-        The desired state, a TOML file: `marketplace-async schema` tells what may be in it.
+        The desired state, a TOML file. `marketplace-async schema` describes its content.
     journal
-        The file of the journal, of SQLite; that of the desired state with .journal unless given.
-    yes
-        Do not ask; needed where nobody is there to be asked.
+        The journal, a SQLite file. Default: the name of the desired state with suffix .journal.
     """
     if output.output == "csv":
-        raise usage_error("--output: what is applied is shown as table, json or jsonl")
-    if not (yes or somebody_is_there()):
-        raise usage_error("nobody is there to ask", "--yes does it without being asked.")
-    wanted = await to_daemon_thread(fleet.load, desired)
+        raise usage_error("--output: apply supports table, json or jsonl")
+    if not (yes or is_interactive()):
+        raise confirmation_required("apply changes")
+    state = await to_daemon_thread(fleet.load, desired)
     with jobs.running() as job:
 
         async def approve(plan: fleet.PlanReport) -> bool:
             job.bar.close()
             if output.format == "table":
                 await to_daemon_thread(show, plan)
-            for sentence in plan.unmatched:
-                note(sentence)
+            for message in plan.unmatched:
+                warn(message)
             note(summary(plan))
-            job.asking = True
-            what = f"Apply this to {jobs.accounts(plan.to_change)}"
-            await confirm(what, yes=yes)
-            job.asking = False
+            job.prompting = True
+            await confirm(f"Apply this to {jobs.count_accounts(plan.to_change)}", yes=yes)
+            job.prompting = False
             return True
 
         report = await fleet.apply(
             accounts.source(),
-            wanted,
+            state,
             journal=desired.with_suffix(".journal") if journal is None else journal,
             approve=approve,
             executor=accounts.executor(),
@@ -83,20 +80,19 @@ async def apply(
                 "complete": report.complete,
             }
         )
-    if not report.plan.steps:  # else it was told with the plan
-        for sentence in report.plan.unmatched:
-            note(sentence)
+    if not report.plan.steps:  # otherwise `approve` printed the warnings
+        for message in report.plan.unmatched:
+            warn(message)
     if report.interrupted:
         note(
-            f"the run before ended in the middle of {report.interrupted:,} writes; "
-            "what came of them was read from the accounts"
+            f"the previous run left {report.interrupted:,} writes unfinished; "
+            "their outcome was read from the accounts"
         )
-    done = report.writes["done"]
-    said = f"{done:,} steps done on {jobs.accounts(report.changed)}"
+    result = f"{report.writes['done']:,} steps done on {jobs.count_accounts(report.changed)}"
+    hint = "Run apply again to finish the remaining steps."
     if not report.complete:
-        raise jobs.interrupted(said, "Run it again: it does what is left.")
-    note(said if report.plan.steps else summary(report.plan))
+        raise jobs.interrupted(result, hint)
+    note(result if report.plan.steps else summary(report.plan))
     if report.failures.count:
-        hint = "Run it again: it does what is left."
         raise jobs.failed(report.failures, report.plan.accounts, hint)
     return Status.DONE

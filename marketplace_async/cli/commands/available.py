@@ -1,14 +1,15 @@
-"""`marketplace-async available`: the catalogue."""
+"""`marketplace-async available`: the catalogue of Add-ons."""
 
 from cyclopts import App
 
 from ... import AvailableAddOn, AvailableAddOnExtension
+from ..._core.rows import field_names
 from ..connection import Connection
-from ..output import Output, fields_of
+from ..output import Output
 from ..paging import Paging
 
-app = App(name="available")
-extensions = App(name="extensions", help="Where an add-on of the catalogue can work.")
+app: App = App(name="available")
+extensions: App = App(name="extensions", help="The extensions that an Add-on offers.")
 app.command(extensions)
 
 _COLUMNS = ("sid", "friendly_name", "pricing_type", "description")
@@ -22,22 +23,22 @@ async def list_(
     connection: Connection = Connection(),
     output: Output = Output(),
 ) -> None:
-    """List the add-ons that can be installed."""
+    """List the Add-ons in the catalogue."""
     async with connection.client() as client:
         add_ons = client.available_add_ons.list(**paging.options)
-        await output.pages(add_ons, fields_of(AvailableAddOn), _COLUMNS)
+        await output.pages(add_ons, field_names(AvailableAddOn), _COLUMNS)
 
 
 @app.command
 async def fetch(
     sid: str, /, *, connection: Connection = Connection(), output: Output = Output()
 ) -> None:
-    """Show one add-on of the catalogue, with the schema of its configuration.
+    """Show one Add-on and the schema of its configuration.
 
     Parameters
     ----------
     sid
-        Its SID, XB...
+        The SID of the Add-on, XB...
     """
     async with connection.client() as client:
         await output.record(await client.available_add_ons.fetch(sid))
@@ -52,16 +53,20 @@ async def list_extensions(
     connection: Connection = Connection(),
     output: Output = Output(),
 ) -> None:
-    """List the extensions that an add-on offers.
+    """List the extensions that an Add-on offers.
 
     Parameters
     ----------
     available_add_on_sid
-        The SID of the add-on, XB...
+        The SID of the Add-on, XB...
     """
     async with connection.client() as client:
-        found = client.available_add_ons.extensions(available_add_on_sid).list(**paging.options)
-        await output.pages(found, fields_of(AvailableAddOnExtension), _EXTENSION_COLUMNS)
+        extensions = client.available_add_ons.extensions(available_add_on_sid)
+        await output.pages(
+            extensions.list(**paging.options),
+            field_names(AvailableAddOnExtension),
+            _EXTENSION_COLUMNS,
+        )
 
 
 @extensions.command(name="fetch")
@@ -73,16 +78,15 @@ async def fetch_extension(
     connection: Connection = Connection(),
     output: Output = Output(),
 ) -> None:
-    """Show one extension of an add-on.
+    """Show one extension of an Add-on.
 
     Parameters
     ----------
     available_add_on_sid
-        The SID of the add-on, XB...
+        The SID of the Add-on, XB...
     sid
         The SID of the extension, XF...
     """
     async with connection.client() as client:
-        await output.record(
-            await client.available_add_ons.extensions(available_add_on_sid).fetch(sid)
-        )
+        extensions = client.available_add_ons.extensions(available_add_on_sid)
+        await output.record(await extensions.fetch(sid))

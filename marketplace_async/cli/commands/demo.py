@@ -1,4 +1,4 @@
-"""`marketplace-async demo`: what the client does, shown step by step against an emulator."""
+"""`marketplace-async demo`: a tour of the client against an emulator."""
 
 import asyncio
 import time
@@ -26,32 +26,32 @@ SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 CONFIGURATION = {"callback_url": "https://example.com/done", "callback_method": "POST"}
 
 NEXT_STEPS = """\
-What next? From this folder, in an environment of yours:
+What next? From this folder, in your own environment:
 
   pip install '.[cli]'
-  marketplace-async emulator --port 8912     one that stays, to develop against
+  marketplace-async emulator --port 8912     an emulator to develop against
 
 and in another terminal:
 
   export MARKETPLACE_BASE_URL=http://127.0.0.1:8912
   export TWILIO_ACCOUNT_SID=AC00000000000000000000000000000001
   export TWILIO_AUTH_TOKEN=made-up
-  python -m asyncio                          a prompt where `await` works
+  python -m asyncio                          a prompt that supports `await`
   >>> from marketplace_async import MarketplaceClient
   >>> client = MarketplaceClient.from_env()
   >>> await client.available_add_ons.list().collect()
 
-The README has all the rest.
+The README covers the rest.
 """
 
 
 class Unexpected(Exception):
-    """A step did not go as it should."""
+    """A step had an unexpected result."""
 
 
-def expect(condition: bool, what: str) -> None:
+def expect(condition: bool, problem: str) -> None:
     if not condition:
-        raise Unexpected(what)
+        raise Unexpected(problem)
 
 
 async def run(base_url: str | None, console: Console | None = None) -> int:
@@ -76,13 +76,13 @@ async def run(base_url: str | None, console: Console | None = None) -> int:
         demo.failed(str(error))
         return 1
     seconds = time.perf_counter() - started
-    console.print(f"\n[bold green]Every step went as it should[/], in {seconds:.1f} s.\n")
+    console.print(f"\n[bold green]Every step succeeded[/] in {seconds:.1f} s.\n")
     console.print(NEXT_STEPS, markup=False, soft_wrap=True)
     return 0
 
 
 class Demo:
-    """The steps. Each shows the call, makes it, checks what came of it and says so."""
+    """The steps. Each shows a call, makes it, checks the result and reports it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -121,7 +121,7 @@ class Demo:
     def _table(self, *columns: str, rows: list[tuple[str, ...]]) -> None:
         table = Table(box=None, header_style="dim", pad_edge=False)
         for column in columns:
-            # A SID is copied whole: on a narrow terminal, names are folded.
+            # Names are folded on a narrow terminal; SIDs stay in one piece.
             sid = "SID" in column
             table.add_column(column, no_wrap=sid, min_width=34 if sid else None)
         for row in rows:
@@ -132,11 +132,11 @@ class Demo:
         self._step("Browse the catalogue", "await client.available_add_ons.list().collect()")
         add_ons = await self._clients[0].available_add_ons.list().collect()
         by_sid = {add_on.sid: add_on for add_on in add_ons}
-        expect({TRANSCRIPTION, SPAM_SCORE} <= by_sid.keys(), "the catalogue lacks known add-ons")
-        self._done(f"{len(add_ons)} add-ons can be installed, such as")
+        expect({TRANSCRIPTION, SPAM_SCORE} <= by_sid.keys(), "the catalogue lacks known Add-ons")
+        self._done(f"{len(add_ons)} Add-ons are available, such as")
         self._table(
             "SID",
-            "add-on",
+            "Add-on",
             rows=[(add_on.sid, add_on.friendly_name or "") for add_on in add_ons[:4]],
         )
 
@@ -172,19 +172,19 @@ await clients[0].installed_add_ons.create(
             available_add_on_sid=SPAM_SCORE, accept_terms_of_service=True
         )
         expect(first.configuration == CONFIGURATION, "the configuration was not kept")
-        expect(spam_score.unique_name == "nomorobo_spamscore", "no unique name was given")
-        self._done(f"{first.friendly_name} is on {len(installed)} accounts:")
+        expect(spam_score.unique_name == "nomorobo_spamscore", "the unique name is not the default")
+        self._done(f"{first.friendly_name} is installed on {len(installed)} accounts:")
         self._table(
             "installed SID",
             "account SID",
             rows=[(one.sid, one.account_sid) for one in installed],
         )
-        self._done(f"{spam_score.friendly_name} is on one, as {spam_score.unique_name}")
+        self._done(f"{spam_score.friendly_name} is installed on one, as {spam_score.unique_name}")
         return first
 
     async def _invalid_configuration(self) -> None:
         self._step(
-            "A configuration that does not fit the schema",
+            "A configuration that does not match the schema",
             """\
 try:
     await client.installed_add_ons.create(
@@ -198,9 +198,9 @@ except BadRequestError as error: ...""",
                 configuration={"callback_url": 42},
             )
         except BadRequestError as error:
-            self._done(f"refused: {error}")
+            self._done(f"rejected: {error}")
         else:
-            raise Unexpected("a configuration that does not fit the schema was accepted")
+            raise Unexpected("a configuration that does not match the schema was accepted")
 
     async def _taken_name(self) -> None:
         self._step(
@@ -218,9 +218,9 @@ except ConflictError as error: ...""",
                 unique_name="transcription",
             )
         except ConflictError as error:
-            self._done(f"refused: {error}")
+            self._done(f"rejected: {error}")
         else:
-            raise Unexpected("a unique name was given twice")
+            raise Unexpected("a unique name was accepted twice")
 
     async def _enable_extension(self, installed: InstalledAddOn) -> None:
         self._step(
@@ -234,8 +234,8 @@ await extensions.update(extension.sid, enabled=True)""",
         extensions = self._clients[0].installed_add_ons.extensions(installed.sid)
         extension = await extensions.list().first()
         if extension is None:
-            raise Unexpected("the add-on has no extension")
-        expect(extension.enabled is False, "an extension was enabled from the start")
+            raise Unexpected("the Add-on has no extension")
+        expect(extension.enabled is False, "an extension was enabled initially")
         extension = await extensions.update(extension.sid, enabled=True)
         expect(extension.enabled is True, "the extension was not enabled")
         self._done(f"{extension.friendly_name} ({extension.product_name}) is enabled")
@@ -251,8 +251,11 @@ await asyncio.gather(*(installed.collect() for installed in lists))""",
         lists = await asyncio.gather(
             *(client.installed_add_ons.list().collect() for client in self._clients)
         )
-        expect([len(items) for items in lists] == [2, 1, 1], "the lists are not what was installed")
-        self._done("each account sees its own:")
+        expect(
+            [len(items) for items in lists] == [2, 1, 1],
+            "the lists do not match what was installed",
+        )
+        self._done("each account lists only its own Add-ons:")
         self._table(
             "account SID",
             "unique name",
@@ -269,13 +272,13 @@ await client.installed_add_ons.update(
         updated = await self._clients[0].installed_add_ons.update(
             installed.sid, unique_name="transcription-eu"
         )
-        expect(updated.unique_name == "transcription-eu", "the name was not changed")
+        expect(updated.unique_name == "transcription-eu", "the unique name was not changed")
         expect(updated.configuration == CONFIGURATION, "the configuration was changed as well")
-        self._done(f"{installed.unique_name} is {updated.unique_name} now")
+        self._done(f"{installed.unique_name} is now {updated.unique_name}")
 
     async def _delete(self) -> None:
         self._step(
-            "Remove, from all accounts",
+            "Delete from all accounts",
             """\
 for client in clients:
     async for installed in client.installed_add_ons.list():
@@ -286,5 +289,5 @@ for client in clients:
             async for installed in client.installed_add_ons.list():
                 await client.installed_add_ons.delete(installed.sid)
                 deleted += 1
-            expect(await client.installed_add_ons.list().first() is None, "something is left")
-        self._done(f"{deleted} removed, none left")
+            expect(await client.installed_add_ons.list().first() is None, "an Add-on is left")
+        self._done(f"{deleted} deleted, none left")

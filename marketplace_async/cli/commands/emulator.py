@@ -1,4 +1,4 @@
-"""`marketplace-async emulator`."""
+"""`marketplace-async emulator`: run an emulator of the API."""
 
 import asyncio
 import re
@@ -39,41 +39,41 @@ async def emulator(
     concurrency: Annotated[int | None, Parameter(validator=_positive)] = None,
     latency: Annotated[float, Parameter(validator=_at_least_0)] = 0.0,
 ) -> None:
-    """Run an emulator until it is told to end.
+    """Run an emulator.
 
     Parameters
     ----------
     host
         The address to listen on.
     port
-        The port; 0 takes a free one.
+        The port. 0 selects a free one.
     db
-        A file for the state, which then survives a restart. Otherwise it is in memory.
+        A SQLite file for the state, which then survives a restart. Default: in memory.
     account
-        SID:SECRET of an account, an API key or an OAuth app to let in; can be repeated.
-        Only for secrets that are made up: everybody on this machine can read arguments.
-        Without it, any well-formed SID with any secret is an account of its own.
+        SID:SECRET of an account, API key or OAuth app to accept. Can be repeated.
+        Use made-up secrets only: other users of this machine can read arguments.
+        By default, any well-formed SID is accepted with any secret.
         SK... and OQ... belong to the account AC... with the same digits.
     accounts_file
-        A file with SID:SECRET on each line, for secrets that nobody else is to read.
+        A file with one SID:SECRET per line, for secrets that other users must not read.
     catalogue
-        A file with more add-ons, a JSON list: the README says what is in it.
+        A JSON file with additional Add-ons. See the README for its format.
     concurrency
-        Requests at once per account; those beyond it are answered 429.
+        Maximum concurrent requests per account. Further requests receive a 429 response.
     latency
-        Seconds that each answer takes at least.
+        Minimum response time, in seconds.
     """
-    # Late, so that its help is there at once.
+    # Imported here to keep `--help` fast.
     from ...emulator import Catalogue, Emulator
 
-    accounts = dict(_pair("--account", pair) for pair in account or ())
+    accounts = dict(_parse_pair("--account", pair) for pair in account or ())
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     try:
         if accounts_file is not None:
-            accounts |= await to_daemon_thread(_pairs_of, accounts_file)
+            accounts |= await to_daemon_thread(_read_pairs, accounts_file)
         server = Emulator(
             host=host,
             port=port,
@@ -95,21 +95,23 @@ async def emulator(
         await server.stop()
 
 
-def _pair(where: str, text: str) -> tuple[str, str]:
+def _parse_pair(source: str, text: str) -> tuple[str, str]:
     sid, colon, secret = text.partition(":")
     if not (re.fullmatch("(AC|SK|OQ)[0-9a-fA-F]{32}", sid) and colon and secret):
-        # What was given is not shown: it may hold a secret.
-        raise usage_error(f"{where}: expected SID:SECRET, with a SID of AC, SK or OQ")
+        # The message omits the value: it may contain a secret.
+        raise usage_error(f"{source}: expected SID:SECRET, where SID starts with AC, SK or OQ")
     return sid, secret
 
 
-def _pairs_of(file: Path) -> dict[str, str]:
-    """Return the secrets of a file by their SIDs."""
+def _read_pairs(file: Path) -> dict[str, str]:
+    """Return the secrets in a file, by SID."""
     lines = enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
-    pairs = dict(_pair(f"{file}, line {number}", line) for number, line in lines if line.strip())
+    pairs = dict(
+        _parse_pair(f"{file}, line {number}", line) for number, line in lines if line.strip()
+    )
     if not pairs:
-        # An empty list would let everybody in.
-        raise usage_error(f"{file}: expected SID:SECRET on each line, and there is none")
+        # Without accounts, the emulator accepts all credentials.
+        raise usage_error(f"{file}: expected SID:SECRET on each line, but the file is empty")
     return pairs
 
 
@@ -119,4 +121,4 @@ To use it from another terminal:
   export MARKETPLACE_BASE_URL={url}
   export TWILIO_ACCOUNT_SID=AC00000000000000000000000000000001 TWILIO_AUTH_TOKEN=made-up
 
-Ctrl-C ends it."""
+Press Ctrl-C to stop it."""

@@ -1,4 +1,4 @@
-"""`marketplace-async inventory`: every installed add-on of every account."""
+"""`marketplace-async inventory`: every installed Add-on of every account."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,17 +7,18 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from ... import fleet
+from ..._core.rows import field_names
 from ..._core.threads import to_daemon_thread
 from .. import jobs
 from ..flags import Flag
 from ..fleet_accounts import Accounts
-from ..output import Output, StandardOutput, fields_of
+from ..output import Output, StandardOutput
 from ..status import Status, note, usage_error
 
 _COLUMNS = ("account_sid", "unique_name", "account_friendly_name", "sid", "friendly_name")
 
 
-app = App(
+app: App = App(
     name="inventory",
     help_epilogue="""\
 Examples:
@@ -38,32 +39,32 @@ async def inventory(
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
     output: Output = Output(),
 ) -> int:
-    """Write every installed add-on of every account to one file, or show them.
+    """Export every installed Add-on of every account.
 
     Parameters
     ----------
     to
-        The file: JSON lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite).
+        The file to write: JSON Lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite).
     extensions
-        Read the extensions of each add-on, too; a request more for each.
+        Include extensions. This takes one more request per installed Add-on.
     secret
-        A key of configurations whose value is masked, such as api_token; can be repeated.
+        Mask the values of this configuration key, such as api_token. Can be repeated.
     resume
-        Go on with what is in the file.
+        Continue an interrupted inventory and retry failed accounts.
     overwrite
-        Begin anew, and lose what is in the file.
+        Start over and replace the file.
     """
     if to is not None and output.output is not None:
-        raise usage_error("--output says how to show it, and the name of a file how to write it")
+        raise usage_error("--output cannot be combined with --to: the file suffix sets the format")
     if to is None and (resume or overwrite):
-        raise usage_error("--resume and --overwrite need a file: --to FILE")
-    shown = _Shown(output) if to is None else None
+        raise usage_error("--resume and --overwrite require --to FILE")
+    display = _Display(output) if to is None else None
     with jobs.running(
         shows=to is not None or output.format != "table", hint=jobs.RESUME_HINT
     ) as job:
         report = await fleet.inventory(
             accounts.source(),
-            shown or to or "",
+            display or to or "",
             extensions=extensions,
             secret=secret or (),
             resume=resume,
@@ -72,28 +73,29 @@ async def inventory(
             progress=job.bar,
             stop=job.stop,
         )
-    there = f"{report.records:,} installed add-ons of {jobs.accounts(report.accounts)}"
-    where = "" if to is None else f" in {to}"
+    result = f"{report.records:,} installed Add-ons of {jobs.count_accounts(report.accounts)}"
+    if to is not None:
+        result += f" in {to}"
     if not report.complete:
-        hint = "--to FILE makes one that goes on." if to is None else "--resume goes on."
-        raise jobs.interrupted(f"{there} are{where or ' shown'}", hint)
-    if shown is not None:
-        await to_daemon_thread(shown.end)
+        resumable = "Pass --to FILE to make the inventory resumable."
+        raise jobs.interrupted(result, resumable if to is None else "Use --resume to continue.")
+    if display is not None:
+        await to_daemon_thread(display.end)
         if not report.records and output.format == "table":
-            note(there)
+            note(result)
     else:
-        note(f"{there}{where}")
+        note(result)
     if report.failures.count:
-        hint = "" if to is None else "--resume tries them again."
+        hint = "" if to is None else "Use --resume to retry them."
         raise jobs.failed(report.failures, report.accounts, hint)
     return Status.DONE
 
 
-class _Shown(jobs.Shown):
-    """Shows the records on standard output."""
+class _Display(jobs.DisplayOutput):
+    """Prints the records."""
 
     def __init__(self, output: Output) -> None:
-        self._out = StandardOutput(output.format, fields_of(fleet.InventoryRecord), _COLUMNS)
+        self._out = StandardOutput(output.format, field_names(fleet.InventoryRecord), _COLUMNS)
 
     def begin(self) -> None:
         self._out.begin()
@@ -103,5 +105,5 @@ class _Shown(jobs.Shown):
             self._out.chunk(records)
 
     def end(self) -> None:
-        """Show what comes after the last record: an array of JSON is closed if it is whole."""
+        """Finish the output of a complete inventory, such as a JSON array."""
         self._out.end()

@@ -1,14 +1,15 @@
-"""`marketplace-async listings`: the account's own pages in the Marketplace."""
+"""`marketplace-async listings`: the Marketplace listings that the account owns."""
 
 from cyclopts import App
 
 from ... import Listing
+from ..._core.rows import field_names
 from ..connection import Connection
 from ..json_objects import JsonObject, JsonObjectOrNone
-from ..output import Output, fields_of
-from ..status import may_have_happened, usage_error
+from ..output import Output
+from ..status import usage_error, warn_if_interrupted
 
-app = App(
+app: App = App(
     name="listings",
     help_epilogue="""\
 Examples:
@@ -29,17 +30,17 @@ async def create(
 ) -> None:
     """Create a listing that the account owns.
 
-    Each part is a JSON object, @FILE with one, or - for standard input.
+    Each part is a JSON object, @FILE, or - for standard input.
 
     Parameters
     ----------
     module_info
-        Name, tagline, logo and the like.
+        Metadata such as name, tagline and logo.
     configuration
         Buttons and notification URLs.
     """
     async with connection.client() as client:
-        with may_have_happened():
+        with warn_if_interrupted():
             listing = await client.listings.create(
                 module_info=module_info, configuration=configuration
             )
@@ -52,12 +53,12 @@ async def list_(*, connection: Connection = Connection(), output: Output = Outpu
     async with connection.client() as client:
         listings = await client.listings.list_own()
 
-    # They are free-form: what the API does not promise is shown, too.
-    known = fields_of(Listing)
-    there = {key: None for listing in listings for key in listing}
-    more = [key for key in there if key not in known]
-    columns = [key for key in _COLUMNS if key in there] or list(there) or _COLUMNS
-    async with output.listing((*known, *more), columns, if_none="there are none") as show:
+    # Listings are free-form: show the undocumented fields as well.
+    known = field_names(Listing)
+    present = {key: None for listing in listings for key in listing}
+    more = [key for key in present if key not in known]
+    columns = [key for key in _COLUMNS if key in present] or list(present) or _COLUMNS
+    async with output.listing((*known, *more), columns, if_empty="no results") as show:
         await show(listings)
 
 
@@ -70,7 +71,7 @@ async def fetch(
     Parameters
     ----------
     sid
-        Its SID, XB...
+        The SID of the listing, XB...
     """
     async with connection.client() as client:
         await output.record(await client.listings.fetch(sid))
@@ -91,29 +92,29 @@ async def update(
     connection: Connection = Connection(),
     output: Output = Output(),
 ) -> None:
-    """Change parts of a listing that the account owns.
+    """Update parts of a listing that the account owns.
 
-    Each part is a JSON object, @FILE with one, or - for standard input. It replaces the whole part;
-    what is not given stays as it is.
+    Each part is a JSON object, @FILE, or - for standard input.
+    It replaces the current part as a whole. Other parts stay unchanged.
 
     Parameters
     ----------
     sid
-        Its SID, XB...
+        The SID of the listing, XB...
     module_info
-        Name, tagline, logo and the like.
+        Metadata such as name, tagline and logo.
     description
-        The text, highlights and code samples of the description tab.
+        Text, highlights and code samples of the description tab.
     documentation
-        How to use it.
+        Usage instructions.
     policies
-        Privacy and legal; at most 5 MB of JSON.
+        Privacy and legal policies; at most 5 MB of JSON.
     support
-        Where to get help.
+        Support contacts.
     configuration
         Buttons and notification URLs.
     pricing
-        What it costs, in words.
+        Pricing, as text.
     """
     parts = {
         "module_info": module_info,
@@ -126,8 +127,8 @@ async def update(
     }
     if all(part is None for part in parts.values()):
         options = ", ".join("--" + name.replace("_", "-") for name in parts)
-        raise usage_error("nothing to change", f"Give at least one of {options}.")
+        raise usage_error("nothing to change", f"Pass at least one of {options}.")
     async with connection.client() as client:
-        with may_have_happened():
+        with warn_if_interrupted():
             listing = await client.listings.update(sid, **parts)
         await output.record(listing)

@@ -1,4 +1,4 @@
-"""`marketplace-async plan`: what would be done, so that the accounts are as is desired."""
+"""`marketplace-async plan`: preview the changes needed to reach the desired state."""
 
 import sys
 from collections.abc import Sequence
@@ -9,13 +9,14 @@ import attrs
 from cyclopts import App
 
 from ... import fleet
+from ..._core.rows import field_names
 from ..._core.threads import to_daemon_thread
 from .. import jobs
 from ..flags import Flag
 from ..fleet_accounts import Accounts
-from ..output import Output, StandardOutput, fields_of
+from ..output import Output, StandardOutput
 from ..printable import printable
-from ..status import Status, note, usage_error
+from ..status import Status, note, usage_error, warn
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -24,7 +25,7 @@ _MARKS: Final = {"install": "+", "update": "~", "enable": "+", "disable": "-", "
 _STYLES: Final = {"+": "bold green", "~": "bold cyan", "-": "bold red"}
 
 
-app = App(
+app: App = App(
     name="plan",
     help_epilogue="""\
 Examples:
@@ -46,29 +47,29 @@ async def plan(
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
     output: Output = Output(),
 ) -> int:
-    """Show what would be done, and change nothing.
+    """Preview changes without making them.
 
     Parameters
     ----------
     desired
-        The desired state, a TOML file: `marketplace-async schema` tells what may be in it.
+        The desired state, a TOML file. `marketplace-async schema` describes its content.
     to
-        Write the plan of each account to this file, too, as JSON lines.
+        Write the plan of each account to this file as JSON Lines.
     resume
-        Go on with what is in that file.
+        Continue an interrupted plan and retry failed accounts.
     overwrite
-        Begin anew, and lose what is in that file.
+        Start over and replace the file.
     verbose
-        Show what is to be done account by account.
+        Show the steps of each account.
     """
     format = output.format
     if format == "csv":
-        raise usage_error("--output: a plan is shown as table, json or jsonl")
+        raise usage_error("--output: plan supports table, json or jsonl")
     if to is None and (resume or overwrite):
-        raise usage_error("--resume and --overwrite need a file: --to FILE")
+        raise usage_error("--resume and --overwrite require --to FILE")
     if to is not None and (verbose or output.output == "jsonl"):
-        raise usage_error("--to writes the plan of each account to a file, instead of showing it")
-    wanted = await to_daemon_thread(fleet.load, desired)
+        raise usage_error("--to cannot be combined with --verbose or --output jsonl")
+    state = await to_daemon_thread(fleet.load, desired)
     target: Path | fleet.Output[fleet.AccountPlan] | None = to
     if to is None and format == "jsonl":
         target = _PlansAsJson()
@@ -77,7 +78,7 @@ async def plan(
     with jobs.running(shows=target is to or not sys.stdout.isatty(), hint=jobs.RESUME_HINT) as job:
         report = await fleet.plan(
             accounts.source(),
-            wanted,
+            state,
             to=target,
             resume=resume,
             overwrite=overwrite,
@@ -89,35 +90,29 @@ async def plan(
         await output.record(figures(report))
     elif format == "table" and report.steps:
         await to_daemon_thread(show, report)
-    for sentence in report.unmatched:
-        note(sentence)
+    for message in report.unmatched:
+        warn(message)
     if not report.complete:
-        hint = "--to FILE makes a plan that goes on." if to is None else "--resume goes on."
-        raise jobs.interrupted(f"{jobs.accounts(report.accounts)} are planned", hint)
+        resumable = "Pass --to FILE to make the plan resumable."
+        hint = resumable if to is None else "Use --resume to continue."
+        raise jobs.interrupted(f"{jobs.count_accounts(report.accounts)} planned", hint)
     note(summary(report))
     if report.failures.count:
-        hint = "" if to is None else "--resume tries them again."
-        raise jobs.failed(report.failures, report.accounts, hint, what="cannot be made so")
+        hint = "" if to is None else "Use --resume to retry them."
+        raise jobs.failed(report.failures, report.accounts, hint, verb="could not be planned")
     return Status.CHANGES if report.steps else Status.DONE
 
 
-def schema() -> int:
-    """Show the JSON Schema of the desired state, for editors that check and complete TOML."""
-    out = StandardOutput("jsonl", (), ())
-    out.chunk([fleet.schema()])
-    return Status.DONE
-
-
 def summary(report: fleet.PlanReport) -> str:
-    """Say in one sentence what a plan comes to."""
+    """Summarize a plan in one sentence."""
     if not report.steps:
-        return f"nothing to do on {jobs.accounts(report.accounts)}"
+        return f"nothing to do on {jobs.count_accounts(report.accounts)}"
     steps = f"{report.steps:,} step" + ("" if report.steps == 1 else "s")
-    return f"{steps} to do on {report.to_change:,} of {jobs.accounts(report.accounts)}"
+    return f"{steps} to do on {report.to_change:,} of {jobs.count_accounts(report.accounts)}"
 
 
 def figures(report: fleet.PlanReport) -> dict[str, Any]:
-    """Return a plan in figures, as plain JSON."""
+    """Return the summary of a plan as plain JSON."""
     return {
         "accounts": report.accounts,
         "to_change": report.to_change,
@@ -130,7 +125,7 @@ def figures(report: fleet.PlanReport) -> dict[str, Any]:
 
 
 def show(report: fleet.PlanReport) -> None:
-    """Show what is to be done, with the same on several accounts told once."""
+    """Print the steps of a plan, grouping identical ones."""
     from rich.console import Console
     from rich.text import Text
 
@@ -138,13 +133,13 @@ def show(report: fleet.PlanReport) -> None:
     for group in report.groups:
         mark = _MARKS[group.action]
         add_on = f" ({group.available_add_on_sid})" if group.action == "install" else ""
-        what = f"{group.extension} of {group.unique_name}" if group.extension else group.unique_name
-        head = Text(printable(f"{group.action} {what}"), "bold")
+        name = f"{group.extension} of {group.unique_name}" if group.extension else group.unique_name
+        head = Text(printable(f"{group.action} {name}"), "bold")
         console.print(
             Text.assemble((mark, _STYLES[mark]), " ", head, printable(add_on)),
-            f"on all {jobs.accounts(group.accounts)}"
+            f"on all {jobs.count_accounts(group.accounts)}"
             if group.accounts == report.accounts > 1
-            else f"on {jobs.accounts(group.accounts)}",
+            else f"on {jobs.count_accounts(group.accounts)}",
         )
         for change, count in sorted(group.changes.items(), key=_by_path):
             line = Text.assemble("    ", _change(change))
@@ -178,23 +173,24 @@ def _change(change: str) -> "Text":
     return Text.assemble((mark, _STYLES[mark]), " ", printable(text))
 
 
-class _PlansAsJson(jobs.Shown):
+class _PlansAsJson(jobs.DisplayOutput):
     def __init__(self) -> None:
-        self._out = StandardOutput("jsonl", fields_of(fleet.AccountPlan), ())
+        self._out = StandardOutput("jsonl", field_names(fleet.AccountPlan), ())
 
     def write(self, account_sid: str, records: Sequence[fleet.AccountPlan]) -> None:
         self._out.chunk(records)
 
 
-class _PlansAsText(jobs.Shown):
+class _PlansAsText(jobs.DisplayOutput):
     def write(self, account_sid: str, records: Sequence[fleet.AccountPlan]) -> None:
         from rich.console import Console
         from rich.text import Text
 
         console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        for one in records:
-            console.print(Text(printable(_name(fleet.Target(one.account_sid, one.friendly_name)))))
-            for step in one.steps:
+        for plan in records:
+            target = fleet.Target(plan.account_sid, plan.friendly_name)
+            console.print(Text(printable(_name(target))))
+            for step in plan.steps:
                 mark = _MARKS[step.action]
                 text = Text.assemble((mark, _STYLES[mark]), " ", printable(str(step)))
                 console.print("   ", text)

@@ -1,4 +1,4 @@
-"""`marketplace-async profiles`: shows, adds and deletes what `profiles` keeps."""
+"""`marketplace-async profiles`: manage named credentials."""
 
 import sys
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from ..output import Output
 from ..profiles import ACCOUNT_TOKEN, API_KEY, KINDS, OAUTH_APP, Profile
 from ..status import CommandError, note, usage_error
 
-app = App(
+app: App = App(
     name="profiles",
     help_epilogue="""\
 Examples:
@@ -23,8 +23,8 @@ Examples:
   marketplace-async installed list --profile work
   MARKETPLACE_PROFILE=work marketplace-async installed list
 
-The profile called default is used where no other is named, and the environment
-has no credentials. `marketplace-async profiles list` tells where the file is.""",
+The profile "default" is used if no profile is named and no credentials are set
+in environment variables. `marketplace-async profiles list` shows the file.""",
 )
 
 _FIELDS = ("name", "kind", "sid", "secret", "region", "edge", "base_url", "allow_http", "file")
@@ -32,22 +32,22 @@ _FIELDS = ("name", "kind", "sid", "secret", "region", "edge", "base_url", "allow
 
 @app.command(name="list")
 async def list_(*, output: Output = Output()) -> None:
-    """List the profiles, without their secrets, and where they are kept."""
+    """List the profiles without their secrets, and show the file that contains them."""
     file = profiles.profiles_file()
     known = await to_daemon_thread(profiles.load, file)
     async with output.listing(_FIELDS, _FIELDS[:7]) as show:
-        await show([_shown(profile) for profile in known.values()])
+        await show([_without_secret(profile) for profile in known.values()])
     if output.format == "table":
-        note(f"they are kept in {file}" if known else f"there are none in {file}")
+        note(f"profiles are stored in {file}" if known else f"no profiles in {file}")
 
 
-def _shown(profile: Profile) -> Mapping[str, Any]:
+def _without_secret(profile: Profile) -> Mapping[str, Any]:
     settings = {name: profile.settings.get(name) for name in _FIELDS[4:8]}
     return {
         "name": profile.name,
         "kind": profile.kind.name,
         "sid": profile.sid,
-        "secret": "in the file" if profile.secret else "asked for",
+        "secret": "stored" if profile.secret else "prompt",
         **settings,
         "file": str(profile.file),
     }
@@ -76,39 +76,42 @@ def add(
     allow_http: Flag = False,
     replace: Flag = False,
 ) -> None:
-    """Add a profile. What is not given is asked for, and the secret is never an argument.
+    """Add a profile. Prompts for missing values; a secret is never an argument.
 
     Parameters
     ----------
     name
-        How to call it; the one called default is used where no other is named.
+        The name of the profile. The profile "default" is used if no other is named.
     account_sid
-        The account, AC...: with its auth token, or beside an API key or an OAuth app.
+        The SID of an account, AC..., to use with its auth token.
+        With an API key or OAuth app, the account that it belongs to.
     api_key
-        The SID of an API key, SK...: what the vendor recommends.
+        The SID of an API key, SK... Twilio recommends API keys.
     client_id
         The client ID of an OAuth app, OQ...
     secret_stdin
         Read the secret (auth token, API key secret or client secret) from standard input.
     no_secret
-        Keep no secret: it is asked for each time.
+        Do not store the secret; each command prompts for it.
     region
-        The vendor's region, such as au1.
+        The Twilio region, such as au1.
     edge
-        The vendor's edge location, such as sydney.
+        The Twilio edge location, such as sydney.
     base_url
-        What stands for the vendor's hosts, such as an emulator.
+        Send requests to this URL instead of Twilio, such as an emulator.
     allow_http
-        Let credentials travel unencrypted, to a base URL of plain http that is not on this machine.
+        Allow a base URL with plain http on another host. Credentials are sent unencrypted.
     replace
-        Replace a profile of that name.
+        Replace an existing profile.
     """
     file = profiles.profiles_file()
     if not name.strip():
-        raise usage_error("expected a name for the profile, got none")
+        raise usage_error("the name of the profile must not be blank")
     if name in profiles.load(file) and not replace:
-        raise usage_error(f"there is a profile {name} in {file}", "--replace replaces it.")
-    given = {
+        raise usage_error(
+            f'profile "{name}" already exists in {file}', "Use --replace to replace it."
+        )
+    values = {
         ACCOUNT_TOKEN.sid: account_sid,
         API_KEY.sid: api_key,
         OAUTH_APP.sid: client_id,
@@ -117,57 +120,53 @@ def add(
         "base_url": base_url,
         "allow_http": allow_http or None,
     }
-    settings = {key: value for key, value in given.items() if value is not None}
+    settings = {key: value for key, value in values.items() if value is not None}
     if not any(kind.sid in settings for kind in KINDS):
-        sid = _asked("Account SID (AC...), API key (SK...) or OAuth client ID (OQ...): ")
+        sid = _ask_for_sid("Account SID (AC...), API key (SK...) or OAuth client ID (OQ...): ")
         kind = next((kind for kind in KINDS if sid.startswith(kind.prefix)), ACCOUNT_TOKEN)
         settings[kind.sid] = sid
     profile = Profile(name, file, settings)
-    # Before anything is asked: what is wrong with a SID or a place.
-    profile.check()
+    profile.check()  # before the prompt for the secret
     if not no_secret:
         secret = _secret(profile, from_stdin=secret_stdin)
         profile = attrs.evolve(profile, settings={**settings, profile.kind.secret: secret})
     profiles.save(profile)
-    note(f"{profile} is there. Try it: marketplace-async available list --profile {name}")
+    note(f"Saved {profile}. Try: marketplace-async available list --profile {name}")
 
 
 def _secret(profile: Profile, *, from_stdin: bool) -> Secret:
-    what = f"{profile.kind.secret} of {profile.sid}"
+    name = f"{profile.kind.secret} of {profile.sid}"
     if from_stdin:
         text = sys.stdin.readline().strip()
-    elif prompts.somebody_is_there():
-        text = prompts.ask_secret(f"{what} (it is not shown): ")
+    elif prompts.is_interactive():
+        text = prompts.ask_secret(f"{name} (input hidden): ")
     else:
-        raise usage_error(f"nobody is there to type the {what}", "--secret-stdin reads it.")
+        raise usage_error(
+            f"no terminal to prompt for the {name}", "Use --secret-stdin or --no-secret."
+        )
     if not text:
-        raise usage_error(f"expected the {what}, got nothing")
+        raise usage_error(f"expected the {name}, got nothing")
     return Secret(text)
 
 
-def _asked(question: str) -> str:
-    if not prompts.somebody_is_there():
-        raise usage_error(
-            "nobody is there to ask whose profile it is to be",
-            "Give --account-sid, --api-key or --client-id.",
-        )
-    return prompts.ask(question)
+def _ask_for_sid(prompt: str) -> str:
+    if not prompts.is_interactive():
+        raise usage_error("expected one of --account-sid, --api-key and --client-id")
+    return prompts.ask(prompt)
 
 
 @app.command
 async def delete(name: str, /, *, yes: Yes = False) -> None:
-    """Delete a profile. It asks first.
+    """Delete a profile, after confirmation.
 
     Parameters
     ----------
     name
-        Its name.
-    yes
-        Do not ask; needed where nobody is there to be asked.
+        The name of the profile.
     """
     file = profiles.profiles_file()
     profile = (await to_daemon_thread(profiles.load, file)).get(name)
     if profile is None:
-        raise CommandError(f"there is no profile {name} in {file}")
+        raise CommandError(f'no profile "{name}" in {file}')
     await prompts.confirm(f"Delete {profile}", yes=yes)
     await to_daemon_thread(profiles.remove, profile)

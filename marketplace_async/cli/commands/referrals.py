@@ -1,12 +1,12 @@
-"""`marketplace-async referrals`: accounts that signed up by a partner's referral."""
+"""`marketplace-async referrals`: accounts that signed up through a partner's referral."""
 
 from cyclopts import App
 
 from ..connection import Connection
 from ..output import Output
-from ..status import may_have_happened
+from ..status import warn_if_interrupted
 
-app = App(name="referrals")
+app: App = App(name="referrals")
 
 
 @app.command
@@ -16,15 +16,15 @@ async def create(
     connection: Connection = Connection(),
     output: Output = Output(),
 ) -> None:
-    """Report an account that was referred.
+    """Report a referred account.
 
     Parameters
     ----------
     referral_account_sid
-        The account, AC...
+        The SID of the account, AC...
     """
     async with connection.client() as client:
-        with may_have_happened():
+        with warn_if_interrupted():
             conversion = await client.referral_conversions.create(
                 referral_account_sid=referral_account_sid
             )

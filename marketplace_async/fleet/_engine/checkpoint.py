@@ -1,6 +1,6 @@
-"""An output with the journal that says how far it is certain: what can be killed and gone on with.
+"""An output with a journal of its progress, so that an interrupted job can be resumed.
 
-It blocks, and is called in a thread.
+Methods block; call them in a thread.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,24 +9,23 @@ from typing import Any, Generic, TypeVar
 
 from ..._core.codec import encode
 from ..outputs import Output
-from .journal import Done, Failures, JobError, Journal
+from .journal import Entry, Failures, JobError, Journal
 
 R = TypeVar("R")
 
 
 class Checkpoint(Generic[R]):
-    """An output, and its journal.
+    """An output and its journal.
 
     Args:
-        output: Where records go.
-        file: The file of that output, beside which the journal is; without one there is nothing to
-            go on with.
-        facts: What the job was asked for, as plain JSON: another job does not go on with it.
-        resume: Whether to go on with what there is; it begins where there is nothing.
-        overwrite: Whether to begin anew where there is something.
+        output: Where records are written.
+        file: The output's file. The journal is stored beside it. None if the job cannot be resumed.
+        settings: The settings of the job, as plain JSON. Only a job with equal settings can resume.
+        resume: Continue the job in the file. Starts one if the file does not exist.
+        overwrite: Start over, even if the file exists.
 
     Raises:
-        JobError: There is something, and it is not to be gone on with or overwritten, or cannot be.
+        JobError: The file exists and must not be overwritten, or the job cannot be resumed.
         OSError: A file cannot be written.
     """
 
@@ -34,7 +33,7 @@ class Checkpoint(Generic[R]):
         self,
         output: Output[R],
         file: Path | None,
-        facts: Mapping[str, Any],
+        settings: Mapping[str, Any],
         *,
         resume: bool,
         overwrite: bool,
@@ -44,49 +43,49 @@ class Checkpoint(Generic[R]):
         self.resumed = False
         path = beside(file, "journal")
         if path is not None and not resume and not overwrite and file is not None and file.exists():
-            raise JobError(f"{file} is there already")
+            raise JobError(f"{file} already exists")
         new = path is None or not path.exists()
         if resume and new and file is not None and file.exists():
-            raise JobError(f"{file} is there, and no {path} that says how far it is certain")
+            raise JobError(f"{file} cannot be resumed: its journal {path} does not exist")
         self._journal = journal = Journal(path)
         try:
-            begun = journal.facts()
-            if not (resume and begun):
-                journal.begin(facts)
+            earlier = journal.settings()
+            if not (resume and earlier):
+                journal.begin(settings)
                 output.begin()
-            elif begun != facts:
+            elif earlier != settings:
                 raise JobError(
-                    f"{file} was begun otherwise ({_told(begun)}) than it is to be gone on with "
-                    f"({_told(facts)})"
+                    f"{file} cannot be resumed: it was started with other settings "
+                    f"({_shown(earlier)}; now {_shown(settings)})"
                 )
             else:
                 self.resumed = True
                 output.resume(journal.position())
-                journal.forget_failures()
+                journal.clear_failures()
         except BaseException:
             self.close()
             raise
 
-    def known(self, sids: Sequence[str]) -> set[str]:
-        """Return those of some accounts that are in the output already."""
-        return self._journal.known(sids)
+    def finished(self, sids: Sequence[str]) -> set[str]:
+        """Return which of these accounts are already in the output."""
+        return self._journal.finished(sids)
 
-    def write(self, done: Sequence[tuple[Done, Sequence[R]]]) -> None:
-        """Make certain the records of some accounts."""
-        for one, records in done:
-            self._output.write(one.account_sid, records)
-        self._journal.commit([one for one, _ in done], self._output.sync())
+    def write(self, entries: Sequence[tuple[Entry, Sequence[R]]]) -> None:
+        """Write the records of some accounts durably."""
+        for entry, records in entries:
+            self._output.write(entry.account_sid, records)
+        self._journal.commit([entry for entry, _ in entries], self._output.sync())
 
     def totals(self) -> tuple[int, int, int]:
-        """Return how many accounts were worked through, their records, and how many failed."""
+        """Return the number of accounts finished, of their records, and of failed accounts."""
         return self._journal.totals()
 
     def failures(self) -> Failures:
-        """Write the failures to a file beside the output, and return them."""
+        """Write the failures to a file beside the output and return them."""
         return self._journal.write_failures(beside(self._file, "failures.jsonl"))
 
     def close(self) -> None:
-        """Close output and journal."""
+        """Close the output and the journal."""
         try:
             self._output.close()
         finally:
@@ -94,9 +93,9 @@ class Checkpoint(Generic[R]):
 
 
 def beside(file: Path | None, suffix: str) -> Path | None:
-    """Return the file that stands beside another."""
+    """Return the path of a companion file: the same path with `.suffix` appended."""
     return None if file is None else file.with_name(f"{file.name}.{suffix}")
 
 
-def _told(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {encode(value).decode()}" for name, value in facts.items())
+def _shown(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {encode(value).decode()}" for name, value in settings.items())

@@ -1,4 +1,4 @@
-"""The driver of a job: it alone hands out shards, and writes journal and output."""
+"""The driver of a job: creates shards, hands them to the executor and saves their results."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -13,10 +13,10 @@ from ...errors import MarketplaceError
 from ..executors import EmbeddedExecutor, Executor, ShardOutcome
 from ..progress import Progress
 from ..sources import Connection, Source, Target, iterating
-from .journal import Done, Failure
+from .journal import Entry, Failure
 from .shards import AccountResult, Shard, failure_of, work
 
-# Accounts of a shard, which are worked through at once; with 8 shards, twice the client's slots.
+# Accounts per shard, processed concurrently. 8 shards are twice the client's default concurrency.
 SHARD_SIZE = 16
 
 
@@ -24,7 +24,7 @@ class AccountError(MarketplaceError):
     """One account of a job failed.
 
     Attributes:
-        failure: Which, and why.
+        failure: The account and the reason.
     """
 
     def __init__(self, failure: Failure) -> None:
@@ -37,13 +37,13 @@ class AccountError(MarketplaceError):
 
 @attrs.define
 class Driver:
-    """What the jobs share: the accounts, who works them, and who is told.
+    """The part that all jobs share: lists accounts, runs shards and reports progress.
 
     Args:
         source: Where the accounts come from.
-        executor: What runs the shards.
-        progress: What is told how it goes.
-        stop: No shard is begun once it is set; those that are, end.
+        executor: Runs the shards.
+        progress: Receives progress updates.
+        stop: Once set, no shard is started; running shards finish.
     """
 
     source: Source
@@ -66,20 +66,20 @@ class Driver:
 
     @property
     def stopped(self) -> bool:
-        """Whether the job was stopped before its end."""
+        """Whether the job was told to stop early."""
         return self.stop is not None and self.stop.is_set()
 
-    async def targets(
-        self, see: Callable[[Target], None] | None = None
+    async def batches(
+        self, on_target: Callable[[Target], None] | None = None
     ) -> AsyncIterator[list[Target]]:
-        """Give the accounts, so many at a time, until the job is stopped."""
+        """Yield the accounts in batches of the size of a shard, until the job is stopped."""
         batch: list[Target] = []
         async with iterating(self.connection.accounts()) as targets:
             async for target in targets:
                 if self.stopped:
                     return
-                if see is not None:
-                    see(target)
+                if on_target is not None:
+                    on_target(target)
                 batch.append(target)
                 if len(batch) == SHARD_SIZE:
                     yield batch
@@ -92,54 +92,55 @@ class Driver:
         shard_of: Callable[[list[Target]], Awaitable[Shard | None]],
         save: Callable[[Sequence[AccountResult]], Awaitable[int]],
         *,
-        see: Callable[[Target], None] | None = None,
-        count_others: bool = True,
+        on_target: Callable[[Target], None] | None = None,
+        count_skipped: bool = True,
     ) -> None:
-        """Work through all accounts.
+        """Process all accounts.
 
         Args:
-            shard_of: Makes a shard of those that are still to be worked through, if there are any.
-            save: Makes certain what came of a shard, and returns how many records that is. It gets
-                each account once, however often a shard runs.
-            see: Is told each account.
-            count_others: Whether those without a shard count as done.
+            shard_of: Creates a shard from those accounts of a batch that still need work. Returns
+                None if there are none.
+            save: Saves the results of a shard durably and returns the number of records. Receives
+                each account once, even if its shard runs more than once.
+            on_target: Called with each account listed.
+            count_skipped: Whether accounts that need no work advance the progress.
         """
         in_flight: set[str] = set()
 
         async def shards() -> AsyncIterator[Shard]:
-            async with iterating(self.targets(see)) as batches:
+            async with iterating(self.batches(on_target)) as batches:
                 async for batch in batches:
-                    # An account that moved while it was listed comes twice.
-                    unique = {one.account_sid: one for one in batch}
-                    left = [one for sid, one in unique.items() if sid not in in_flight]
-                    shard = await shard_of(left) if left else None
-                    if count_others:
-                        self._advanced(len(batch) - len(shard.targets if shard else ()))
+                    # An account can be listed twice if the list changes while it is read.
+                    unique = {target.account_sid: target for target in batch}
+                    idle = [target for sid, target in unique.items() if sid not in in_flight]
+                    shard = await shard_of(idle) if idle else None
+                    if count_skipped:
+                        self._advance(len(batch) - len(shard.targets if shard else ()))
                     if shard is not None:
-                        in_flight.update(one.account_sid for one in shard.targets)
+                        in_flight.update(target.account_sid for target in shard.targets)
                         yield shard
 
         async with self.executor.run(work, self.connection, shards()) as outcomes:
             async for outcome in outcomes:
-                # A shard may run twice: the first result of an account counts.
+                # A shard may run twice: keep the first result of each account.
                 results = [one for sid, one in _by_account(outcome).items() if sid in in_flight]
                 records = await save(results)
                 in_flight.difference_update(one.target.account_sid for one in results)
-                self._told(results, records)
+                self._report(results, records)
 
     @asynccontextmanager
-    async def counting(self, phase: str, total: int | None = None) -> AsyncIterator[None]:
-        """Tell that a phase begins, and how many accounts there are as soon as that is known."""
+    async def phase(self, name: str, total: int | None = None) -> AsyncIterator[None]:
+        """Report a phase to the progress, and its number of accounts as soon as it is known."""
         progress = self.progress
         if progress is None:
             yield
             return
         if isinstance(progress, Progress):
-            progress.phase(phase)
+            progress.phase(name)
         progress.started(total)
 
         async def count() -> None:
-            # The job itself will say what is wrong with the list.
+            # The job reports this error when it lists the accounts itself.
             with suppress(MarketplaceError):
                 progress.started(await self.connection.count())
 
@@ -151,11 +152,11 @@ class Driver:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    def _advanced(self, count: int) -> None:
+    def _advance(self, count: int) -> None:
         if self.progress is not None and count:
             self.progress.advanced(count)
 
-    def _told(self, results: Iterable[AccountResult], records: int) -> None:
+    def _report(self, results: Iterable[AccountResult], records: int) -> None:
         progress = self.progress
         if progress is None:
             return
@@ -168,10 +169,10 @@ class Driver:
 
 
 def _by_account(outcome: ShardOutcome) -> dict[str, AccountResult]:
-    results = outcome.value
-    if results is None:
-        error = outcome.error
-        assert error is not None
+    error = outcome.error
+    if error is None:
+        results = outcome.value
+    else:
         results = tuple(
             AccountResult(target, failure=failure_of(target, error))
             for target in outcome.item.targets
@@ -182,7 +183,7 @@ def _by_account(outcome: ShardOutcome) -> dict[str, AccountResult]:
     return by_account
 
 
-def done_of(result: AccountResult, records: int = 0) -> Done:
-    """Return what a journal notes of an account."""
+def entry_of(result: AccountResult, records: int = 0) -> Entry:
+    """Return the journal entry for the result of an account."""
     target = result.target
-    return Done(target.account_sid, target.friendly_name, records, result.failure)
+    return Entry(target.account_sid, target.friendly_name, records, result.failure)

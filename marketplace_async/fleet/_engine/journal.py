@@ -1,7 +1,7 @@
-"""What a job has done so far, on disk: what a job that was killed goes on from.
+"""The journal of a job: its progress on disk, from which an interrupted job is resumed.
 
-A journal is an SQLite file. What a method has returned from is on the disk, and survives a
-`kill -9` and a power cut. One job at a time has a journal open.
+A journal is an SQLite file that one job at a time can open. When a method returns, its changes are
+on disk and survive `kill -9` and a power failure.
 """
 
 import json
@@ -16,10 +16,11 @@ from typing import Any, Literal, Self, TypeAlias
 import attrs
 
 from ..._core.codec import encode
+from ..._core.files import replacing
 from ...errors import MarketplaceError
 
-# Those that a report holds; the file has all of them.
-_MOST_FAILURES = 100
+# A report holds this many failures; the failures file holds all of them.
+_MAX_FAILURES = 100
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS job (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -27,7 +28,7 @@ CREATE TABLE IF NOT EXISTS accounts (
     sid TEXT PRIMARY KEY,
     friendly_name TEXT,
     records INTEGER NOT NULL,
-    -- Why it failed, if it did: the class of the error, and its message.
+    -- Class and message of the error; NULL if the account did not fail.
     error TEXT,
     message TEXT
 ) STRICT, WITHOUT ROWID;
@@ -35,7 +36,7 @@ CREATE TABLE IF NOT EXISTS plans (
     account_sid TEXT PRIMARY KEY,
     steps TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
--- The writes of all runs, which stay for those who ask what was done, and when.
+-- The writes of all runs, kept as an audit log.
 CREATE TABLE IF NOT EXISTS writes (
     run TEXT NOT NULL,
     account_sid TEXT NOT NULL,
@@ -52,18 +53,18 @@ CREATE INDEX IF NOT EXISTS open_writes ON writes (run) WHERE outcome = 'begun';
 
 
 class JobError(MarketplaceError):
-    """A job cannot begin, or cannot go on where it was; the message says why, and what to do."""
+    """A job cannot start or cannot be resumed. The message says why and what to do."""
 
 
 @attrs.frozen
 class Failure:
-    """What went wrong with one account.
+    """The failure of one account.
 
     Attributes:
-        account_sid: `AC...`.
-        friendly_name: The account's name for people.
+        account_sid: The account, `AC...`.
+        friendly_name: The account's friendly name.
         error: The class of the error, such as "PermissionDeniedError".
-        message: What it says.
+        message: The message of the error.
     """
 
     account_sid: str
@@ -77,9 +78,9 @@ class Failures:
     """The failures of a job.
 
     Attributes:
-        count: Accounts that failed.
-        first: The first 100 of them.
-        file: Where all of them are, as JSON lines; None if there are none, or there is no file.
+        count: Number of accounts that failed.
+        first: The first 100 failures.
+        file: A JSON Lines file of all failures. None if no account failed or no file is written.
     """
 
     count: int
@@ -88,8 +89,8 @@ class Failures:
 
 
 @attrs.frozen
-class Done:
-    """An account that was worked through: how many records came of it, or why it failed."""
+class Entry:
+    """The journal's entry for a finished account: its number of records, or its failure."""
 
     account_sid: str
     friendly_name: str | None
@@ -102,16 +103,15 @@ WriteOutcome: TypeAlias = Literal["done", "unchanged", "failed", "unknown", "ski
 
 @attrs.frozen
 class Write:
-    """What came of one step of `apply`.
+    """The result of one step of `apply`.
 
     Attributes:
-        step: Which it was: the `key` of a `Step`.
-        outcome: "done"; "unchanged", as somebody else had done it; "failed", which changed nothing;
-            "unknown": it may have happened, and the next run finds out; or "skipped", after one
-            that it needs.
-        installed_add_on_sid: The installed add-on, `XE...`, if it is known.
-        message: What went wrong, if something did.
-        error: The class of the error that it went wrong with.
+        step: The `key` of the `Step`.
+        outcome: "done"; "unchanged": no write was needed; "failed": nothing was changed;
+            "unknown": the write may have taken effect, and the next run checks; or "skipped".
+        installed_add_on_sid: The installed Add-on, `XE...`, if known.
+        message: Why the step was not done.
+        error: The class of the error.
     """
 
     step: str
@@ -125,16 +125,16 @@ class Journal:
     """The journal of one job.
 
     Args:
-        file: Where it is kept; for a job that cannot be resumed, in a file that goes with it.
+        file: The journal's file. None for a temporary file, which is deleted on close.
 
     Raises:
-        JobError: It is in use, or no journal.
+        JobError: The file is in use or is not a journal.
     """
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
         if file is not None:
-            # What an account fails with may say more than everybody should read.
+            # Error messages may contain private data.
             os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
         self._db = sqlite3.connect(
             file or "", isolation_level=None, check_same_thread=False, timeout=0.5
@@ -153,7 +153,7 @@ class Journal:
             raise JobError(f"{file}: {error}") from None
         except sqlite3.DatabaseError as error:
             self._db.close()
-            raise JobError(f"{file}: this is no journal: {error}") from None
+            raise JobError(f"{file} is not a journal: {error}") from None
 
     def close(self) -> None:
         self._db.close()
@@ -164,75 +164,75 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- which job it is, and how far its output goes
+    # -- the job and its output
 
-    def facts(self) -> dict[str, Any]:
-        """Return what the job was begun with; empty for a new journal."""
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the job; empty for a new journal."""
         return {
             name: json.loads(value)
             for name, value in self._db.execute("SELECT name, value FROM job")
             if name != "position"
         }
 
-    def begin(self, facts: Mapping[str, Any]) -> None:
-        """Forget the job before, and begin one."""
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Discard the previous job and start a new one. The audit log of writes is kept."""
         with self._transaction():
             for table in ("job", "accounts", "plans"):
                 self._db.execute(f"DELETE FROM {table}")
             self._db.executemany(
                 "INSERT INTO job VALUES (?, ?)",
-                [(name, json.dumps(value)) for name, value in facts.items()],
+                [(name, json.dumps(value)) for name, value in settings.items()],
             )
 
     def position(self) -> int:
-        """Return how many bytes of the output are certain."""
+        """Return how many bytes of the output are durable."""
         row = self._db.execute("SELECT value FROM job WHERE name = 'position'").fetchone()
         return 0 if row is None else int(row[0])
 
-    def commit(self, done: Iterable[Done], position: int = 0) -> None:
-        """Note accounts that were worked through, and how far the output goes with them."""
+    def commit(self, entries: Iterable[Entry], position: int = 0) -> None:
+        """Record finished accounts and the size of the output in bytes."""
         with self._transaction():
             self._db.executemany(
-                # What an account failed with before stays beside what it fails with now.
+                # Keep the message of an earlier failure beside the new one.
                 "INSERT INTO accounts VALUES (?, ?, ?, ?, ?) ON CONFLICT (sid) DO UPDATE SET "
                 "records = records + excluded.records, error = ifnull(error, excluded.error), "
                 "message = ifnull(message || '; ' || excluded.message, "
                 "ifnull(message, excluded.message))",
                 [
                     (
-                        one.account_sid,
-                        one.friendly_name,
-                        one.records,
-                        one.failure and one.failure.error,
-                        one.failure and one.failure.message,
+                        entry.account_sid,
+                        entry.friendly_name,
+                        entry.records,
+                        entry.failure and entry.failure.error,
+                        entry.failure and entry.failure.message,
                     )
-                    for one in done
+                    for entry in entries
                 ],
             )
             self._db.execute("INSERT OR REPLACE INTO job VALUES ('position', ?)", (str(position),))
 
     # -- accounts
 
-    def forget_failures(self) -> None:
-        """Let the accounts that failed be tried again."""
+    def clear_failures(self) -> None:
+        """Remove the entries of failed accounts, so that they are retried."""
         with self._transaction():
             self._db.execute("DELETE FROM accounts WHERE error IS NOT NULL")
 
-    def known(self, sids: Sequence[str]) -> set[str]:
-        """Return those of some accounts that were worked through."""
+    def finished(self, sids: Sequence[str]) -> set[str]:
+        """Return which of these accounts are finished."""
         marks = ",".join("?" * len(sids))
         rows = self._db.execute(f"SELECT sid FROM accounts WHERE sid IN ({marks})", tuple(sids))
         return {sid for (sid,) in rows}
 
     def totals(self) -> tuple[int, int, int]:
-        """Return how many accounts were worked through, their records, and how many failed."""
+        """Return the number of accounts finished, of their records, and of failed accounts."""
         row = self._db.execute(
             "SELECT count(*), ifnull(sum(records), 0), count(error) FROM accounts"
         ).fetchone()
         return row[0], row[1], row[2]
 
     def failures(self) -> Iterator[Failure]:
-        """Give the failures, by account."""
+        """Yield the failures in the order of account SIDs."""
         for row in self._db.execute(
             "SELECT sid, friendly_name, error, message FROM accounts "
             "WHERE error IS NOT NULL ORDER BY sid"
@@ -240,29 +240,24 @@ class Journal:
             yield Failure(*row)
 
     def write_failures(self, file: Path | None) -> Failures:
-        """Write the failures to a file, if there are any; that of an earlier run is replaced."""
+        """Replace the failures file. It is deleted if there are no failures."""
         count = 0
         first: list[Failure] = []
-        temporary = None if file is None else file.with_name(f"{file.name}.new")
-        with nullcontext() if temporary is None else temporary.open("wb") as lines:
+        with nullcontext() if file is None else replacing(file) as lines:
             for failure in self.failures():
                 count += 1
-                if len(first) < _MOST_FAILURES:
+                if len(first) < _MAX_FAILURES:
                     first.append(failure)
                 if lines is not None:
                     lines.write(encode(failure) + b"\n")
-        if file is not None and temporary is not None:
-            if count:
-                temporary.replace(file)
-            else:
-                temporary.unlink()
-                file.unlink(missing_ok=True)
+        if file is not None and not count:
+            file.unlink(missing_ok=True)
         return Failures(count, tuple(first), file if count else None)
 
-    # -- apply: what is planned, and what is written
+    # -- apply: plans and writes
 
-    def plan(self, steps: Mapping[str, Sequence[str]]) -> None:
-        """Note the steps that are to be done, by account."""
+    def save_plans(self, steps: Mapping[str, Sequence[str]]) -> None:
+        """Record the planned steps by account."""
         with self._transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO plans VALUES (?, ?)",
@@ -270,7 +265,7 @@ class Journal:
             )
 
     def planned(self, run: str, sids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Return the steps of those of some accounts that have any, and were not begun."""
+        """Return the planned steps of those accounts that the run has not started."""
         marks = ",".join("?" * len(sids))
         rows = self._db.execute(
             f"SELECT account_sid, steps FROM plans WHERE account_sid IN ({marks}) "
@@ -279,8 +274,8 @@ class Journal:
         )
         return {sid: tuple(json.loads(steps)) for sid, steps in rows}
 
-    def never_begun(self, run: str) -> Iterator[str]:
-        """Give the accounts that have a plan of which nothing was begun."""
+    def not_started(self, run: str) -> Iterator[str]:
+        """Yield the accounts that have a plan and that the run has not started."""
         for (sid,) in self._db.execute(
             "SELECT account_sid FROM plans "
             "WHERE account_sid NOT IN (SELECT account_sid FROM writes WHERE run = ?)",
@@ -289,7 +284,7 @@ class Journal:
             yield sid
 
     def begin_writes(self, run: str, steps: Mapping[str, Sequence[str]]) -> None:
-        """Note steps, by account, before they are done."""
+        """Record, by account, the steps that are about to be done."""
         now = _now()
         with self._transaction():
             self._db.executemany(
@@ -297,8 +292,8 @@ class Journal:
                 [(run, sid, key, now) for sid, keys in steps.items() for key in keys],
             )
 
-    def begun(self, run: str, account_sid: str) -> list[str]:
-        """Return the steps of an account that were begun and not ended."""
+    def open_writes(self, run: str, account_sid: str) -> list[str]:
+        """Return the steps of an account that were started and have no result."""
         rows = self._db.execute(
             "SELECT step FROM writes WHERE run = ? AND account_sid = ? AND outcome = 'begun'",
             (run, account_sid),
@@ -306,7 +301,7 @@ class Journal:
         return [step for (step,) in rows]
 
     def end_writes(self, run: str, writes: Mapping[str, Sequence[Write]]) -> None:
-        """Note what came of steps, by account."""
+        """Record the results of steps by account."""
         now = _now()
         with self._transaction():
             self._db.executemany(
@@ -314,22 +309,22 @@ class Journal:
                 "WHERE run = ? AND account_sid = ? AND step = ? AND outcome = 'begun'",
                 [
                     (
-                        *(now, one.outcome, one.installed_add_on_sid, one.message),
-                        *(run, sid, one.step),
+                        *(now, write.outcome, write.installed_add_on_sid, write.message),
+                        *(run, sid, write.step),
                     )
                     for sid, results in writes.items()
-                    for one in results
+                    for write in results
                 ],
             )
 
-    def give_up_open_writes(self) -> int:
-        """Mark as unknown what a run before had begun and not ended; return how many there were."""
+    def close_open_writes(self) -> int:
+        """Mark the open writes of earlier runs as unknown and return their number."""
         cursor = self._db.execute("UPDATE writes SET outcome = 'unknown' WHERE outcome = 'begun'")
         return cursor.rowcount
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Commit what is done in the block as one, or nothing of it."""
+        """Commit the changes of the block, or roll them back if it raises."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield

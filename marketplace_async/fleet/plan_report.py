@@ -1,0 +1,165 @@
+"""The report of a plan: the plans of all accounts, added up in bounded memory."""
+
+from collections import Counter
+from pathlib import Path
+
+import attrs
+
+from .._core.codec import from_json
+from ._engine.journal import Failure, Failures
+from .desired import Desired
+from .sources import Target
+from .steps import AccountPlan, Action, Step
+
+_MAX_EXAMPLES = 3
+_MAX_CHANGES = 20
+_ACTIONS = ("remove", "install", "update", "enable", "disable")
+
+
+@attrs.define(kw_only=True)
+class Group:
+    """The same step on several accounts.
+
+    Attributes:
+        action: "install", "update", "enable", "disable" or "remove".
+        unique_name: The unique name of the Add-on.
+        available_add_on_sid: The Add-on, `XB...`.
+        extension: The unique name of the extension to enable or disable.
+        accounts: Number of accounts.
+        examples: The first 3 accounts.
+        changes: Configuration changes, each with its number of accounts. At most 20 different ones.
+        other_changes: Number of changes that are not in `changes`.
+    """
+
+    action: Action
+    unique_name: str
+    available_add_on_sid: str | None
+    extension: str | None
+    accounts: int = 0
+    examples: tuple[Target, ...] = ()
+    changes: Counter[str] = attrs.field(factory=Counter)
+    other_changes: int = 0
+
+    def add(self, target: Target, step: Step) -> None:
+        """Add the step of one more account."""
+        self.accounts += 1
+        if len(self.examples) < _MAX_EXAMPLES:
+            self.examples += (target,)
+        for change in map(str, step.changes):
+            if change in self.changes or len(self.changes) < _MAX_CHANGES:
+                self.changes[change] += 1
+            else:
+                self.other_changes += 1
+
+
+@attrs.frozen(kw_only=True)
+class PlanReport:
+    """The result of a plan, including the runs it resumed.
+
+    Attributes:
+        accounts: Number of accounts that were read or failed.
+        to_change: Number of accounts with steps to do.
+        steps: Total number of steps.
+        groups: The steps, grouped across accounts.
+        failures: Accounts that failed or cannot reach the desired state.
+        unmatched: A message for each selection of the file that matches no account.
+        complete: Whether the plan finished. If not, continue with `resume=True`.
+    """
+
+    accounts: int
+    to_change: int
+    steps: int
+    groups: tuple[Group, ...]
+    failures: Failures
+    unmatched: tuple[str, ...]
+    complete: bool
+
+
+class Summary:
+    """Adds up the plans of accounts."""
+
+    def __init__(self, desired: Desired) -> None:
+        self._names = desired.unique_names()
+        self._to_change = 0
+        self._steps = 0
+        self._groups: dict[tuple[str | None, ...], Group] = {}
+
+    def add(self, plan: AccountPlan) -> None:
+        """Add the plan of one account."""
+        target = Target(plan.account_sid, plan.friendly_name)
+        self._to_change += bool(plan.steps)
+        self._steps += len(plan.steps)
+        for step in plan.steps:
+            key = (step.action, step.unique_name, step.available_add_on_sid, step.extension)
+            if key not in self._groups:
+                self._groups[key] = Group(
+                    action=step.action,
+                    unique_name=step.unique_name,
+                    available_add_on_sid=step.available_add_on_sid,
+                    extension=step.extension,
+                )
+            self._groups[key].add(target, step)
+
+    def read(self, file: Path) -> None:
+        """Add the plans that are already in a file."""
+        with file.open("rb") as lines:
+            for line in lines:
+                self.add(from_json(line, AccountPlan, "the plan of an account"))
+
+    def report(
+        self, accounts: int, failures: Failures, unmatched: tuple[str, ...], *, complete: bool
+    ) -> PlanReport:
+        """Return the report."""
+        return PlanReport(
+            accounts=accounts,
+            to_change=self._to_change,
+            steps=self._steps,
+            groups=tuple(sorted(self._groups.values(), key=self._order)),
+            failures=failures,
+            unmatched=unmatched,
+            complete=complete,
+        )
+
+    def _order(self, group: Group) -> tuple[int, int, str]:
+        name = self._names.index(group.unique_name)
+        return name, _ACTIONS.index(group.action), group.extension or ""
+
+
+class Unmatched:
+    """Finds the selections of a desired state that match no account."""
+
+    def __init__(self, desired: Desired) -> None:
+        self._selections = list(desired.selections())
+        self._matched = [False] * len(self._selections)
+        self._sids = {
+            sid.lower(): (selection.path, sid)
+            for selection in self._selections
+            for sid in selection.sids
+        }
+
+    def add(self, target: Target) -> None:
+        """Compare an account with the selections."""
+        self._sids.pop(target.account_sid.lower(), None)
+        for index, selection in enumerate(self._selections):
+            if not self._matched[index]:
+                self._matched[index] = selection.matches(target.account_sid, target.friendly_name)
+
+    def failures(self) -> list[Failure]:
+        """Return a failure for each account that the file names and the source does not list."""
+        return [
+            Failure(
+                sid,
+                None,
+                "NotFoundError",
+                f"{path}.accounts: the account is not in the list of accounts",
+            )
+            for path, sid in self._sids.values()
+        ]
+
+    def messages(self) -> tuple[str, ...]:
+        """Return a message for each selection that matched no account."""
+        return tuple(
+            f'{selection.path} ("{selection.unique_name}") matches no account'
+            for selection, matched in zip(self._selections, self._matched, strict=True)
+            if not matched
+        )

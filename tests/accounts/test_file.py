@@ -1,0 +1,291 @@
+"""`accounts.from_file`: CSV and JSON Lines files, their errors, and how they are read."""
+
+import asyncio
+import json
+import os
+import pickle
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.accounts import SECRET, assert_hidden, collect, sid_of
+
+from marketplace_async import Account, AccountToken, ApiKey, CredentialsError, accounts
+
+HEADER = "account_sid,auth_token\n"
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    """A function that writes a file only its owner can read."""
+
+    def write_file(name: str, content: str | bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        path.chmod(0o600)
+        return path
+
+    return write_file
+
+
+ROWS: list[dict[str, str]] = [
+    {"account_sid": sid_of(1), "auth_token": "one", "friendly_name": 'Shop, "the" 1'},
+    {"account_sid": sid_of(2), "api_key": "SK" + "2" * 32, "api_secret": "two", "status": "active"},
+    {"account_sid": sid_of(3), "auth_token": "three", "status": "suspended"},
+    {"account_sid": sid_of(4), "auth_token": "four", "status": "closed", "note": "an extra column"},
+]
+FOUND = [
+    Account(
+        sid=sid_of(1), friendly_name='Shop, "the" 1', credentials=AccountToken(sid_of(1), "one")
+    ),
+    Account(sid=sid_of(2), status="active", credentials=ApiKey("SK" + "2" * 32, "two", sid_of(2))),
+    Account(sid=sid_of(3), status="suspended", credentials=AccountToken(sid_of(3), "three")),
+    Account(sid=sid_of(4), status="closed", credentials=AccountToken(sid_of(4), "four")),
+]
+
+
+def as_csv(rows: list[dict[str, str]]) -> str:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [names, *([row.get(name, "") for name in names] for row in rows)]
+    quoted = [['"' + cell.replace('"', '""') + '"' for cell in line] for line in lines]
+    return "".join(",".join(line) + "\r\n" for line in quoted)
+
+
+def as_json(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("accounts.csv", as_csv(ROWS)),
+        ("accounts.CSV", "\ufeff" + as_csv(ROWS)),
+        ("accounts.csv", as_csv(ROWS).replace("\r\n", "\n").removesuffix("\n")),
+        ("accounts.csv", as_csv(ROWS).replace('"AC', '" AC').replace("\r\n", "\r\n\r\n")),
+        ("accounts.jsonl", as_json(ROWS)),
+        ("accounts.ndjson", "\ufeff" + as_json(ROWS).replace("\n", "\r\n\n")),
+    ],
+)
+async def test_a_file_yields_accounts(write: Any, name: str, content: str) -> None:
+    source = accounts.from_file(write(name, content))
+    assert await collect(source) == FOUND
+    assert await collect(source) == FOUND
+    assert [await source.fetch(one.sid) for one in reversed(FOUND)] == FOUND[::-1]
+
+
+async def test_a_file_is_filtered_by_status(write: Any) -> None:
+    path = str(write("a.jsonl", as_json(ROWS)))
+    assert await collect(accounts.from_file(path, status="active")) == FOUND[:2]
+    assert await collect(accounts.from_file(path, status="suspended")) == FOUND[2:3]
+    assert await collect(accounts.from_file(path, status="closed")) == FOUND[3:]
+
+
+async def test_nothing_is_read_before_iterating(write: Any, tmp_path: Path) -> None:
+    source = accounts.from_file(tmp_path / "later.csv")
+    for read in (lambda: collect(source), lambda: source.fetch(sid_of(1))):
+        with pytest.raises(CredentialsError, match=r"later\.csv: No such file"):
+            await read()
+    write("later.csv", HEADER + f"{sid_of(1)},one\n")
+    assert len(await collect(source)) == 1
+    assert await collect(accounts.from_file(write("empty.jsonl", ""))) == []
+
+
+def test_an_invalid_name_or_status_raises_at_once() -> None:
+    with pytest.raises(ValueError, match=r"expected a \.csv or \.jsonl or \.ndjson file, got"):
+        accounts.from_file("accounts.txt")
+    with pytest.raises(ValueError, match="status: expected one of"):
+        accounts.from_file("accounts.csv", status="gone")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "line", "reason"),
+    [
+        ("a.csv", [f"{sid_of(1)},{SECRET}"], 1, "expected a header with account_sid and"),
+        ("a.csv", ["account_sid,api_key"], 1, "expected a header with account_sid and"),
+        ("a.csv", ["", HEADER], 1, "expected a header"),
+        ("a.csv", ["account_sid,auth_token,auth_token"], 1, "each column only once in the header"),
+        ("a.csv", [HEADER.strip(), "", f"{sid_of(1)},{SECRET},x"], 3, "expected 2 cells"),
+        ("a.csv", [HEADER.strip(), f'{sid_of(1)},"{SECRET}', "x"], 3, "unexpected end of data"),
+        ("a.csv", [HEADER.strip(), f'{sid_of(1)},"{SECRET}"x'], 2, "',' expected after"),
+        ("a.csv", [HEADER.strip(), f"{SECRET},{sid_of(1)}"], 2, "account_sid: expected the SID"),
+        (
+            "a.csv",
+            [HEADER.strip(), f"{sid_of(1)},"],
+            2,
+            "expected auth_token, or api_key and api_secret",
+        ),
+        ("a.csv", [HEADER.strip(), f",{SECRET}"], 2, "account_sid: expected the SID"),
+        ("a.csv", [HEADER.strip(), SECRET + "x" * 65_536], 2, "longer than 65536 bytes"),
+        ("a.csv", [HEADER.strip(), f"{sid_of(1)},{SECRET}\r\rx"], 2, "new-line character"),
+        ("a.jsonl", ["{}"], 1, "account_sid: expected the SID of an account"),
+        ("a.jsonl", [f'["{SECRET}"]'], 1, "not an object with text values: Expected `object`"),
+        ("a.jsonl", ["", f'{{"auth_token":"{SECRET}'], 2, "not JSON: Input data was truncated"),
+        ("a.jsonl", [f'{{"account_sid":"{sid_of(1)}","auth_token":5}}'], 1, "got `int`"),
+        ("a.jsonl", ['{"auth_token":' + "[" * 9000 + "]" * 9000 + "}"], 1, "not|nested"),
+        (
+            "a.jsonl",
+            [f'{{"account_sid":"{sid_of(1)}","auth_token":"x","status":"{SECRET}"}}'],
+            1,
+            "status: expected one of active, suspended, closed$",
+        ),
+        (
+            "a.jsonl",
+            [f'{{"account_sid":"{sid_of(1)}","api_secret":"{SECRET}"}}'],
+            1,
+            "expected api_key and api_secret together",
+        ),
+        (
+            "a.jsonl",
+            [f'{{"account_sid":"{sid_of(1)}","api_key":"{SECRET}","api_secret":"x"}}'],
+            1,
+            r"api_key: expected the SID of an API key \(SK and 32 hex digits\), got 9 characters",
+        ),
+    ],
+)
+async def test_a_malformed_line_is_reported_by_number_without_its_secret(
+    write: Any, name: str, lines: list[str], line: int, reason: str
+) -> None:
+    path = write(name, "\n".join(lines))
+    source = accounts.from_file(path)
+    for read in (lambda: collect(source), lambda: source.fetch(sid_of(1))):
+        with pytest.raises(CredentialsError, match=reason) as error:
+            await read()
+        assert str(error.value).startswith(f"{path}, line {line}: ")
+        assert_hidden(SECRET, error.value)
+
+
+async def test_accounts_before_a_malformed_line_are_yielded_first(write: Any) -> None:
+    rows = [f"{sid_of(number)},{SECRET}" for number in range(1000)]
+    rows[700] = "nonsense"
+    path = write("a.csv", HEADER + "\n".join(rows))
+    found: list[Account] = []
+    with pytest.raises(CredentialsError, match="line 702: expected 2 cells as in the header"):
+        await collect(accounts.from_file(path), found)
+    assert [one.sid for one in found] == [sid_of(number) for number in range(700)]
+
+
+async def test_a_file_that_is_not_utf_8_raises_without_showing_its_content(write: Any) -> None:
+    for name in ("a.csv", "a.jsonl"):
+        start = HEADER.encode() if name == "a.csv" else b""
+        path = write(name, start + b"\xff\xfe" + SECRET.encode() + b"\n")
+        with pytest.raises(CredentialsError, match=r"line \d: ") as error:
+            await collect(accounts.from_file(path))
+        assert_hidden(SECRET, error.value)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file modes need POSIX")
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o622, 0o644])
+async def test_a_file_that_other_users_can_access_is_not_read(write: Any, mode: int) -> None:
+    path = write("a.csv", HEADER + f"{sid_of(1)},{SECRET}\n")
+    path.chmod(mode)
+    source = accounts.from_file(path)
+    for read in (lambda: collect(source), lambda: source.fetch(sid_of(1))):
+        with pytest.raises(CredentialsError) as error:
+            await read()
+        assert str(error.value).endswith(
+            f"it contains secrets, but other users have access: run chmod 600 {path}"
+        )
+    path.chmod(0o400)
+    assert len(await collect(source)) == 1
+
+
+async def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.csv", 0o600)
+    (tmp_path / "b.csv").mkdir(0o700)
+    for name in ("a.csv", "b.csv"):
+        with pytest.raises(CredentialsError, match="expected a regular file"):
+            await collect(accounts.from_file(tmp_path / name))
+
+
+async def test_a_file_that_changes_while_it_is_being_read_raises(write: Any) -> None:
+    rows = "".join(f"{sid_of(number)},x\n" for number in range(1000))
+    path = write("a.csv", HEADER + rows)
+    source = accounts.from_file(path)
+    stream = aiter(source)
+    assert (await anext(stream)).sid == sid_of(0)
+    write("a.csv", HEADER + rows + f"{sid_of(1000)},x\n")
+    with pytest.raises(CredentialsError, match="the file changed while it was being read"):
+        await collect(stream)
+    assert (await source.fetch(sid_of(999))).sid == sid_of(999)
+    write("a.csv", HEADER + f"{sid_of(1)},other\n")
+    found = await source.fetch(sid_of(1))
+    assert found.credentials == AccountToken(sid_of(1), "other")
+    with pytest.raises(CredentialsError, match=f"account {sid_of(999)} not found"):
+        await source.fetch(sid_of(999))
+
+
+async def test_fetching_from_a_file_that_lists_an_account_twice_raises(write: Any) -> None:
+    path = write("a.csv", HEADER + f"{sid_of(1)},one\n{sid_of(1)},two\n")
+    with pytest.raises(CredentialsError, match=f"account {sid_of(1)} is listed twice"):
+        await accounts.from_file(path).fetch(sid_of(1))
+
+
+async def test_a_file_source_pickles_its_path_and_not_its_accounts(write: Any) -> None:
+    source = accounts.from_file(write("a.jsonl", as_json(ROWS)), status="closed")
+    await source.fetch(sid_of(1))
+    pickled = pickle.dumps(source)
+    assert b"four" not in pickled
+    assert await collect(pickle.loads(pickled)) == FOUND[3:]
+    assert repr(source).endswith("a.jsonl>")
+
+
+async def test_concurrent_fetches_index_the_file_once(
+    write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from marketplace_async.accounts import file
+
+    indexed = []
+    index_of = file._index_of
+
+    def counted(path: Path) -> Any:
+        indexed.append(path)
+        return index_of(path)
+
+    monkeypatch.setattr(file, "_index_of", counted)
+    rows = [{"account_sid": sid_of(number), "auth_token": f"t{number}"} for number in range(500)]
+    source = accounts.from_file(write("a.jsonl", as_json(rows)))
+    found = await asyncio.gather(*(source.fetch(sid_of(number)) for number in range(500)))
+    assert [one.credentials for one in found] == [
+        AccountToken(sid_of(number), f"t{number}") for number in range(500)
+    ]
+    assert len(indexed) == 1
+
+
+async def test_a_hundred_thousand_lines_neither_block_the_loop_nor_stay_in_memory(
+    write: Any,
+) -> None:
+    path = write("a.csv", HEADER + "".join(f"{sid_of(n)},{n:032x}\n" for n in range(100_000)))
+    held: weakref.WeakSet[Account] = weakref.WeakSet()
+    ticks = read = peak = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0)
+            ticks += 1
+
+    task = asyncio.create_task(tick())
+    async for one in accounts.from_file(path):
+        read += 1
+        held.add(one)
+        peak = max(peak, len(held))
+    task.cancel()
+    assert read == 100_000
+    # Other tasks run between batches, and at most two batches are in memory.
+    assert ticks > 100_000 / 256
+    assert peak <= 2 * 256
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+async def test_leaving_early_leaves_no_file_open(write: Any) -> None:
+    path = write("a.csv", HEADER + "".join(f"{sid_of(n)},x\n" for n in range(1000)))
+
+    def is_open() -> bool:
+        return path in [link.resolve() for link in Path("/proc/self/fd").iterdir()]
+
+    with path.open():
+        assert await asyncio.to_thread(is_open)
+    stream = aiter(accounts.from_file(path))
+    await anext(stream)
+    assert not await asyncio.to_thread(is_open)

@@ -1,0 +1,204 @@
+"""Retries, captures and logs."""
+
+import asyncio
+import logging
+import pickle
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from support.raw_servers import free_port
+
+from marketplace_async import (
+    AmbiguousOutcomeError,
+    APIError,
+    MarketplaceClient,
+    RateLimitedError,
+    Request,
+    Response,
+    Retry,
+    ServerError,
+    TransportError,
+    capture,
+)
+from marketplace_async.testing import account, emulated
+
+XE = "XE" + "a" * 32
+SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
+FAST = Retry(attempts=3, initial_backoff=0.001)
+
+
+async def create(client: MarketplaceClient) -> Any:
+    return await client.installed_add_ons.create(
+        available_add_on_sid=SPAM_SCORE, accept_terms_of_service=True
+    )
+
+
+# -- retries
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_rejected_write_is_retried(status: int) -> None:
+    async with emulated(retry=FAST) as (client, emulator):
+        emulator.faults.add("POST", "/v1/InstalledAddOns", status=status, times=2)
+        await create(client)
+        assert [entry.status for entry in emulator.log] == [status, status, 201]
+
+
+async def test_the_last_rejection_is_raised() -> None:
+    async with emulated(retry=FAST) as (client, emulator):
+        emulator.faults.add("*", "*", status=429, retry_after=0, times=None)
+        with pytest.raises(RateLimitedError) as error:
+            await create(client)
+        assert error.value.retry_after == 0
+        assert len(emulator.log) == 3
+
+
+async def test_a_write_with_an_unknown_outcome_is_not_repeated() -> None:
+    async with emulated(retry=FAST) as (client, emulator):
+        emulator.faults.add("POST", "*", status=500, when="after")
+        with pytest.raises(AmbiguousOutcomeError, match="500 20500") as error:
+            await create(client)
+        assert [entry.status for entry in emulator.log] == [500]
+        assert isinstance(error.value.error, ServerError)
+        assert error.value.request.body == emulator.log[0].body
+
+
+async def test_max_elapsed_covers_attempts_and_waits_but_not_the_wait_for_a_permit() -> None:
+    retry = Retry(attempts=100, max_elapsed=0.5, initial_backoff=0.0)
+    async with emulated(concurrency=1, retry=retry) as (client, emulator):
+        emulator.faults.add("GET", "*", delay=0.7)
+        queueing = asyncio.ensure_future(client.available_add_ons.list().first())
+        await asyncio.sleep(0.05)
+        emulator.faults.add("POST", "*", status=429)
+        await create(client)
+        await queueing
+        emulator.faults.add("POST", "*", status=429, delay=0.1, times=None)
+        with pytest.raises(RateLimitedError):
+            await create(client)
+        assert 5 <= len(emulator.log.matching("POST")) <= 8
+
+
+async def test_a_wait_that_exceeds_max_elapsed_is_not_started() -> None:
+    async with emulated(retry=Retry(max_elapsed=5.0)) as (client, emulator):
+        emulator.faults.add("*", "*", status=429, retry_after=6, times=None)
+        async with asyncio.timeout(2):
+            with pytest.raises(RateLimitedError):
+                await create(client)
+        assert len(emulator.log) == 1
+
+
+async def test_sleeping_between_attempts_holds_no_permit() -> None:
+    async with emulated(concurrency=1, retry=Retry(initial_backoff=0.0)) as (client, emulator):
+        emulator.faults.add("POST", "*", status=429, retry_after=1)
+        throttled = asyncio.ensure_future(create(client))
+        while not len(emulator.log):
+            await asyncio.sleep(0.005)
+        async with asyncio.timeout(0.5):
+            await client.available_add_ons.list(limit=1).collect()
+        assert not throttled.done()
+        await throttled
+
+
+# -- captures and logs
+
+
+async def test_capture_collects_every_attempt_and_no_credentials() -> None:
+    async with emulated(retry=FAST) as (client, emulator):
+        emulator.faults.add("GET", "*", status=429, times=1)
+        with capture() as exchanges:
+            await client.available_add_ons.list(limit=1).collect()
+    assert [exchange.response and exchange.response.status for exchange in exchanges] == [429, 200]
+    response = exchanges[-1].response
+    assert response is not None
+    assert response.headers["twilio-request-id"] == emulator.log[-1].request_id
+    assert exchanges[-1].request == Request("GET", "/v1/AvailableAddOns", "PageSize=1")
+    assert b"made-up" not in pickle.dumps(exchanges)
+    assert b"Basic" not in pickle.dumps(exchanges)
+
+
+async def test_capture_collects_errors_and_attempts_of_tasks_of_the_block() -> None:
+    async with MarketplaceClient(
+        account(), base_url=f"http://127.0.0.1:{free_port()}", retry=FAST
+    ) as client:
+        with capture() as outer, capture() as inner:
+            results = await asyncio.gather(
+                *(client.installed_add_ons.fetch(XE) for _ in range(2)), return_exceptions=True
+            )
+        with pytest.raises(TransportError):
+            await client.installed_add_ons.fetch(XE)
+    assert outer == inner
+    errors = [exchange.error for exchange in outer]
+    assert len(errors) == 2 * FAST.attempts
+    assert set(results) <= set(errors)
+    assert outer[0].response is None
+
+
+async def test_capture_ends_with_its_block_and_collects_cancelled_attempts() -> None:
+    async with emulated() as (client, emulator):
+        emulator.faults.add("GET", "*", delay=5)
+        with capture() as exchanges:
+            slow = asyncio.ensure_future(client.listings.list_own())
+            await asyncio.sleep(0.05)
+            slow.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await slow
+
+            async def later() -> None:
+                await asyncio.sleep(0.05)
+                await client.listings.list_own()
+
+            outlives = asyncio.ensure_future(later())
+            await asyncio.sleep(0)
+        await outlives
+    assert [type(exchange.error) for exchange in exchanges] == [asyncio.CancelledError]
+
+
+async def test_send_accepts_a_request_without_a_method_of_its_own(
+    marketplace_client: MarketplaceClient,
+) -> None:
+    response = await marketplace_client.send(Request("GET", "/v1/AvailableAddOns", {"PageSize": 5}))
+    assert isinstance(response, Response)
+    assert response.status == 200
+    assert response.elapsed > 0
+    with pytest.raises(APIError, match="405 20004"):
+        await marketplace_client.send(Request("PUT", "/v1/Listings"))
+
+
+async def test_one_line_per_attempt_is_logged_without_secrets(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "marketplace_async")
+    async with emulated(retry=FAST) as (client, emulator):
+        emulator.faults.add("GET", "*", status=429, times=1)
+        await client.available_add_ons.list(limit=1).collect()
+        emulator.faults.add("POST", "*", drop=True)
+        with pytest.raises(AmbiguousOutcomeError):
+            await create(client)
+        ids = [entry.request_id for entry in emulator.log]
+    lines = [record.getMessage() for record in caplog.records if record.name == "marketplace_async"]
+    assert len(lines) == 3
+    assert lines[0].startswith("GET /v1/AvailableAddOns -> 429 in 0.")
+    assert lines[0].endswith(f" s, {ids[0]}")
+    assert lines[1].startswith("GET /v1/AvailableAddOns -> 200 in 0.")
+    assert lines[2].startswith("POST /v1/InstalledAddOns -> ServerDisconnectedError: Server disc")
+    assert "made-up" not in caplog.text
+    assert "Basic" not in caplog.text
+
+
+def test_nothing_is_printed_without_logging_configuration() -> None:
+    program = (
+        "import asyncio\n"
+        "from marketplace_async import *\n"
+        "async def main():\n"
+        "    async with MarketplaceClient(AccountToken('AC' + '1' * 32, 'x'),"
+        " base_url='http://127.0.0.1:1') as client:\n"
+        "        try: await client.listings.list_own()\n"
+        "        except TransportError: pass\n"
+        "asyncio.run(main())\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert (run.stdout, run.stderr) == ("", "")

@@ -1,0 +1,11 @@
+"""The fleet that the tests of jobs share."""
+
+import pytest
+from support.fleet import Fleet
+
+from marketplace_async.emulator import Emulator
+
+
+@pytest.fixture
+async def shops(marketplace_emulator: Emulator) -> Fleet:
+    return Fleet(marketplace_emulator)
