@@ -1,6 +1,5 @@
 """The client: its options, and the pipeline that it composes from them."""
 
-import copy
 import ssl as tls
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, Self, TypedDict, TypeVar, Unpack, overload
@@ -22,6 +21,7 @@ from ._core.messages import Request, Response
 from ._core.oauth import Tokens
 from ._core.operation import Call
 from ._core.pipeline import Retrying, authorized, limited, parsing, recording
+from ._core.quota import RetryQuota, RetryQuotas
 from ._core.session import Pool, Session, Timeout
 from ._core.tasks import Tasks
 from .accounts import Account, Accounts
@@ -183,10 +183,12 @@ class MarketplaceClient:
             self._api_url = twilio_url("api", region=region, edge=edge)
         self._tasks = Tasks()
         self._tokens: dict[ClientCredentials, Tokens] = {}
+        self._quotas = RetryQuotas(self._limiter)
         self._owns_pool = True
-        self._compose(credentials, retry)
+        self._deadline: float | None = None
+        self._set(credentials, retry)
 
-    def _compose(self, credentials: Credentials, retry: Retry) -> None:
+    def _set(self, credentials: Credentials, retry: Retry) -> None:
         if not isinstance(credentials, AccountToken | ApiKey | ClientCredentials):
             raise TypeError(
                 "credentials: expected AccountToken, ApiKey or ClientCredentials, "
@@ -196,8 +198,16 @@ class MarketplaceClient:
             raise TypeError(f"retry: expected a Retry, such as Retry(attempts=1), got {retry!r}")
         self._credentials = credentials
         self._retry = retry
-        self._call: Call = self._caller(self._session)
+        self._composed: Call | None = None
         self._resources: dict[type[Any], Any] = {}
+
+    @property
+    def _call(self) -> Call:
+        # Composed on first use, so that deriving a client is cheap.
+        call = self._composed
+        if call is None:
+            call = self._composed = self._caller(self._session)
+        return call
 
     def _caller(self, session: Session) -> Call:
         credentials = self._credentials
@@ -211,6 +221,8 @@ class MarketplaceClient:
             parsing(recording(authorized(limited(session.send, self._limiter, account), auth))),
             self._retry,
             self._tasks,
+            RetryQuota(self._quotas, account, session.base_url),
+            deadline=self._deadline,
             renewable=isinstance(auth, Tokens),
         )
 
@@ -271,18 +283,29 @@ class MarketplaceClient:
         return self.with_credentials(account.credentials)
 
     def with_options(
-        self, *, timeout: float | Timeout | None = None, retry: Retry | None = None
+        self,
+        *,
+        timeout: float | Timeout | None = None,
+        retry: Retry | None = None,
+        deadline: float | None = None,
     ) -> Self:
         """Return a derived client with other options, for the same account.
 
         Args:
             timeout: Seconds for one attempt, or a `Timeout`. Defaults to this client's.
             retry: The retry policy. Defaults to this client's.
+            deadline: Seconds for a whole call: all attempts, the waits between them, and the wait
+                for a permit. Unlimited by default; a derived client inherits it. A call that
+                exceeds it raises RequestTimeoutError, or AmbiguousOutcomeError if it may have
+                taken effect and is not safe to repeat.
         """
         session = self._session
         if timeout is not None:
             session = attrs.evolve(session, timeout=timeout)
-        return self._derived(session, self._credentials, self._retry if retry is None else retry)
+        derived = self._derived(session, self._credentials, self._retry if retry is None else retry)
+        if deadline is not None:
+            derived._deadline = check_positive(deadline, "deadline", "seconds")
+        return derived
 
     async def send(self, request: Request) -> Response:
         """Send a request that this package has no method for.
@@ -321,6 +344,9 @@ class MarketplaceClient:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def __copy__(self) -> Self:
+        return self._derived(self._session, self._credentials, self._retry)
+
     def __repr__(self) -> str:
         return f"<MarketplaceClient of {self._credentials!r} at {self._session.base_url}>"
 
@@ -340,10 +366,11 @@ class MarketplaceClient:
         return tokens
 
     def _derived(self, session: Session, credentials: Credentials, retry: Retry) -> Self:
-        derived = copy.copy(self)
+        derived = type(self).__new__(type(self))
+        vars(derived).update(vars(self))
         derived._owns_pool = False
         derived._session = session
-        derived._compose(credentials, retry)
+        derived._set(credentials, retry)
         return derived
 
 

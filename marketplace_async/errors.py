@@ -26,7 +26,7 @@ request that they hold contains no credentials.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -38,9 +38,19 @@ class MarketplaceError(Exception):
 
     Attributes:
         resume_at: Where to resume with `list(start=...)`, if a page of a list failed.
+        retry_withheld: The retry quota that was used up, so that there was no other attempt:
+            "account" or "service"; otherwise None.
     """
 
     resume_at: str | None = None
+    retry_withheld: Literal["account", "service"] | None = None
+
+    def _where(self, request: Request, response: Response | None = None) -> str:
+        request_id = response.request_id if response is not None else None
+        where = f"({request})" + (f", {request_id}" if request_id else "")
+        if self.retry_withheld is not None:
+            where += f"; not retried: the retry quota of this {self.retry_withheld} is used up"
+        return where
 
 
 class APIError(MarketplaceError):
@@ -55,9 +65,12 @@ class APIError(MarketplaceError):
         details: Anything else that the body says about the cause; free-form.
         after_unknown: Whether an earlier attempt had an unknown outcome, so that this response may
             be its consequence.
+        paused_for: Seconds for which the account is paused, if the request was not sent because of
+            the pause that this response asked for; otherwise None.
     """
 
     after_unknown = False
+    paused_for: float | None = None
 
     def __init__(
         self,
@@ -89,7 +102,10 @@ class APIError(MarketplaceError):
 
     def __str__(self) -> str:
         code = f" {self.code}" if self.code is not None else ""
-        return f"{self.status}{code}: {self.message} {_where(self.request, self.response)}"
+        text = f"{self.status}{code}: {self.message} {self._where(self.request, self.response)}"
+        if self.paused_for is not None:
+            text += f"; not sent: the account is paused for {self.paused_for:.1f} s more"
+        return text
 
 
 class BadRequestError(APIError):
@@ -117,7 +133,12 @@ class RateLimitedError(APIError):
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait before the next request, if the service said so."""
+        """Seconds to wait before the next request, if the service said so.
+
+        If a pause of the account prevented the request, these are the seconds left of it.
+        """
+        if self.paused_for is not None:
+            return self.paused_for
         return self.response.retry_after
 
 
@@ -142,7 +163,7 @@ class ResponseError(MarketplaceError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{self.response.status}: {self.reason} {_where(self.request, self.response)}"
+        return f"{self.response.status}: {self.reason} {self._where(self.request, self.response)}"
 
 
 class TransportError(MarketplaceError):
@@ -161,7 +182,7 @@ class TransportError(MarketplaceError):
         self.elapsed = elapsed
 
     def __str__(self) -> str:
-        return f"{self.reason} {_where(self.request)}"
+        return f"{self.reason} {self._where(self.request)}"
 
 
 class ConnectError(TransportError):
@@ -284,8 +305,3 @@ _BY_STATUS: Mapping[int, type[APIError]] = {
 def api_error_class(status: int) -> type[APIError]:
     """Return the APIError class for an HTTP status."""
     return _BY_STATUS.get(status, ServerError if status >= 500 else APIError)
-
-
-def _where(request: Request, response: Response | None = None) -> str:
-    request_id = response.request_id if response is not None else None
-    return f"({request})" + (f", {request_id}" if request_id else "")

@@ -112,7 +112,11 @@ class Attempts:
     Attributes:
         failed: Number of failed attempts.
         spent: Seconds spent on them and on the waits after them.
+        ends_at: The deadline of the operation on the event loop's clock, if it has one.
+        unknown: Whether the outcome of an attempt is unknown, and has not been looked up.
     """
 
     failed: int = 0
     spent: float = 0.0
+    ends_at: float | None = None
+    unknown: bool = False

@@ -63,7 +63,10 @@ ROOMS: dict[str, set[str]] = {
     "credentials": {"_core.arguments", "errors"},
     "retry": {"_core.arguments", "errors"},
     "_core.tasks": {"errors"},
-    "_core.limiter": {"_core.messages", "errors"},
+    "_core.adaptive": set(),
+    "_core.limiter": {"_core.adaptive", "_core.messages", "errors"},
+    "_core.quota": {"_core.limiter", "errors"},
+    "_core.connection": {"_core.messages"},
     "_core.codec": {"_core.arguments", "_core.messages", "errors"},
     "_core.rows": {"_core.codec"},
     "_core.schema": {"_core.codec", "errors"},
@@ -72,7 +75,7 @@ ROOMS: dict[str, set[str]] = {
         *("_core.arguments", "_core.messages", "_core.operation", "_core.tasks", "errors"),
     },
     "_core.session": {
-        *("_core.arguments", "_core.deadlines", "_core.messages", "_version"),
+        *("_core.arguments", "_core.connection", "_core.deadlines", "_core.messages", "_version"),
         *("credentials", "errors"),
     },
     "_core.oauth": {
@@ -81,7 +84,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "_core.pipeline": {
         *("_core.codec", "_core.limiter", "_core.messages", "_core.oauth", "_core.operation"),
-        *("_core.tasks", "credentials", "errors", "retry"),
+        *("_core.quota", "_core.tasks", "credentials", "errors", "retry"),
     },
     "resources": {
         *("_core.arguments", "_core.codec", "_core.messages", "_core.operation"),
@@ -94,8 +97,8 @@ ROOMS: dict[str, set[str]] = {
     "bulk": {"_core.arguments", "_core.messages", "_core.pagination", "_core.tasks", "errors"},
     "client": {
         *("_core.arguments", "_core.limiter", "_core.messages", "_core.oauth", "_core.operation"),
-        *("_core.pipeline", "_core.session", "_core.tasks", "accounts", "credentials", "errors"),
-        *("resources", "retry"),
+        *("_core.pipeline", "_core.quota", "_core.session", "_core.tasks", "accounts"),
+        *("credentials", "errors", "resources", "retry"),
     },
     "emulator": {"errors"},
     "testing": {"client", "credentials", "emulator", "errors"},
@@ -115,7 +118,9 @@ THIRD_PARTIES = {
     "_core.arguments": {"yarl"},
     "_core.codec": {"cattrs", "msgspec"},
     "_core.deadlines": {"attrs"},
+    "_core.connection": {"aiohttp", "attrs", "yarl"},
     "_core.limiter": {"attrs"},
+    "_core.quota": {"attrs"},
     "_core.messages": {"attrs", "multidict"},
     "_core.oauth": {"attrs"},
     "_core.pagination": {"attrs", "yarl"},

@@ -193,7 +193,7 @@ async def test_a_session_with_its_own_credentials_cannot_be_used(
 
 async def test_trust_env_belongs_to_the_session() -> None:
     async with aiohttp.ClientSession() as session:
-        with pytest.raises(ValueError, match="trust_env: belongs to the session"):
+        with pytest.raises(ValueError, match="trust_env: set it on the session"):
             MarketplaceClient(account(), session=session, trust_env=True)
 
 
@@ -209,7 +209,7 @@ def test_a_client_of_another_event_loop_is_an_error() -> None:
     with asyncio.Runner() as one, asyncio.Runner() as other:
         with pytest.raises(TransportError):
             one.run(client.installed_add_ons.fetch(XE))
-        with pytest.raises(ClientClosedError, match="belongs to another event loop"):
+        with pytest.raises(ClientClosedError, match="bound to another event loop"):
             other.run(client.installed_add_ons.fetch(XE))
         one.run(client.aclose())
 
@@ -322,7 +322,7 @@ async def test_with_options_changes_only_the_derived_client(
 ) -> None:
     marketplace_emulator.faults.add("GET", "*", delay=0.2, times=None)
     impatient = marketplace_client.with_options(timeout=0.05, retry=FAST)
-    with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.05 s \(GET /v1/Inst"):
+    with pytest.raises(RequestTimeoutError, match=r"no response within 0\.05 s \(GET /v1/Inst"):
         await impatient.installed_add_ons.fetch(XE)
     with pytest.raises(RequestTimeoutError):
         await impatient.with_credentials(account(2)).installed_add_ons.fetch(XE)

@@ -1,6 +1,7 @@
 """The concurrency limiter: bounds requests in flight, in total and per account, and their rate."""
 
 import asyncio
+import random
 import time
 from collections import deque
 from collections.abc import Callable
@@ -9,17 +10,17 @@ from typing import Final
 import attrs
 
 from ..errors import ClientClosedError
+from .adaptive import AdaptiveLimit
 from .messages import Response
 
-# The limit of a new account. What the service allows is not known.
-_INITIAL_LIMIT: Final = 8
-# Seconds between probes for a higher limit: at first, and at most.
-_FIRST_PROBE: Final = 10.0
-_LAST_PROBE: Final = 300.0
 # Seconds for which an idle account is remembered and permits are reserved for it.
 _MEMORY: Final = 60.0
 # Seconds of delay that the rate limit makes up for: timers of event loops fire late.
 _CATCH_UP: Final = 0.05
+# Jitter lengthens a pause by up to this share, so that accounts do not resume in step.
+_PAUSE_JITTER: Final = 0.1
+# Seconds that a pause lasts at most, whatever the service asks for.
+_MAX_PAUSE: Final = 600.0
 
 
 @attrs.frozen
@@ -28,77 +29,41 @@ class Stats:
 
     Attributes:
         sent: Requests that were sent.
-        throttled: Those that were answered 429: too many concurrent requests of the account.
+        throttled: Those that Twilio throttled (429): too many concurrent requests of the account.
         in_flight: Requests in flight now.
+        retries_withheld: Retries that were not made because a retry quota was used up.
     """
 
     sent: int
     throttled: int
     in_flight: int
+    retries_withheld: int = 0
 
 
-class AdaptiveLimit:
-    """The adaptive concurrency limit of one account.
-
-    The limit doubles each round trip until Twilio throttles a request. It then stays just below
-    that point and occasionally probes whether the limit has risen.
+class Paused(Exception):
+    """The service asked for a pause of this account: nothing was sent.
 
     Attributes:
-        limit: Maximum number of requests in flight now; only the integral part counts.
-        ceiling: The number of requests in flight that was throttled, if known.
+        until: When the pause ends, in monotonic seconds.
+        response: The response that asked for it.
     """
 
-    __slots__ = ("_careful", "_interval", "_most", "_probe_at", "ceiling", "limit")
-
-    def __init__(self) -> None:
-        self.limit = float(_INITIAL_LIMIT)
-        self.ceiling: int | None = None
-        self._most = 0
-        self._careful = False
-        self._interval = _FIRST_PROBE
-        self._probe_at = 0.0
-
-    def accepted(self, in_flight: int, clock: Callable[[], float]) -> None:
-        """Record a response to a request that was sent while the limit was in use.
-
-        Args:
-            in_flight: Requests in flight, this one included: as the service counts them if it says
-                so, else as counted here, where a request is in flight until its response is read.
-            clock: Returns the time in seconds.
-        """
-        self._most = max(self._most, in_flight)
-        if self.ceiling is None:
-            self.limit += 1 / self.limit if self._careful else 1
-        elif in_flight >= self.ceiling:
-            self.ceiling = None
-        elif clock() >= self._probe_at:
-            self.limit = float(self.ceiling)
-
-    def throttled(self, in_flight: int, clock: Callable[[], float]) -> None:
-        """Record a 429; `in_flight` is counted here and includes the throttled request."""
-        probing = self._careful and (self.ceiling is None or self.limit >= self.ceiling)
-        # Earlier successes are only a hint: other programs may share the account.
-        allowed = max(1, min(in_flight - 1, self._most or in_flight))
-        # Requests that were sent before this one was throttled are throttled, too: the lowest
-        # number counts.
-        if allowed < self.limit:
-            self.limit = float(allowed)
-            self.ceiling = allowed + 1
-        self._most = min(self._most, allowed)
-        if probing:
-            self._interval = min(_LAST_PROBE, self._interval * 2)
-        self._careful = True
-        self._probe_at = clock() + self._interval
+    def __init__(self, until: float, response: Response) -> None:
+        super().__init__(until)
+        self.until = until
+        self.response = response
 
 
 class _AccountQueue:
     """The requests of one account."""
 
-    __slots__ = ("adaptive", "idle_since", "in_flight", "in_turn", "waiting")
+    __slots__ = ("adaptive", "idle_since", "in_flight", "in_turn", "pause", "sent", "waiting")
 
     def __init__(self) -> None:
         self.adaptive = AdaptiveLimit()
         self.in_flight = 0
+        self.sent = 0
+        self.pause: Paused | None = None
         self.waiting: deque[asyncio.Future[_Permit]] = deque()
         self.in_turn = False
         self.idle_since = 0.0
@@ -107,8 +72,10 @@ class _AccountQueue:
 @attrs.define(eq=False, repr=False)
 class _Permit:
     queue: _AccountQueue
+    serial: int
+    """How many permits the account had acquired by then, this one included."""
     number: int
-    """Requests of the account in flight when the permit was acquired, this one included."""
+    """Requests of the account in flight by then, this one included."""
 
 
 class Limiter:
@@ -139,41 +106,54 @@ class Limiter:
         self._shared_until = 0.0
         self._sent = 0
         self._throttled = 0
+        self._retries_withheld = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._interval = 0.0 if requests_per_second is None else 1 / requests_per_second
-        self._due_at = 0.0
+        self._rate = None if requests_per_second is None else _Rate(requests_per_second, clock)
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def stats(self) -> Stats:
         """The request counters."""
-        return Stats(self._sent, self._throttled, self._total - self._free)
+        in_flight = self._total - self._free
+        return Stats(self._sent, self._throttled, in_flight, self._retries_withheld)
 
     def try_acquire(self, account: str) -> _Permit | None:
         """Return a permit for this account if one is available now."""
         queue = self._queue_of(account)
+        if queue.pause is not None:
+            self._check_pause(queue)
         if self._free and not self._turns and self._has_room(queue) and self._is_due():
             return self._permit(queue)
         return None
 
     async def acquire(self, account: str) -> _Permit:
-        """Wait for a permit for this account. Accounts take turns."""
+        """Wait for a permit for this account. Accounts take turns.
+
+        Raises:
+            Paused: The account is paused, or was paused meanwhile.
+        """
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
         elif self._loop is not loop:
             raise ClientClosedError(
-                "this client is bound to another event loop; create one client per event loop"
+                "this client is bound to another event loop that is still running; "
+                "create one client per event loop"
             )
         queue = self._queue_of(account)
+        if queue.pause is not None:
+            self._check_pause(queue)
         turn: asyncio.Future[_Permit] = loop.create_future()
         queue.waiting.append(turn)
         self._line_up(queue)
         self._hand_out()
         try:
             return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+        except BaseException:
+            # The waiting task was cancelled, or its coroutine was closed.
+            if not turn.done():
+                turn.cancel()
+            elif not turn.cancelled() and turn.exception() is None:
                 self._sent -= 1
                 self.release(turn.result())
             raise
@@ -182,12 +162,7 @@ class Limiter:
         """Return a permit, with the response to its request if there was one."""
         queue = permit.queue
         if response is not None:
-            if response.status == 429:
-                self._throttled += 1
-                queue.adaptive.throttled(permit.number, self._clock)
-            elif response.status < 500 and queue.in_flight >= int(queue.adaptive.limit):
-                in_flight = response.concurrent_requests or permit.number
-                queue.adaptive.accepted(in_flight, self._clock)
+            self._learn(queue, permit, response)
         queue.in_flight -= 1
         self._free += 1
         if queue.waiting:
@@ -197,13 +172,57 @@ class Limiter:
         if self._turns:
             self._hand_out()
 
+    def is_searching(self, account: str) -> bool:
+        """Return True if the limit of the account is not known yet."""
+        queue = self._queues.get(account)
+        return queue is None or queue.adaptive.is_searching
+
+    def count_withheld_retry(self) -> None:
+        self._retries_withheld += 1
+
+    def _learn(self, queue: _AccountQueue, permit: _Permit, response: Response) -> None:
+        if response.status in (429, 503):
+            self._throttled += response.status == 429
+            queue.adaptive.throttled(permit.serial, queue.sent, queue.in_flight, self._clock())
+            seconds = response.retry_after
+            if seconds:
+                self._pause(queue, seconds, response)
+        elif response.status < 500:
+            in_use = queue.in_flight >= int(queue.adaptive.limit)
+            # A request counts here until its response is read. The service may count fewer.
+            number = permit.number
+            if in_use:
+                number = min(response.concurrent_requests or number, number)
+            queue.adaptive.accepted(permit.serial, number, self._clock(), in_use=in_use)
+
+    def _pause(self, queue: _AccountQueue, seconds: float, response: Response) -> None:
+        seconds = min(seconds, _MAX_PAUSE)
+        until = self._clock() + seconds * (1 + _PAUSE_JITTER * random.random())
+        if queue.pause is None or queue.pause.until < until:
+            queue.pause = Paused(until, response.without_secrets())
+            # One request finds out whether the pause is over. The others follow.
+            queue.adaptive.restart()
+        while queue.waiting:
+            turn = queue.waiting.popleft()
+            if not turn.done():
+                turn.set_exception(Paused(queue.pause.until, queue.pause.response))
+
+    def _check_pause(self, queue: _AccountQueue) -> None:
+        pause = queue.pause
+        if pause is None:
+            return
+        if self._clock() < pause.until:
+            raise Paused(pause.until, pause.response)
+        queue.pause = None
+
     def _permit(self, queue: _AccountQueue) -> _Permit:
         self._free -= 1
         self._sent += 1
         queue.in_flight += 1
-        if self._interval:
-            self._due_at = max(self._due_at, self._clock() - _CATCH_UP) + self._interval
-        return _Permit(queue, queue.in_flight)
+        queue.sent += 1
+        if self._rate is not None:
+            self._rate.count()
+        return _Permit(queue, queue.sent, queue.in_flight)
 
     def _queue_of(self, account: str) -> _AccountQueue:
         if account is not self._latest:
@@ -221,7 +240,8 @@ class Limiter:
         before = self._clock() - _MEMORY
         for account, queue in tuple(self._queues.items()):
             idle = not queue.in_flight and not queue.waiting
-            if idle and (queue.adaptive.ceiling is None or queue.idle_since < before):
+            forgettable = queue.adaptive.ceiling is None and queue.pause is None
+            if idle and (forgettable or queue.idle_since < before):
                 del self._queues[account]
         self._sweep_at = 2 * max(self._total, len(self._queues))
 
@@ -254,13 +274,37 @@ class Limiter:
             queue.in_turn = False
 
     def _is_due(self) -> bool:
-        return not self._interval or self._clock() >= self._due_at
+        return self._rate is None or self._rate.wait() <= 0
 
     def _hand_out_when_due(self) -> None:
-        if self._timer is None:
+        if self._timer is None and self._rate is not None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(self._due_at - self._clock(), self._on_time)
+            self._timer = loop.call_later(self._rate.wait(), self._on_time)
 
     def _on_time(self) -> None:
         self._timer = None
         self._hand_out()
+
+
+class _Rate:
+    """Spaces requests evenly, and never lets more through in any second than the rate."""
+
+    def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
+        self._interval = 1 / per_second
+        self._clock = clock
+        self._due_at = 0.0
+        self._window = max(1.0, self._interval)
+        self._latest: deque[float] = deque(maxlen=max(1, int(per_second)))
+
+    def wait(self) -> float:
+        """Return the seconds until the next request may be sent."""
+        at = self._due_at
+        if len(self._latest) == self._latest.maxlen:
+            at = max(at, self._latest[0] + self._window)
+        return at - self._clock()
+
+    def count(self) -> None:
+        """Record that a request is sent now."""
+        now = self._clock()
+        self._due_at = max(self._due_at, now - _CATCH_UP) + self._interval
+        self._latest.append(now)

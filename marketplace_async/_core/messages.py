@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, ItemsView, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlencode
@@ -93,10 +93,71 @@ class Request:
         return f"{self.method} {self.path}"
 
 
-def _to_headers(headers: Mapping[str, str]) -> CIMultiDictProxy[str]:
-    if isinstance(headers, CIMultiDictProxy):
+class Headers(Mapping[str, str]):
+    """The headers of a response; names are case-insensitive. They are parsed when first read."""
+
+    __slots__ = ("_head", "_parsed")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._head = b""
+        self._parsed: Mapping[str, str] | None = (
+            headers
+            if isinstance(headers, CIMultiDictProxy)
+            else CIMultiDictProxy(CIMultiDict(headers))
+        )
+
+    @classmethod
+    def from_head(cls, head: bytes) -> "Headers":
+        """Take over the head of a plain response: a status line, then `Name: value` lines."""
+        headers = cls.__new__(cls)
+        headers._head, headers._parsed = head, None
         return headers
-    return CIMultiDictProxy(CIMultiDict(headers))
+
+    def _read(self) -> Mapping[str, str]:
+        parsed = self._parsed
+        if parsed is None:
+            fields: CIMultiDict[str] = CIMultiDict()
+            for line in self._head.decode("ascii").split("\r\n")[1:-2]:
+                name, _, value = line.partition(":")
+                fields.add(name, value.strip(" \t"))
+            parsed = self._parsed = CIMultiDictProxy(fields)
+        return parsed
+
+    def __getitem__(self, name: str) -> str:
+        return self._read()[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._read().get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+    def items(self) -> ItemsView[str, str]:
+        return self._read().items()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Headers):
+            other = other._read()
+        return self._read() == other
+
+    __hash__ = None  # type: ignore[assignment]  # as any mapping
+
+    def __repr__(self) -> str:
+        return f"<Headers {list(self.items())}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # multidict's read-only proxy cannot be pickled.
+        return Headers, (CIMultiDict(self._read()),)
+
+
+def _to_headers(headers: Mapping[str, str]) -> Headers:
+    return headers if isinstance(headers, Headers) else Headers(headers)
 
 
 @attrs.frozen
@@ -149,12 +210,10 @@ class Response:
         return max(0.0, at - time.time())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # multidict's read-only proxy of the headers cannot be pickled.
-        headers, body = CIMultiDict(self.headers), self.without_secrets().body
         return Response, (
             self.status,
-            headers,
-            body,
+            self.headers,
+            self.without_secrets().body,
             self.elapsed,
             self.resent,
             self.confidential,
@@ -171,3 +230,13 @@ class Exchange:
 
 
 Send: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+def was_sent(cancellation: BaseException | None) -> bool:
+    """Return True if a cancelled request may have been sent, at least in part."""
+    return getattr(cancellation, "_request_was_sent", False)
+
+
+def mark_sent(cancellation: BaseException, sent: bool) -> None:
+    """Note on a cancellation whether the cancelled request may have been sent."""
+    cancellation._request_was_sent = sent  # type: ignore[attr-defined]

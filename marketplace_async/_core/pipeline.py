@@ -7,6 +7,7 @@ import asyncio
 import copy
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,15 +19,17 @@ from ..errors import (
     APIError,
     AuthenticationError,
     MarketplaceError,
+    RequestTimeoutError,
     ResponseError,
     TransportError,
 )
 from ..retry import Attempts, Retry, Verdict, elapsed, retry_after, verdict_on
 from .codec import api_error
-from .limiter import Limiter
-from .messages import Exchange, Request, Response, Send
+from .limiter import Limiter, Paused
+from .messages import Exchange, Request, Response, Send, was_sent
 from .oauth import Tokens
 from .operation import Parse, Reconcile
+from .quota import RetryQuota
 from .tasks import Tasks
 
 P = ParamSpec("P")
@@ -162,11 +165,20 @@ class Retrying:
     """
 
     def __init__(
-        self, attempt: Attempt, policy: Retry, tasks: Tasks, *, renewable: bool = False
+        self,
+        attempt: Attempt,
+        policy: Retry,
+        tasks: Tasks,
+        quota: RetryQuota | None = None,
+        *,
+        deadline: float | None = None,
+        renewable: bool = False,
     ) -> None:
         self._attempt = attempt
         self._policy = policy
         self._tasks = tasks
+        self._quota = quota
+        self._deadline = deadline
         self._renewable = renewable
         self._attempts: Attempts | None = None
 
@@ -187,14 +199,54 @@ class Retrying:
         failed: MarketplaceError | None = None,
     ) -> T:
         attempts = self._attempts
+        if self._deadline is None:
+            return await self._run(request, parse, reconcile, failed, attempts)
+        attempts = attempts or Attempts()
+        loop = asyncio.get_running_loop()
+        if attempts.ends_at is None:
+            attempts.ends_at = loop.time() + self._deadline
+        cancelled: asyncio.CancelledError | None = None
+        timeout = asyncio.timeout_at(attempts.ends_at)
+        try:
+            async with timeout:
+                try:
+                    return await self._run(request, parse, reconcile, failed, attempts)
+                except asyncio.CancelledError as error:
+                    cancelled = error
+                    raise
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+        # The deadline ended an attempt, or a wait for the next one.
+        failure = RequestTimeoutError(request, f"the deadline of {self._deadline} s has passed")
+        if request.repeat == "if_rejected" and (attempts.unknown or was_sent(cancelled)):
+            raise AmbiguousOutcomeError(request, failure) from failure
+        raise failure
+
+    async def _run(
+        self,
+        request: Request,
+        parse: Parse[T],
+        reconcile: Reconcile[T] | None,
+        failed: MarketplaceError | None,
+        attempts: Attempts | None,
+    ) -> T:
         after_unknown = False
         may_renew = self._renewable
+        retries = 0
         while True:
             try:
                 if failed is not None:
                     first, failed = failed, None
                     raise first
-                return await self._attempt(request, parse)
+                value = await self._attempt(request, parse)
+                if self._quota is not None:
+                    self._quota.put_back(retries)
+                return value
+            except Paused as pause:
+                attempts = attempts or Attempts()
+                await self._sit_out(pause, request, attempts)
+                continue
             except MarketplaceError as error:
                 token_rejected = isinstance(error, AuthenticationError) and error.request is request
                 if may_renew and token_rejected:
@@ -205,17 +257,13 @@ class Retrying:
                     if after_unknown and isinstance(error, APIError):
                         error.after_unknown = True
                     raise
-                if attempts is None:
-                    attempts = Attempts()
+                attempts = attempts or Attempts()
                 attempts.failed += 1
                 attempts.spent += elapsed(error)
-                after_unknown |= verdict is Verdict.UNKNOWN
+                unknown = verdict is Verdict.UNKNOWN
+                after_unknown |= unknown
                 delay = None
-                if (
-                    verdict is Verdict.REJECTED
-                    or request.repeat == "always"
-                    or reconcile is not None
-                ):
+                if not unknown or request.repeat == "always" or reconcile is not None:
                     delay = self._policy.delay(
                         attempts.failed,
                         spent=attempts.spent,
@@ -223,15 +271,40 @@ class Retrying:
                         retry_after=retry_after(error),
                     )
                 if delay is None:
-                    if verdict is Verdict.UNKNOWN and request.repeat == "if_rejected":
+                    if unknown and request.repeat == "if_rejected":
                         raise AmbiguousOutcomeError(request, error) from error
                     raise
+                withheld = None if self._quota is None else self._quota.take(error)
+                if withheld is not None:
+                    error.retry_withheld = withheld
+                    if not unknown or reconcile is None:
+                        raise
+                failure = error
+            retries += 1
             attempts.spent += delay
+            attempts.unknown = unknown
             await asyncio.sleep(delay)
-            if reconcile is not None and verdict is Verdict.UNKNOWN:
+            if reconcile is not None and unknown:
+                # This looks up what happened. It is no retry, and is never withheld.
                 try:
-                    value = await reconcile()
+                    found = await reconcile()
                 except MarketplaceError as error:
                     raise AmbiguousOutcomeError(request, error) from error
-                if value is not None:
-                    return value
+                if found is not None:
+                    return found
+                attempts.unknown = False
+                if withheld is not None:
+                    raise failure
+
+    async def _sit_out(self, pause: Paused, request: Request, attempts: Attempts) -> None:
+        """Wait until an account's pause ends, or raise if that is later than the call may take."""
+        wait = max(0.0, pause.until - time.monotonic())
+        left = self._policy.max_elapsed - attempts.spent
+        if attempts.ends_at is not None:
+            left = min(left, attempts.ends_at - asyncio.get_running_loop().time())
+        if wait > left:
+            error = api_error(request, pause.response)
+            error.paused_for = wait
+            raise error
+        attempts.spent += wait
+        await asyncio.sleep(wait)

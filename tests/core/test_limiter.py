@@ -1,22 +1,23 @@
-"""The limiter: bounds requests in flight, is fair between accounts, and finds their limits."""
+"""The limiter bounds requests in flight, is fair between accounts, and pauses them."""
 
 import asyncio
 import random
 import selectors
 from collections import Counter, deque
-from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from marketplace_async import ApiKey, ClientClosedError, RateLimitedError, Response, Retry
-from marketplace_async._core.limiter import AdaptiveLimit, Limiter
+from marketplace_async._core.adaptive import AdaptiveLimit
+from marketplace_async._core.limiter import Limiter, Paused
 from marketplace_async.emulator import Emulator
 from marketplace_async.testing import account, emulated
 
 XE = "XE" + "a" * 32
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
-OK, REFUSED = Response(200, {}, b""), Response(429, {}, b"")
+OK, THROTTLED = Response(200, {}, b""), Response(429, {}, b"")
+PAUSE = Response(429, {"Retry-After": "2"}, b"")
 
 
 class Clock:
@@ -27,68 +28,10 @@ class Clock:
         return self.now
 
 
-# -- what one account is allowed, as pure decisions
+# -- without requests
 
 
-def test_it_doubles_from_round_to_round_until_the_first_refusal() -> None:
-    adaptive, clock = AdaptiveLimit(), Clock()
-    assert int(adaptive.limit) == 8
-    for _ in range(8):
-        adaptive.accepted(8, clock)
-    assert int(adaptive.limit) == 16
-    for _ in range(4):
-        adaptive.accepted(12, clock)
-    adaptive.throttled(13, clock)
-    assert (int(adaptive.limit), adaptive.ceiling) == (12, 13)
-
-
-@pytest.mark.parametrize("refusals", [(6, 7, 8), (8, 7, 6), (7, 8, 6)])
-def test_of_a_burst_of_refusals_the_lowest_counts(refusals: tuple[int, ...]) -> None:
-    adaptive, clock = AdaptiveLimit(), Clock()
-    for number in refusals:
-        adaptive.throttled(number, clock)
-    assert (int(adaptive.limit), adaptive.ceiling) == (5, 6)
-
-
-def test_it_stays_below_where_it_was_refused_and_probes_ever_more_rarely() -> None:
-    adaptive, clock = AdaptiveLimit(), Clock()
-    adaptive.throttled(6, clock)
-    probes: list[float] = []
-    for second in range(1000):
-        clock.now = float(second)
-        adaptive.accepted(int(adaptive.limit), clock)
-        if int(adaptive.limit) == 6:
-            probes.append(clock.now)
-            adaptive.throttled(6, clock)
-        assert int(adaptive.limit) == 5
-    waits = [after - before for before, after in pairwise(probes)]
-    assert probes[0] == 10
-    assert waits == [20, 40, 80, 160, 300, 300]
-
-
-def test_where_a_probe_is_let_in_it_grows_again_step_by_step() -> None:
-    adaptive, clock = AdaptiveLimit(), Clock()
-    adaptive.throttled(6, clock)
-    clock.now = 10.0
-    adaptive.accepted(5, clock)
-    adaptive.accepted(6, clock)
-    assert adaptive.ceiling is None
-    for _ in range(7):
-        adaptive.accepted(6, clock)
-    assert int(adaptive.limit) == 7
-
-
-def test_there_is_always_one() -> None:
-    adaptive, clock = AdaptiveLimit(), Clock()
-    for _ in range(5):
-        adaptive.throttled(1, clock)
-    assert int(adaptive.limit) == 1
-
-
-# -- limiter, without requests
-
-
-async def test_a_slot_that_is_free_is_had_without_waiting() -> None:
+async def test_a_free_permit_is_acquired_without_waiting() -> None:
     limiter = Limiter(2)
     first = limiter.try_acquire("a")
     assert first is not None
@@ -98,7 +41,7 @@ async def test_a_slot_that_is_free_is_had_without_waiting() -> None:
     assert limiter.try_acquire("c") is not None
 
 
-async def test_accounts_have_their_turns() -> None:
+async def test_accounts_take_turns() -> None:
     limiter = Limiter(1)
     held = limiter.try_acquire("a")
     assert held is not None
@@ -117,7 +60,7 @@ async def test_accounts_have_their_turns() -> None:
     assert "".join(order) == "abcabaa"
 
 
-async def test_no_account_takes_the_last_slots_while_others_are_about() -> None:
+async def test_no_account_takes_the_last_permits_while_others_are_active() -> None:
     clock = Clock()
     limiter = Limiter(16, clock=clock)
     allowed = AdaptiveLimit()
@@ -135,15 +78,16 @@ async def test_no_account_takes_the_last_slots_while_others_are_about() -> None:
     assert limiter.try_acquire("a") is not None
 
 
-async def test_the_state_of_idle_accounts_goes() -> None:
+async def test_idle_accounts_are_forgotten() -> None:
     clock = Clock()
     limiter = Limiter(4, clock=clock)
     for number in range(10_000):
-        permit = limiter.try_acquire(str(number))
-        assert permit is not None
-        limiter.release(permit, REFUSED if number < 6 else OK)
+        permits = [limiter.try_acquire(str(number)) for _ in range(2)]
+        for permit in permits:
+            assert permit is not None
+            limiter.release(permit, THROTTLED if number < 6 else OK)
         assert len(limiter._queues) <= 16
-    assert "0" in limiter._queues  # what was learned is kept for a while
+    assert "0" in limiter._queues  # its limit is remembered for a while
     clock.now = 100.0
     for number in range(20):
         permit = limiter.try_acquire(f"later {number}")
@@ -152,42 +96,115 @@ async def test_the_state_of_idle_accounts_goes() -> None:
     assert "0" not in limiter._queues
 
 
-async def test_a_pace_spaces_requests_and_makes_up_for_late_timers() -> None:
+@settings(max_examples=50, deadline=None)
+@given(
+    rate=st.sampled_from([0.5, 1, 2.5, 7, 40, 200]),
+    late=st.lists(st.sampled_from([0.0, 0.0, 0.01, 0.3, 2.0]), min_size=80, max_size=80),
+)
+def test_the_rate_is_never_exceeded_in_any_second(rate: float, late: list[float]) -> None:
+    clock = Clock()
+    limiter = Limiter(1000, requests_per_second=rate, clock=clock)
+    sent: list[float] = []
+    for delay in late:
+        clock.now += delay  # timers of event loops fire late
+        while limiter.try_acquire(str(len(sent) % 500)) is not None:
+            sent.append(clock.now)
+        assert limiter._rate is not None
+        clock.now += max(limiter._rate.wait(), 0.0)
+    for index, start in enumerate(sent):
+        in_window = sum(at < start + max(1.0, 1 / rate) - 1e-9 for at in sent[index:])
+        assert in_window <= max(1, rate)
+    assert len(sent) >= 79
+
+
+async def test_requests_that_wait_for_the_rate_are_sent_in_time() -> None:
     limiter = Limiter(1000, requests_per_second=200)
     loop = asyncio.get_running_loop()
     started = loop.time()
-    gone: list[float] = []
 
     async def one(name: str) -> None:
         permit = limiter.try_acquire(name) or await limiter.acquire(name)
-        gone.append(loop.time() - started)
         limiter.release(permit, OK)
 
     await asyncio.gather(*(one(str(number % 7)) for number in range(60)))
-    # Not one before its time, and none lost.
-    assert all(at >= number / 200 - 0.051 for number, at in enumerate(gone))
-    assert len(gone) == 60
-    assert gone[-1] >= 59 / 200 - 0.051
+    assert 59 / 200 - 0.051 <= loop.time() - started < 2
+
+
+# -- pauses
+
+
+async def test_retry_after_pauses_the_account_and_no_other() -> None:
+    clock = Clock()
+    limiter = Limiter(8, clock=clock)
+    first, second = limiter.try_acquire("a"), limiter.try_acquire("a")
+    assert first is not None
+    assert second is not None
+    limiter.release(first, PAUSE)
+    for _ in range(2):
+        with pytest.raises(Paused) as paused:
+            limiter.try_acquire("a")
+        assert 2.0 <= paused.value.until <= 2.2  # jitter only lengthens a pause
+    assert limiter.try_acquire("b") is not None
+    limiter.release(second, OK)
+    clock.now = 2.3
+    # One request finds out whether the pause is over.
+    assert limiter.try_acquire("a") is not None
+    assert limiter.try_acquire("a") is None
+
+
+async def test_a_pause_wakes_those_who_wait_for_a_permit() -> None:
+    limiter = Limiter(1)
+    held = limiter.try_acquire("a")
+    assert held is not None
+    waiting = [asyncio.ensure_future(limiter.acquire("a")) for _ in range(3)]
+    await asyncio.sleep(0)
+    limiter.release(held, PAUSE)
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Paused] * 3
+    assert limiter.stats.in_flight == 0
+
+
+async def test_a_pause_ends_whatever_the_service_asks_for() -> None:
+    clock = Clock()
+    limiter = Limiter(8, clock=clock)
+    permit = limiter.try_acquire("a")
+    assert permit is not None
+    limiter.release(permit, Response(503, {"Retry-After": "999999999"}, b""))
+    with pytest.raises(Paused):
+        limiter.try_acquire("a")
+    clock.now = 700.0
+    assert limiter.try_acquire("a") is not None
+
+
+async def test_a_waiting_coroutine_that_is_closed_loses_no_permit() -> None:
+    limiter = Limiter(1)
+    held = limiter.try_acquire("a")
+    assert held is not None
+    closed, waiting = limiter.acquire("a"), asyncio.ensure_future(limiter.acquire("a"))
+    closed.send(None)  # as a foreign driver does
+    await asyncio.sleep(0)
+    closed.close()
+    limiter.release(held, OK)
+    limiter.release(await waiting, OK)
+    assert limiter.stats.in_flight == 0
 
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), total=st.integers(1, 12))
-def test_whatever_happens_no_slot_is_lost_and_none_is_handed_out_twice(
-    data: st.DataObject, total: int
-) -> None:
+def test_no_permit_is_ever_lost_or_handed_out_twice(data: st.DataObject, total: int) -> None:
     async def run() -> None:
         limiter = Limiter(total)
         steps = data.draw(
             st.lists(
                 st.tuples(
-                    st.sampled_from(["ask", "end", "cancel"]),
+                    st.sampled_from(["acquire", "release", "cancel"]),
                     st.integers(0, 30),
-                    st.sampled_from([OK, REFUSED, Response(503, {}, b""), None]),
+                    st.sampled_from([OK, THROTTLED, Response(503, {}, b""), None]),
                 ),
                 max_size=60,
             )
         )
-        asking: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[None]] = []
         held: deque[asyncio.Future[Response | None]] = deque()
         in_flight: Counter[str] = Counter()
 
@@ -206,18 +223,18 @@ def test_whatever_happens_no_slot_is_lost_and_none_is_handed_out_twice(
                 limiter.release(permit, status)
 
         for step, number, status in steps:
-            if step == "ask":
-                asking.append(asyncio.ensure_future(one(f"account {number % 4}")))
-            elif step == "end" and held:
+            if step == "acquire":
+                tasks.append(asyncio.ensure_future(one(f"account {number % 4}")))
+            elif step == "release" and held:
                 ended = held[number % len(held)]
                 held.remove(ended)
                 if not ended.done():
                     ended.set_result(status)
-            elif step == "cancel" and asking:
-                asking[number % len(asking)].cancel()
+            elif step == "cancel" and tasks:
+                tasks[number % len(tasks)].cancel()
             if number % 3:
                 await asyncio.sleep(0)
-        while not all(task.done() for task in asking):
+        while not all(task.done() for task in tasks):
             while held:
                 ended = held.popleft()
                 if not ended.done():
@@ -225,93 +242,83 @@ def test_whatever_happens_no_slot_is_lost_and_none_is_handed_out_twice(
             await asyncio.sleep(0)
         assert limiter.stats.in_flight == 0
         assert in_flight.total() == 0
-        for task in asking:
+        for task in tasks:
             if not task.cancelled():
                 task.result()
 
     asyncio.run(run())
 
 
-# -- limiter, under requests
+# -- with requests
 
 
-class AtOnce:
-    """A check inside the emulator of how many requests are answered at once."""
+class InFlight:
+    """Counts inside the emulator how many requests are in flight."""
 
     def __init__(self, emulator: Emulator) -> None:
-        self.most: Counter[str] = Counter()
-        self.most_in_all = 0
+        self.highest_of: Counter[str] = Counter()
+        self.highest = 0
         enter = emulator._handler._enter
 
         def count(account_sid: str) -> int:
             now = emulator._handler._in_flight
-            self.most[account_sid] = max(self.most[account_sid], now.get(account_sid, 0) + 1)
-            self.most_in_all = max(self.most_in_all, sum(now.values()) + 1)
+            self.highest_of[account_sid] = max(
+                self.highest_of[account_sid], now.get(account_sid, 0) + 1
+            )
+            self.highest = max(self.highest, sum(now.values()) + 1)
             return enter(account_sid)
 
         emulator._handler._enter = count  # type: ignore[method-assign]
 
 
-async def test_never_more_in_flight_than_slots() -> None:
+async def test_the_total_is_a_hard_limit() -> None:
     emulator = Emulator(latency=0.01)
     async with emulated(emulator, concurrency=6) as (client, _):
-        at_once = AtOnce(emulator)
-        siblings = [client.with_credentials(account(number)) for number in range(1, 5)]
+        in_flight = InFlight(emulator)
+        derived = [client.with_credentials(account(number)) for number in range(1, 5)]
         await asyncio.gather(
-            *(one.installed_add_ons.list().collect() for one in siblings for _ in range(30))
+            *(one.installed_add_ons.list().collect() for one in derived for _ in range(30))
         )
-        assert at_once.most_in_all == 6
+        assert in_flight.highest == 6
         assert client.stats.sent == 120
         assert client.stats.in_flight == 0
 
 
-def test_what_the_service_counts_goes_before_what_is_counted_here() -> None:
-    adaptive, clock = AdaptiveLimit(), Clock()
-    for in_flight in (3, 5, 4):
-        adaptive.accepted(in_flight, clock)
-    # Some answers had not been read yet: 11 were in flight here, but no more than 6 there.
-    adaptive.throttled(11, clock)
-    assert (int(adaptive.limit), adaptive.ceiling) == (5, 6)
-    # Somebody else has come who shares the account.
-    adaptive.throttled(3, clock)
-    assert (int(adaptive.limit), adaptive.ceiling) == (2, 3)
-
-
-async def test_it_settles_at_what_the_account_allows_and_few_are_refused() -> None:
+async def test_the_limit_of_the_account_is_found_and_few_are_throttled() -> None:
     emulator = Emulator(latency=0.01, concurrency=5)
     async with emulated(emulator, concurrency=64, retry=Retry(initial_backoff=0.05)) as (client, _):
-        at_once = AtOnce(emulator)
+        in_flight = InFlight(emulator)
         lists = (client.installed_add_ons.list().collect() for _ in range(600))
         await asyncio.gather(*lists)
         assert client.stats.throttled <= 0.02 * 600
-        refused_at_first = client.stats.throttled
-        at_once.most.clear()
+        throttled_at_first = client.stats.throttled
+        in_flight.highest_of.clear()
         await asyncio.gather(*(client.installed_add_ons.list().collect() for _ in range(200)))
-        assert client.stats.throttled == refused_at_first
-        assert at_once.most[account().account_sid] == 5
+        assert client.stats.throttled == throttled_at_first
+        assert in_flight.highest_of[account().account_sid] == 5
 
 
-async def test_two_keys_of_one_account_share_what_it_allows_where_the_account_is_known() -> None:
+async def test_keys_of_one_account_share_its_limit_if_the_account_is_known() -> None:
     emulator = Emulator(latency=0.02, concurrency=4)
     sid = account().account_sid
     async with emulated(emulator, concurrency=64, retry=Retry(initial_backoff=0.01)) as (client, _):
         for number in (1, 2):
-            # Both belong to one account, the SID of which they are told.
+            # Both belong to one account, and say so.
             key = ApiKey(f"SK{number:032x}", "made-up", account_sid=sid)
             await client.with_credentials(key).available_add_ons.list(limit=1).first()
         assert list(client._limiter._queues) == [sid]
-        stranger = ApiKey(f"SK{3:032x}", "made-up")
-        await client.with_credentials(stranger).available_add_ons.list(limit=1).first()
-        assert list(client._limiter._queues) == [sid, stranger.key_sid]
+        unrelated = ApiKey(f"SK{3:032x}", "made-up")
+        await client.with_credentials(unrelated).available_add_ons.list(limit=1).first()
+        assert list(client._limiter._queues) == [sid, unrelated.key_sid]
 
 
 class VirtualTime(asyncio.SelectorEventLoop):
-    """An event loop whose time passes only while all wait: what is measured in it is exact."""
+    """An event loop whose time passes only while all tasks wait."""
 
     def __init__(self) -> None:
         selector = selectors.DefaultSelector()
         super().__init__(selector)
-        self.set_debug(False)  # or each of thousands of tasks keeps where it was made
+        self.set_debug(False)  # or each of thousands of tasks keeps its stack
         self.now = 0.0
         select = selector.select
 
@@ -327,12 +334,12 @@ class VirtualTime(asyncio.SelectorEventLoop):
 
 @pytest.mark.parametrize("same_length", [True, False])
 @pytest.mark.parametrize("total", [8, 16, 64])
-def test_one_account_with_10000_requests_hardly_holds_up_the_others(
+def test_an_account_with_10000_requests_hardly_delays_the_others(
     total: int, same_length: bool
 ) -> None:
     chance = random.Random(1)
 
-    async def p99(limiter: Limiter, *, beside: int) -> float:
+    async def p99(limiter: Limiter, *, crowded_by: int) -> float:
         loop = asyncio.get_running_loop()
 
         async def request(name: str) -> float:
@@ -346,9 +353,9 @@ def test_one_account_with_10000_requests_hardly_holds_up_the_others(
             await asyncio.sleep(chance.uniform(0.5, 3))
             return await request(name)
 
-        crowd = [asyncio.ensure_future(request("big")) for _ in range(beside)]
+        crowd = [asyncio.ensure_future(request("big")) for _ in range(crowded_by)]
         times = await asyncio.gather(*(small(f"small {number % 20}") for number in range(200)))
-        assert sum(not task.done() for task in crowd) >= beside / 2
+        assert sum(not task.done() for task in crowd) >= crowded_by / 2
         for task in crowd:
             task.cancel()
         await asyncio.gather(*crowd, return_exceptions=True)
@@ -356,16 +363,16 @@ def test_one_account_with_10000_requests_hardly_holds_up_the_others(
 
     async def both() -> tuple[float, float]:
         clock = asyncio.get_running_loop().time
-        alone = await p99(Limiter(total, clock=clock), beside=0)
-        return alone, await p99(Limiter(total, clock=clock), beside=10_000)
+        alone = await p99(Limiter(total, clock=clock), crowded_by=0)
+        return alone, await p99(Limiter(total, clock=clock), crowded_by=10_000)
 
     with asyncio.Runner(loop_factory=VirtualTime) as runner:
-        alone, beside = runner.run(both())
+        alone, crowded_by = runner.run(both())
     assert alone < 0.1
-    assert beside <= 2 * alone
+    assert crowded_by <= 2 * alone
 
 
-async def test_a_client_of_another_loop_that_has_to_wait_is_told_so() -> None:
+async def test_waiting_on_another_event_loop_is_an_error() -> None:
     limiter = Limiter(1)
     held = limiter.try_acquire("a")
     waiting = asyncio.ensure_future(limiter.acquire("a"))
@@ -377,7 +384,7 @@ async def test_a_client_of_another_loop_that_has_to_wait_is_told_so() -> None:
     limiter.release(await waiting)
 
 
-async def test_whose_turn_comes_as_it_is_cancelled_sends_nothing() -> None:
+async def test_a_permit_that_arrives_with_a_cancellation_is_released() -> None:
     limiter = Limiter(1)
     held = limiter.try_acquire("a")
     assert held is not None
@@ -390,7 +397,7 @@ async def test_whose_turn_comes_as_it_is_cancelled_sends_nothing() -> None:
     assert (limiter.stats.sent, limiter.stats.in_flight) == (1, 0)
 
 
-async def test_what_is_refused_is_counted() -> None:
+async def test_throttled_requests_are_counted() -> None:
     async with emulated(retry=Retry(attempts=1)) as (client, emulator):
         emulator.faults.add("GET", "*", status=429, times=1)
         with pytest.raises(RateLimitedError):

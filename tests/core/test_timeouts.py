@@ -61,7 +61,7 @@ async def test_cancelling_a_waiting_or_sending_request_releases_its_permit() -> 
 async def test_a_silent_server_times_out() -> None:
     async with raw_server(silent) as url:
         async with MarketplaceClient(account(), base_url=url, timeout=0.05, retry=FAST) as client:
-            with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.05 s") as error:
+            with pytest.raises(RequestTimeoutError, match=r"no response within 0\.05 s") as error:
                 await client.installed_add_ons.fetch(XE)
             assert isinstance(error.value, TimeoutError)
             assert error.value.request == Request("GET", f"/v1/InstalledAddOns/{XE}")
@@ -78,7 +78,7 @@ async def test_a_read_timeout_applies_between_two_reads() -> None:
         async with MarketplaceClient(
             account(), base_url=url, timeout=timeout, retry=FAST
         ) as client:
-            with pytest.raises(RequestTimeoutError, match=r"Timeout on reading|timeout"):
+            with pytest.raises(RequestTimeoutError, match=r"no data within 0.05 s"):
                 await client.installed_add_ons.fetch(XE)
 
 

@@ -38,10 +38,14 @@ CHUNK = b"10000\r\n" + b" " * 65536 + b"\r\n"
 @pytest.mark.parametrize(
     ("handler", "error", "message"),
     [
-        (sending(), TransportError, "ServerDisconnectedError"),
+        (sending(), TransportError, "the server closed the connection before it responded"),
         (sending(b"HTTP/1.1 200"), TransportError, ""),
         (sending(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n"), TransportError, ""),
-        (sending(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"), TransportError, "Payload"),
+        (
+            sending(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"),
+            TransportError,
+            "the response was cut off",
+        ),
         (sending(CHUNKED + b"zz\r\n"), TransportError, ""),
         (sending(b"SSH-2.0-OpenSSH\r\n\r\n"), TransportError, "Bad"),
         (sending(b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n"), TransportError, ""),

@@ -5,7 +5,14 @@ from decimal import Decimal
 from typing import Any
 
 from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from marketplace_async import (
     AmbiguousOutcomeError,
@@ -189,10 +196,13 @@ class Marketplace(RuleBasedStateMachine):
         return str(sid)
 
 
-TestMarketplace = Marketplace.TestCase
-TestMarketplace.settings = settings(
-    max_examples=15,
-    stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+def test_the_client_agrees_with_a_model_of_the_service_under_faults() -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Marketplace,
+        settings=settings(
+            max_examples=15,
+            stateful_step_count=25,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )

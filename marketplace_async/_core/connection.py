@@ -1,0 +1,381 @@
+"""One HTTP exchange over a connection that aiohttp opened, and how far it got.
+
+aiohttp looks up names, connects and negotiates TLS. Most responses are plain: a status line, ASCII
+headers and a body of known length. Those are read here, at half the cost. Every other response goes
+to aiohttp's own parser, from its first byte.
+"""
+
+import asyncio
+import re
+import select
+import socket
+import ssl as tls
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+import aiohttp
+import attrs
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from yarl import URL
+
+from .messages import Headers
+
+# Seconds for which an idle connection is kept, as in aiohttp.
+_KEEP_ALIVE: Final = 15.0
+# Bytes of a response's head, as in aiohttp for one line of it.
+_MAX_HEAD: Final = 8190
+
+# These headers change how the body is read, or what happens to the connection afterwards.
+_OTHER = (
+    rb"(?!(?i:content-length|(?:proxy-)?connection|transfer-encoding|content-encoding|upgrade"
+    rb"|trailer):)"
+    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[ -~\t]*+\r\n"
+)
+_LINES = rb"((?:" + _OTHER + rb"|(?i:connection:[ \t]*+keep-alive[ \t]*+\r\n)){0,60}+)"
+_STATUS = rb"HTTP/1\.1 ([2-5][0-9]{2}) [ -~]*+\r\n"
+_PLAIN = re.compile(
+    _STATUS + _LINES + rb"(?i:content-length:)[ \t]*+([0-9]{1,12}+)[ \t]*+\r\n" + _LINES + rb"\r\n"
+)
+# A plain head of which the end has not arrived.
+_BEGUN = re.compile(
+    _STATUS + _LINES + rb"(?:(?i:content-length:)[ \t]*+[0-9]{1,12}+[ \t]*+\r\n" + _LINES + rb")?+"
+)
+_BEGUN_LINE = re.compile(rb"[ -~\t]*+\r?")
+CLOSED_EARLY: Final = "the server closed the connection before it responded"
+_BODILESS: Final = (b"204", b"304")
+
+
+class Stage(IntEnum):
+    """How far a request got."""
+
+    NOT_CONNECTED = 0
+    CONNECTED = 1
+    WRITTEN = 2
+    """At least its first byte may have been sent."""
+    RESPONDING = 3
+    COMPLETE = 4
+
+
+@attrs.define(eq=False, repr=False)
+class Progress:
+    """The stage of one exchange, for its caller: an exchange can be cancelled at any stage."""
+
+    stage: Stage = Stage.NOT_CONNECTED
+
+
+class Bounds(NamedTuple):
+    """The bounds of one exchange: seconds to connect and between reads, and bytes of the body."""
+
+    timers: aiohttp.ClientTimeout
+    max_response_size: int
+
+
+class Reply(NamedTuple):
+    """A complete response. `body` is None if it is larger than allowed."""
+
+    status: int
+    headers: Headers
+    body: bytes | None
+
+
+class ExchangeError(Exception):
+    """The exchange failed. The message is a sentence without secrets."""
+
+
+class Origin:
+    """The connections to one origin. Idle ones are kept here and reused last in, first out."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: URL,
+        ssl: "tls.SSLContext | bool | aiohttp.Fingerprint",
+    ) -> None:
+        assert session.connector is not None
+        self._connector = session.connector
+        self._loop = asyncio.get_running_loop()
+        # Tells the connector where to connect, and is never sent.
+        self._destination = aiohttp.ClientRequest(
+            "GET", url, ssl=ssl, session=session, loop=self._loop
+        )
+        self._idle: list[_Connection] = []
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    async def exchange(self, message: bytes, bounds: Bounds, progress: Progress) -> Reply:
+        """Send a message and read the response.
+
+        Raises:
+            ExchangeError, aiohttp.ClientError, OSError: The exchange failed; `progress` says where.
+            TimeoutError: One of the timers of `bounds` expired.
+        """
+        connection = self._reuse() or await self._connect(bounds.timers)
+        try:
+            reply = await connection.exchange(message, bounds, progress)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.is_reusable():
+            self._keep(connection)
+        else:
+            connection.close()
+        return reply
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+        while self._idle:
+            self._idle.pop().close()
+
+    def _reuse(self) -> "_Connection | None":
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_quiet() and time.monotonic() - connection.idle_since < _KEEP_ALIVE:
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self, timers: aiohttp.ClientTimeout) -> "_Connection":
+        try:
+            opened = await self._connector.connect(self._destination, [], timers)
+        except TimeoutError:
+            url = self._destination.url
+            raise ExchangeError(f"no connection to {url.host}:{url.port} in time") from None
+        return _Connection(opened)
+
+    def _keep(self, connection: "_Connection") -> None:
+        connection.idle_since = time.monotonic()
+        self._idle.append(connection)
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(_KEEP_ALIVE, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close the connections that have been idle for too long."""
+        self._sweeping = None
+        kept, self._idle = self._idle, []
+        before = time.monotonic() - _KEEP_ALIVE
+        for connection in kept:
+            if connection.idle_since > before and connection.is_quiet():
+                self._idle.append(connection)
+            else:
+                connection.close()
+        if self._idle:
+            self._sweeping = self._loop.call_later(_KEEP_ALIVE, self._sweep)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection. While a response is not plain, aiohttp's handler is the protocol instead."""
+
+    def __init__(self, opened: Connection) -> None:
+        transport, handler = opened.transport, opened.protocol
+        if transport is None or handler is None:
+            raise ExchangeError("the connection was lost at once")
+        self.idle_since = 0.0
+        self._opened = opened
+        self._transport = transport
+        self._handler: ResponseHandler = handler
+        self._has_input = _input_check(transport)
+        self._over_tls = transport.get_extra_info("sslcontext") is not None
+        self._lost = False
+        self._received = False
+        self._waiter: asyncio.Future[Reply | None] | None = None
+        self._head = b""
+        self._status = 0
+        self._headers: Headers | None = None
+        self._pieces: list[bytes] = []
+        self._missing = 0
+        if handler.should_close:
+            self.close()
+            raise ExchangeError("the server sent something before the request")
+        transport.set_protocol(self)
+
+    def is_quiet(self) -> bool:
+        """Return True if the server has neither closed the connection nor sent anything.
+
+        A server may have closed it while the event loop was busy. Whatever is sent then is lost.
+        """
+        return not (self._lost or self._transport.is_closing() or self._has_input())
+
+    def is_reusable(self) -> bool:
+        """Return True if the last exchange left nothing behind."""
+        return not (self._lost or self._transport.is_closing())
+
+    def close(self) -> None:
+        self._lost = True
+        self._opened.close()
+        self._transport.close()
+
+    async def exchange(self, message: bytes, bounds: Bounds, progress: Progress) -> Reply:
+        loop = asyncio.get_running_loop()
+        waiter = self._waiter = loop.create_future()
+        self._progress, self._bounds = progress, bounds
+        progress.stage = Stage.CONNECTED
+        self._transport.write(message)
+        if self._over_tls or not self._transport.is_closing():
+            progress.stage = Stage.WRITTEN
+        else:
+            # Over plain TCP, a transport that is closing as soon as the first write returns has
+            # accepted nothing.
+            raise ExchangeError("the connection was closed before the request was sent")
+        read_timeout = bounds.timers.sock_read
+        try:
+            reply = await (waiter if read_timeout is None else self._patient(waiter, read_timeout))
+        finally:
+            self._waiter = None
+        if reply is None:
+            reply = await self._read_by_aiohttp(bounds)
+        if self._transport.get_write_buffer_size():
+            # The server did not wait for the whole request.
+            self.close()
+            if reply.status < 300:
+                raise ExchangeError("the server responded before the whole request was sent")
+        progress.stage = Stage.COMPLETE
+        return reply
+
+    async def _patient(
+        self, waiter: "asyncio.Future[Reply | None]", seconds: float
+    ) -> Reply | None:
+        """Wait for a response that never pauses for longer than this."""
+        while True:
+            self._received = False
+            await asyncio.wait([waiter], timeout=seconds)
+            if waiter.done():
+                return waiter.result()
+            if not self._received:
+                raise TimeoutError(f"no data within {seconds} s")
+
+    def data_received(self, data: bytes) -> None:
+        self._received = True
+        if self._missing:
+            self._pieces.append(data)
+            self._missing -= len(data)
+            if self._missing <= 0:
+                surplus, self._missing = self._missing, 0
+                body = b"".join(self._pieces)
+                self._pieces = []
+                assert self._headers is not None
+                self._succeed(
+                    Reply(self._status, self._headers, body[:surplus] if surplus else body)
+                )
+                if surplus:
+                    self.close()
+            return
+        if self._waiter is None:
+            self.close()
+            return
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        else:
+            self._progress.stage = Stage.RESPONDING
+        head = _PLAIN.match(data)
+        if head is None or head[1] in _BODILESS:
+            if head is None and _is_begun(data):
+                self._head = data
+            else:
+                self._delegate(data)
+            return
+        status, headers, size = int(head[1]), Headers.from_head(head[0]), int(head[3])
+        if size > self._bounds.max_response_size:
+            self._succeed(Reply(status, headers, None))
+            self.close()
+            return
+        body = data[head.end() :]
+        if len(body) == size:
+            self._succeed(Reply(status, headers, body))
+        elif len(body) < size:
+            self._missing = size - len(body)
+            self._status, self._headers = status, headers
+            self._pieces.append(body)
+        else:
+            self._delegate(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        if self._missing > 0:
+            why = f"the response was cut off {self._missing} bytes before its end"
+        elif self._head:
+            why = "the response was cut off in its head"
+        else:
+            why = CLOSED_EARLY
+        self._fail(ExchangeError(f"{why}: {exc}" if isinstance(exc, OSError) else why))
+        self._handler.connection_lost(exc)
+
+    def _succeed(self, reply: Reply | None) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(reply)
+
+    def _fail(self, error: Exception) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(error)
+        self.close()
+
+    def _delegate(self, data: bytes) -> None:
+        """Let aiohttp read this response, from its first byte."""
+        timers, _ = self._bounds
+        self._transport.set_protocol(self._handler)
+        self._handler.set_response_params(read_until_eof=True, read_timeout=timers.sock_read)
+        self._handler.data_received(data)
+        self._succeed(None)
+
+    async def _read_by_aiohttp(self, bounds: Bounds) -> Reply:
+        handler = self._handler
+        try:
+            message, payload = await handler.read()
+            while message.code < 200 and message.code != 101:
+                message, payload = await handler.read()
+            body = await read_body(message, payload, bounds.max_response_size)
+        except HttpProcessingError as error:
+            raise ExchangeError(f"malformed response: {error.code} {error.message}") from None
+        if body is None or handler.should_close:
+            self.close()
+        else:
+            self._transport.set_protocol(self)
+        return Reply(message.code, Headers(message.headers), body)
+
+
+def _is_begun(data: bytes) -> bool:
+    """Return True if this may be the start of a plain head. A bare LF or CR, for one, is not."""
+    if len(data) > _MAX_HEAD or not b"HTTP/1.1 ".startswith(data[:9]):
+        return False
+    end = data.rfind(b"\n") + 1
+    complete = not end or _BEGUN.fullmatch(data, 0, end) is not None
+    return complete and _BEGUN_LINE.fullmatch(data, end) is not None
+
+
+def _input_check(transport: asyncio.Transport) -> Callable[[], bool]:
+    """Return a function that tells whether there is anything to read, the end included."""
+    connected: socket.socket | None = transport.get_extra_info("socket")
+    if connected is None:
+        return lambda: False
+    if not hasattr(select, "poll"):
+        return lambda: bool(select.select([connected], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(connected.fileno(), select.POLLIN)
+    return lambda: bool(poll.poll(0))
+
+
+async def read_body(
+    message: "RawResponseMessage | aiohttp.ClientResponse",
+    payload: aiohttp.StreamReader,
+    most: int,
+) -> bytes | None:
+    """Return the body, decompressed, or None if it is larger than `most` bytes."""
+    length = message.headers.get("Content-Length", "")
+    if "Content-Encoding" not in message.headers and length.isdecimal() and int(length) <= most:
+        return await payload.read()
+    # The size is not known, so it is counted while the body is decompressed.
+    pieces, size = [], 0
+    async for piece in payload.iter_any():
+        size += len(piece)
+        if size > most:
+            return None
+        pieces.append(piece)
+    return b"".join(pieces)

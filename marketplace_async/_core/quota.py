@@ -1,0 +1,76 @@
+"""Retry quotas: how many requests to a failing service are retries."""
+
+from typing import Final, Literal
+
+import attrs
+
+from ..errors import MarketplaceError, RateLimitedError
+from .limiter import Limiter
+
+# Retries that may be made in a row without a success.
+_PER_ACCOUNT: Final = 50.0
+_PER_ORIGIN: Final = 500.0
+# What a success puts back, in addition to the retries that led to it.
+_REFUND: Final = 0.2
+# Accounts that are remembered. A full bucket is not worth remembering.
+_MAX_ACCOUNTS: Final = 10_000
+
+Withheld = Literal["account", "service"]
+
+
+class RetryQuotas:
+    """The token buckets of a client and its derived clients: one per account, one per origin.
+
+    A retry takes a token from both. A success puts back the tokens of the retries that led to it,
+    and a little more. So a service that is out soon costs one request per call, and a service that
+    fails now and then costs a retry each time.
+    """
+
+    def __init__(self, limiter: Limiter) -> None:
+        self.limiter = limiter
+        # What is missing from each bucket, by account or origin.
+        self.missing: dict[str, float] = {}
+
+    def take(self, account: str, origin: str) -> Withheld | None:
+        """Take a token from both buckets, or return the name of the one that is empty."""
+        missing = self.missing
+        if missing.get(origin, 0.0) + 1 > _PER_ORIGIN:
+            return "service"
+        if missing.get(account, 0.0) + 1 > _PER_ACCOUNT:
+            return "account"
+        for bucket in (account, origin):
+            missing[bucket] = missing.get(bucket, 0.0) + 1
+        while len(missing) > _MAX_ACCOUNTS:
+            del missing[next(iter(missing))]
+        return None
+
+    def put_back(self, account: str, origin: str, retries: int) -> None:
+        for bucket in (account, origin):
+            if bucket in self.missing:
+                self.missing[bucket] -= retries + _REFUND
+                if self.missing[bucket] <= 0:
+                    del self.missing[bucket]
+
+
+@attrs.frozen(eq=False, repr=False)
+class RetryQuota:
+    """The quotas that apply to one account at one origin."""
+
+    quotas: RetryQuotas
+    account: str
+    origin: str
+
+    def take(self, error: MarketplaceError) -> Withheld | None:
+        """Take what a retry after this error costs, or return the name of the empty quota."""
+        if isinstance(error, RateLimitedError) and self.quotas.limiter.is_searching(self.account):
+            # The limiter caused it: it does not know the limit yet.
+            return None
+        withheld = self.quotas.take(self.account, self.origin)
+        if withheld is not None:
+            self.quotas.limiter.count_withheld_retry()
+        return withheld
+
+    def put_back(self, retries: int) -> None:
+        """Record a success that took so many retries."""
+        if self.quotas.missing:
+            self.quotas.put_back(self.account, self.origin, retries)
