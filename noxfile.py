@@ -1,6 +1,10 @@
 """Nox sessions. `nox` runs lint, typing and tests; `nox --list` shows all sessions."""
 
+import os
 import shutil
+import subprocess
+import tomllib
+from itertools import product
 from pathlib import Path
 
 import nox
@@ -11,14 +15,23 @@ nox.options.reuse_existing_virtualenvs = True
 TESTS = [
     "blockbuster",
     "coverage[toml]",
+    "freezegun",
     "hypothesis",
+    "hypothesis-jsonschema",
     "mypy",
     "pytest",
     "pytest-asyncio",
+    "pytest-xdist",
     "schemathesis",
+    "sentry-sdk",
+    "time-machine",
+    "trustme",
     "twilio",
 ]
 PEERS = ["httpx", "orjson", "twilio"]
+# Where one of these has no wheel, the benchmarks that need it are skipped.
+OPTIONAL_PEERS = ["aiosonic", "pyreqwest", "trustme", "uvloop"]
+# The versions to look for. `pyproject.toml` and the README list those that `matrix` has run on.
 SUPPORTED = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
 
@@ -35,13 +48,55 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".[cli,emulator]", *TESTS)
     session.run("coverage", "erase")
     session.run(
-        *("python", "-W", "error", "-m", "coverage", "run", "-m", "pytest"),
+        *("python", "-W", "error", "-m", "coverage", "run", "-m", "pytest", "-n", "auto"),
         *session.posargs,
         env={"PYTHONDEVMODE": "1"},
     )
     session.run("coverage", "combine", silent=True, success_codes=[0, 1])
     if not session.posargs:
         session.run("coverage", "report")
+
+
+def found() -> list[str]:
+    """Return every CPython on this machine that the package supports, the oldest first."""
+    return [python for version in SUPPORTED if (python := _path_of(version)) is not None]
+
+
+def _path_of(version: str) -> str | None:
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = sorted(map(str, pyenv.glob(f"{version}.*/bin/python{version}")), reverse=True)
+    on_path = shutil.which(f"python{version}")
+    check = "import sys; sys.exit(sys.implementation.name != 'cpython')"
+    for python in [*candidates, *([on_path] if on_path else [])]:
+        if subprocess.run([python, "-c", check], check=False, capture_output=True).returncode == 0:
+            return python
+    return None
+
+
+@nox.session(python=found())
+def matrix(session: nox.Session) -> None:
+    """Run all tests on every CPython found, over both ways to send, with asyncio and uvloop."""
+    session.install("-e", ".[cli,emulator]", *TESTS, "uvloop")
+    for exchange, loop in product(["direct", "aiohttp"], ["asyncio", "uvloop"]):
+        session.log("%s, sent by %s, on %s", session.python, exchange, loop)
+        session.run(
+            *("pytest", "-n", "auto", *session.posargs),
+            env={"MARKETPLACE_TEST_EXCHANGE": exchange, "MARKETPLACE_TEST_LOOP": loop},
+        )
+
+
+@nox.session
+@nox.parametrize("versions", ["lowest", "newest"])
+def floors(session: nox.Session, versions: str) -> None:
+    """Run all tests with the lowest versions that the package allows, and with the newest."""
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    allowed = [*project["dependencies"], *extras["cli"], *extras["emulator"]]
+    if versions == "lowest":
+        allowed = sorted({each.replace(">=", "==") for each in allowed})
+    session.install("--upgrade", "-e", ".[cli,emulator]", *TESTS, *allowed)
+    session.run("pip", "list")
+    session.run("pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session
@@ -83,16 +138,30 @@ def api(session: nox.Session) -> None:
 
 @nox.session
 def reliability(session: nox.Session) -> None:
-    """Test every operation under every fault, then run the long proofs (about 15 minutes)."""
+    """Test every operation under every fault, then run the long proofs (about 20 minutes)."""
     session.install("-e", ".[cli]", *TESTS)
     session.run("pytest", "tests/reliability/test_safety.py")
-    session.run("python", "tests/reliability/proofs.py", *session.posargs)
+    session.run(
+        *("pytest", "tests/core/test_plain_responses.py"),
+        env={"MARKETPLACE_DIFFERENTIAL_CASES": "100000"},
+    )
+    session.run(
+        *("python", "-m", "reliability.proofs", *session.posargs), env={"PYTHONPATH": "tests"}
+    )
 
 
 @nox.session
-def bench(session: nox.Session) -> None:
-    """Run the benchmarks and save the results (about ten minutes)."""
-    session.install("-e", ".[cli]", *PEERS)
+def prism(session: nox.Session) -> None:
+    """Run every operation against Prism, which invents responses that the description allows."""
+    path = _prism(session)
+    if path is None:
+        session.skip("Prism could not be installed; it needs npm")
+    session.install("-e", ".[cli,emulator]", *TESTS)
+    session.run("pytest", "tests/contract/test_prism.py", env={"MARKETPLACE_PRISM": str(path)})
+
+
+def _prism(session: nox.Session) -> Path | None:
+    """Install Prism into the temporary folder of the session. Return its path if it is there."""
     folder = Path(session.create_tmp()).resolve()
     prism = folder / "node_modules" / ".bin" / "prism"
     if not prism.exists() and shutil.which("npm"):
@@ -102,5 +171,15 @@ def bench(session: nox.Session) -> None:
             external=True,
             success_codes=range(256),  # Prism is optional
         )
-    arguments = ["--prism", str(prism)] if prism.exists() else []
+    return prism if prism.exists() else None
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Run the benchmarks and save the results (about 15 minutes)."""
+    session.install("-e", ".[cli]", *PEERS)
+    for package in OPTIONAL_PEERS:
+        session.install("--only-binary", ":all:", package, success_codes=range(256))
+    prism = _prism(session)
+    arguments = [] if prism is None else ["--prism", str(prism)]
     session.run("python", "-m", "benchmarks", *arguments, *session.posargs)

@@ -18,20 +18,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from . import report
-from .clients import LIST
-from .harness import (
-    Bench,
-    BenchmarkFailed,
-    cores,
-    first_line,
-    get_json,
-    is_installed,
-    server_process,
-)
+from .harness import Bench, BenchmarkFailed, Server, cores, is_installed
 from .results import Measurement, Results
 from .suite import ROWS
 
-PACKAGES = ("aiohttp", "attrs", "cattrs", "httpx", "msgspec", "orjson", "twilio", "yarl")
+PACKAGES = (
+    *("aiohttp", "aiosonic", "attrs", "cattrs", "httpx", "msgspec", "orjson", "pyreqwest"),
+    *("twilio", "uvloop", "yarl"),
+)
 
 
 def main() -> int:
@@ -51,9 +45,8 @@ def main() -> int:
         parser.error("--rounds: must be at least 1")
     measurements: list[Measurement] = []
     failures: dict[int, str] = {}
-    with server_process(sys.executable, "-m", "benchmarks.replay_server") as server:
-        url = first_line(server)
-        bench = Bench(url, _sids(url), arguments.rounds, arguments.quick, arguments.prism)
+    with Server.start() as server:
+        bench = Bench(server, arguments.rounds, arguments.quick, arguments.prism)
         for row in arguments.rows:
             started = time.monotonic()
             try:
@@ -90,11 +83,6 @@ def _rows(text: str) -> list[int]:
                 f"no row {row}; the rows are {', '.join(map(str, ROWS))}"
             )
     return rows
-
-
-def _sids(url: str) -> list[str]:
-    page = get_json(url, f"{LIST}?PageSize=1000")
-    return [one["sid"] for one in page["installed_add_ons"]]
 
 
 def _machine() -> dict[str, str]:

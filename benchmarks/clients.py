@@ -1,13 +1,15 @@
 """The clients to compare, each used as an experienced engineer would use it.
 
 Imports are deferred, so that a process loads only the client that it measures. Every client uses
-keep-alive and one connection per concurrent request. All other settings are defaults.
+keep-alive and one connection per concurrent request. All other settings are defaults. Over TLS, the
+default certificate authorities are those in the file that `SSL_CERT_FILE` names.
 """
 
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Sized
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Any, Final, Protocol
+from urllib.parse import urljoin
 
 LIST: Final = "/v1/InstalledAddOns"
 ACCOUNT: Final = "AC" + "1" * 32
@@ -35,6 +37,24 @@ class Ours:
 
     async def list(self) -> Sized:
         records: Sized = await self._add_ons.list().collect()
+        return records
+
+
+class OursDerived:
+    """Derives a client for each call, as a service does that acts for another account each time.
+
+    Args:
+        derive: Returns a new client that shares connections and limits with all others.
+    """
+
+    def __init__(self, derive: Callable[[], Any]) -> None:
+        self._derive = derive
+
+    async def fetch(self, sid: str) -> object:
+        return await self._derive().installed_add_ons.fetch(sid)
+
+    async def list(self) -> Sized:
+        records: Sized = await self._derive().installed_add_ons.list().collect()
         return records
 
 
@@ -81,6 +101,23 @@ async def ours(url: str, account_sid: str, concurrency: int) -> AsyncIterator[Cl
     credentials = AccountToken(account_sid, SECRET)
     async with MarketplaceClient(credentials, base_url=url, concurrency=concurrency) as client:
         yield Ours(client)
+
+
+@asynccontextmanager
+async def ours_derived(url: str, account_sid: str, concurrency: int) -> AsyncIterator[Client]:
+    from marketplace_async import AccountToken, MarketplaceClient
+
+    credentials = AccountToken(account_sid, SECRET)
+    async with MarketplaceClient(credentials, base_url=url, concurrency=concurrency) as client:
+        yield OursDerived(lambda: client.with_credentials(AccountToken(account_sid, SECRET)))
+
+
+@asynccontextmanager
+async def floor(url: str, account_sid: str, concurrency: int) -> AsyncIterator[Client]:
+    from .floor import connect
+
+    async with connect(url, authorization(account_sid)) as client:
+        yield client
 
 
 @asynccontextmanager
@@ -145,10 +182,47 @@ async def httpx_json(url: str, account_sid: str, concurrency: int) -> AsyncItera
         yield PlainHttp(get)
 
 
+@asynccontextmanager
+async def pyreqwest_json(url: str, account_sid: str, concurrency: int) -> AsyncIterator[Client]:
+    from pyreqwest.client import ClientBuilder
+
+    headers = {"Authorization": authorization(account_sid)}
+    builder = ClientBuilder().base_url(url).default_headers(headers).error_for_status()
+    async with builder.max_connections(concurrency).build() as client:
+
+        async def get(url: str) -> Any:
+            r = await client.get(url).build().send()
+            return await r.json()
+
+        yield PlainHttp(get)
+
+
+@asynccontextmanager
+async def aiosonic_orjson(url: str, account_sid: str, concurrency: int) -> AsyncIterator[Client]:
+    import aiosonic
+    import orjson
+    from aiosonic.pools import PoolConfig
+
+    headers = {"Authorization": authorization(account_sid)}
+    connector = aiosonic.TCPConnector({":default": PoolConfig(size=concurrency)})
+    async with aclosing(aiosonic.HTTPClient(connector)) as client:
+
+        async def get(target: str) -> Any:
+            r = await client.get(urljoin(url, target), headers=headers)
+            r.raise_for_status()
+            return orjson.loads(await r.content())
+
+        yield PlainHttp(get)
+
+
 CLIENTS: Final[dict[str, Callable[[str, str, int], AbstractAsyncContextManager[Client]]]] = {
     "ours": ours,
+    "ours, derived": ours_derived,
+    "floor": floor,
     "official": official,
     "aiohttp": aiohttp_json,
     "aiohttp, orjson": aiohttp_orjson,
+    "pyreqwest": pyreqwest_json,
+    "aiosonic, orjson": aiosonic_orjson,
     "httpx": httpx_json,
 }

@@ -36,6 +36,7 @@ class Task:
         concurrency: The maximum number of requests in flight.
         account_limit: The number of concurrent requests that the server allows per account.
         warm: Whether to run the workload once before it is measured.
+        uvloop: Whether to run under uvloop.
     """
 
     url: str
@@ -48,6 +49,7 @@ class Task:
     concurrency: int = 64
     account_limit: int = 1
     warm: bool = False
+    uvloop: bool = False
 
 
 @contextmanager
@@ -218,10 +220,17 @@ WORKLOADS: Final[dict[str, Callable[[Task], Awaitable[Values]]]] = {
 def main() -> None:
     task = Task(**json.load(sys.stdin))
 
+    loop_factory = None
+    if task.uvloop:
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+
     async def run() -> Values:
         return await WORKLOADS[task.work](task)
 
-    print(json.dumps({**asyncio.run(run()), "peak": peak()}))
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        print(json.dumps({**runner.run(run()), "peak": peak()}))
 
 
 if __name__ == "__main__":

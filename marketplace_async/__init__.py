@@ -3,107 +3,27 @@
 Start with `MarketplaceClient`. `marketplace_async.errors` shows the tree of exceptions.
 """
 
-from ._core.limiter import Stats
-from ._core.messages import Exchange, Request, Response
-from ._core.pagination import ListOptions, Page, Paginator
-from ._core.pipeline import capture
-from ._core.session import Timeout
-from ._version import __version__
-from .accounts import Account, AccountSource
-from .client import ClientOptions, MarketplaceClient
-from .credentials import AccountToken, ApiKey, ClientCredentials, Credentials, Environment, Secret
-from .errors import (
-    AmbiguousOutcomeError,
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    ClientClosedError,
-    ConfigurationError,
-    ConfigurationIssue,
-    ConflictError,
-    ConnectError,
-    CredentialsError,
-    MarketplaceError,
-    MissingExtraError,
-    NotFoundError,
-    PermissionDeniedError,
-    RateLimitedError,
-    RequestTimeoutError,
-    ResponseError,
-    SchemaError,
-    ServerError,
-    TokenError,
-    TransportError,
-)
-from .resources.available_add_ons import (
-    AvailableAddOn,
-    AvailableAddOnExtension,
-    configuration_errors,
-)
-from .resources.installed_add_on_extensions import InstalledAddOnExtension
-from .resources.installed_add_on_usage import BillableItem, ReportedItem, UsageReport
-from .resources.installed_add_ons import Ensured, InstalledAddOn
-from .resources.listings import Listing
-from .resources.referral_conversions import ReferralConversion
-from .retry import Retry
+TYPE_CHECKING = False  # importing it from typing would slow down `marketplace-async --version`
 
-__all__ = [
-    "APIError",
-    "Account",
-    "AccountSource",
-    "AccountToken",
-    "AmbiguousOutcomeError",
-    "ApiKey",
-    "AuthenticationError",
-    "AvailableAddOn",
-    "AvailableAddOnExtension",
-    "BadRequestError",
-    "BillableItem",
-    "ClientClosedError",
-    "ClientCredentials",
-    "ClientOptions",
-    "ConfigurationError",
-    "ConfigurationIssue",
-    "ConflictError",
-    "ConnectError",
-    "Credentials",
-    "CredentialsError",
-    "Ensured",
-    "Environment",
-    "Exchange",
-    "InstalledAddOn",
-    "InstalledAddOnExtension",
-    "ListOptions",
-    "Listing",
-    "MarketplaceClient",
-    "MarketplaceError",
-    "MissingExtraError",
-    "NotFoundError",
-    "Page",
-    "Paginator",
-    "PermissionDeniedError",
-    "RateLimitedError",
-    "ReferralConversion",
-    "ReportedItem",
-    "Request",
-    "RequestTimeoutError",
-    "Response",
-    "ResponseError",
-    "Retry",
-    "SchemaError",
-    "Secret",
-    "ServerError",
-    "Stats",
-    "Timeout",
-    "TokenError",
-    "TransportError",
-    "UsageReport",
-    "__version__",
-    "capture",
-    "configuration_errors",
-]
+if TYPE_CHECKING:
+    from . import errors as errors
+    from ._public import *  # noqa: F403
+else:
 
-# Reprs, pickles and tracebacks name the module to import a class from.
-for _name in __all__:
-    if isinstance(_class := globals()[_name], type):
-        _class.__module__ = __name__
+    def __getattr__(name):
+        """Import all public names when the first one is used.
+
+        The command line prints its version and its help without them. Importing them, and with
+        them aiohttp, would take several times as long.
+        """
+        if name in ("__all__", "__version__") or not name.startswith("_"):
+            from . import _public
+
+            for each in ("__all__", *_public.__all__):
+                globals()[each] = getattr(_public, each)
+            if name in globals():  # a public name, or a module that was imported with them
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__():
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -1,5 +1,6 @@
 """The client: its options, and the pipeline that it composes from them."""
 
+import os
 import ssl as tls
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, Self, TypedDict, TypeVar, Unpack, overload
@@ -16,13 +17,23 @@ from ._core.arguments import (
     check_proxy,
     twilio_url,
 )
+from ._core.frames import hide_arguments
 from ._core.limiter import Limiter, Stats
 from ._core.messages import Request, Response
+from ._core.network import Network, Proxy, allows_http, ca_file, trusting
 from ._core.oauth import Tokens
 from ._core.operation import Call
-from ._core.pipeline import Retrying, authorized, limited, parsing, recording
+from ._core.pipeline import (
+    Retrying,
+    authorized,
+    concealing,
+    limited,
+    parsing,
+    recording,
+)
+from ._core.pool import Pool
 from ._core.quota import RetryQuota, RetryQuotas
-from ._core.session import Pool, Session, Timeout
+from ._core.session import Session, Timeout, headers_with
 from ._core.tasks import Tasks
 from .accounts import Account, Accounts
 from .credentials import (
@@ -58,6 +69,9 @@ class ClientOptions(TypedDict, total=False):
     trust_env: bool
     max_response_size: int
     allow_http: bool
+    fresh_connection_for_unsafe_writes: bool
+    user_agent: str | None
+    headers: Mapping[str, str] | None
 
 
 class _Collection(Protocol):
@@ -99,12 +113,13 @@ class MarketplaceClient:
     """A client of the Marketplace v1 API, for one account.
 
     You can create it outside an event loop; it opens connections on first use. Use it as
-    `async with`, or call `aclose()`. One client serves any number of tasks of one event loop.
+    `async with`, or call `aclose()`. One client serves any number of tasks of one event loop. When
+    that loop is closed, another one can use the client.
 
     Args:
         credentials: An `AccountToken`, an `ApiKey` or `ClientCredentials`.
-        session: An aiohttp session to borrow; the client never closes it. By default the client
-            opens a session, and closes it.
+        session: An aiohttp session to borrow, without `auth=`; the client never closes it. Cookies
+            that responses set are not sent. By default the client opens a session, and closes it.
         concurrency: Maximum number of requests in flight, shared with derived clients. At least 1.
             Within it, each account has an adaptive limit.
         requests_per_second: Maximum rate, shared with derived clients. More than 0; unlimited by
@@ -115,12 +130,23 @@ class MarketplaceClient:
         edge: Twilio's edge location, such as sydney. Without a region it implies us1.
         base_url: A URL that replaces all of Twilio's hosts, such as an emulator's. Region and edge
             do not change it.
-        proxy: The URL of an HTTP proxy, as in aiohttp.
+        proxy: The URL of an HTTP proxy. It can read requests to an http `base_url`, which need
+            `allow_http`.
         ssl: TLS verification, as in aiohttp.
-        trust_env: Whether to read the proxy from the environment, as in aiohttp.
+        trust_env: Whether to read the proxy (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`) and the CAs
+            (`SSL_CERT_FILE`) from the environment of the process. Nothing else is read. A proxy
+            from the environment is not used for this machine.
         max_response_size: Maximum size of a decompressed response body in bytes. At least 1.
         allow_http: Whether credentials may be sent unencrypted to an http `base_url` on another
-            machine.
+            machine, or through a proxy.
+        fresh_connection_for_unsafe_writes: Whether a request that is not safe to repeat opens a
+            connection for itself: a usage report, or a create. A server that closes an idle
+            connection at the moment of such a request then leaves no outcome unknown. The cost is
+            one connection per such request: two or three round trips, and CPU time for TLS.
+        user_agent: What your application calls itself, such as "billing/1.4". The `User-Agent`
+            header starts with it.
+        headers: Headers to add to every request, for example for a gateway. They cannot replace
+            those that the client sets.
 
     Attributes:
         accounts: The account itself, and its subaccounts with their credentials.
@@ -142,6 +168,7 @@ class MarketplaceClient:
     listings: _Resource[Listings] = _Resource(Listings)
     referral_conversions: _Resource[ReferralConversions] = _Resource(ReferralConversions)
 
+    @hide_arguments
     def __init__(
         self,
         credentials: Credentials,
@@ -159,23 +186,47 @@ class MarketplaceClient:
         trust_env: bool = False,
         max_response_size: int = 64 * 2**20,
         allow_http: bool = False,
+        fresh_connection_for_unsafe_writes: bool = False,
+        user_agent: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        check_positive_int(concurrency, "concurrency")
+        concurrency = check_positive_int(concurrency, "concurrency")
         if requests_per_second is not None:
-            check_positive(requests_per_second, "requests_per_second", "requests per second")
-        check_positive_int(max_response_size, "max_response_size")
+            requests_per_second = check_positive(
+                requests_per_second, "requests_per_second", "requests per second"
+            )
+        max_response_size = check_positive_int(max_response_size, "max_response_size")
         check_flag(trust_env, "trust_env")
+        if trust_env and session is not None:
+            raise ValueError("trust_env: set it on the session that you pass in")
         check_flag(allow_http, "allow_http")
+        fresh = fresh_connection_for_unsafe_writes
+        check_flag(fresh, "fresh_connection_for_unsafe_writes")
+        if fresh and session is not None:
+            raise ValueError(
+                "fresh_connection_for_unsafe_writes: create the session that you pass in with "
+                "TCPConnector(force_close=True)"
+            )
         url = twilio_url("marketplace", region=region, edge=edge)
+        if base_url is not None:
+            url = check_base_url(base_url, allow_http=allow_http)
+        passed = None if proxy is None else Proxy(check_proxy(proxy), "proxy=")
+        if passed is not None and url.startswith("http:") and not allow_http:
+            raise ValueError(
+                "proxy: the proxy would read the credentials in requests to an http base_url: "
+                "use https, or pass allow_http"
+            )
         self.environment: Environment | None = None
         self._limiter = Limiter(concurrency, requests_per_second)
         self._session = Session(
-            Pool(session, trust_env=trust_env),
-            url if base_url is None else check_base_url(base_url, allow_http=allow_http),
+            Pool(session, keep_alive=not fresh),
+            url,
             timeout,
-            None if proxy is None else check_proxy(proxy),
+            Network(passed),
             ssl,
             max_response_size,
+            fresh=fresh,
+            headers=headers_with(user_agent, headers),
         )
         self._oauth_url = self._api_url = self._session.base_url
         if base_url is None:
@@ -187,6 +238,8 @@ class MarketplaceClient:
         self._owns_pool = True
         self._deadline: float | None = None
         self._set(credentials, retry)
+        if trust_env:
+            self._trust(os.environ)
 
     def _set(self, credentials: Credentials, retry: Retry) -> None:
         if not isinstance(credentials, AccountToken | ApiKey | ClientCredentials):
@@ -200,6 +253,20 @@ class MarketplaceClient:
         self._retry = retry
         self._composed: Call | None = None
         self._resources: dict[type[Any], Any] = {}
+
+    def _trust(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Take proxies and CAs from environment variables. Return those of this base URL."""
+        session = self._session
+        network, ssl = session.network.with_environment(environ), session.ssl
+        variables = {}
+        ca = ca_file(environ)
+        if ca is not None and ssl is True and session.base_url.startswith("https:"):
+            variables["ssl"], path = ca
+            ssl = trusting(path, variables["ssl"])
+        self._session = session = attrs.evolve(session, network=network, ssl=ssl)
+        if session.proxy is not None and network.passed is None:
+            variables["proxy"] = session.proxy.source
+        return variables
 
     @property
     def _call(self) -> Call:
@@ -224,6 +291,7 @@ class MarketplaceClient:
             RetryQuota(self._quotas, account, session.base_url),
             deadline=self._deadline,
             renewable=isinstance(auth, Tokens),
+            account_sid=credentials.account_sid,
         )
 
     def _accounts_call(self) -> Call:
@@ -231,6 +299,7 @@ class MarketplaceClient:
         return self._caller(session)
 
     @classmethod
+    @hide_arguments
     def from_env(
         cls, environ: Mapping[str, str] | None = None, **options: Unpack[ClientOptions]
     ) -> Self:
@@ -238,8 +307,11 @@ class MarketplaceClient:
 
         An API key (`TWILIO_API_KEY`, `TWILIO_API_SECRET`) takes precedence over an OAuth app
         (`TWILIO_CLIENT_ID`, `TWILIO_CLIENT_SECRET`), and an OAuth app over an auth token
-        (`TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN`). `TWILIO_REGION`, `TWILIO_EDGE` and
-        `MARKETPLACE_BASE_URL` are optional.
+        (`TWILIO_ACCOUNT_SID`, `TWILIO_AUTH_TOKEN`). `TWILIO_REGION`, `TWILIO_EDGE`,
+        `MARKETPLACE_BASE_URL` and `MARKETPLACE_ALLOW_HTTP` are optional.
+
+        Unless a session is borrowed, `trust_env` is True by default. `MARKETPLACE_PROXY` and
+        `MARKETPLACE_CA_FILE` take precedence over `HTTPS_PROXY` and `SSL_CERT_FILE`.
 
         Args:
             environ: Read from this mapping instead of the environment of the process.
@@ -249,17 +321,33 @@ class MarketplaceClient:
             CredentialsError: Variables are missing or malformed; the message names them.
             ValueError, TypeError: An option is invalid.
         """
+        environ = os.environ if environ is None else environ
         environment = from_env(environ)
         settings: ClientOptions = {
             "region": environment.region,
             "edge": environment.edge,
             "base_url": environment.base_url,
         }
+        try:
+            settings["allow_http"] = allows_http(environ)
+        except ValueError as error:
+            raise CredentialsError(str(error)) from None
         settings.update(options)
+        # A borrowed session has settings of its own.
+        owned = settings.get("session") is None
+        trust_env = check_flag(settings.get("trust_env", owned), "trust_env")
+        settings["trust_env"] = trust_env and not owned
         client = cls(environment.credentials, **settings)
+        if trust_env:
+            try:
+                variables = {**environment.variables, **client._trust(environ)}
+            except ValueError as error:
+                raise CredentialsError(str(error)) from None
+            environment = attrs.evolve(environment, variables=variables)
         client.environment = environment
         return client
 
+    @hide_arguments
     def with_credentials(self, credentials: Credentials) -> Self:
         """Return a derived client for another account. It shares connections, limits and options.
 
@@ -357,7 +445,12 @@ class MarketplaceClient:
             # Bypass the limiter, whose permits may all be held by requests that wait for the token,
             # and the recording.
             session = attrs.evolve(self._session, base_url=self._oauth_url, confidential=True)
-            call = Retrying(parsing(session.send), self._retry, self._tasks)
+            call = Retrying(
+                parsing(concealing(session.send, credentials.client_secret)),
+                self._retry,
+                self._tasks,
+                account_sid=credentials.account_sid,
+            )
             tokens = Tokens(credentials, call, self._tasks)
             if len(self._tokens) >= _MAX_TOKENS:
                 # Evict the oldest entry.

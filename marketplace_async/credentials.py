@@ -7,7 +7,8 @@ from typing import NoReturn, TypeAlias
 
 import attrs
 
-from ._core.arguments import check_base_url, check_location, check_sid
+from ._core.arguments import check_base_url, check_location, check_sid, plain_text
+from ._core.frames import hide_arguments, hide_init_arguments
 from .errors import CredentialsError
 
 
@@ -19,11 +20,13 @@ class Secret:
 
     __slots__ = ("_text",)
 
+    @hide_arguments
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):
             raise TypeError(
                 f"a secret (token, key secret): expected text, got {type(text).__name__}"
             )
+        text = plain_text(text)
         if not text.strip():
             raise ValueError("a secret (token, key secret): must not be blank")
         try:
@@ -60,10 +63,17 @@ def _to_secret(value: str | Secret) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
 
+def _check_sid(prefix: str, credentials: object, name: str) -> None:
+    """Check a SID of new credentials, and keep what was checked."""
+    sid = check_sid(prefix, getattr(credentials, name), name, may_be_secret=True)
+    object.__setattr__(credentials, name, sid)
+
+
 def _basic(user: str, secret: Secret) -> Secret:
     return Secret("Basic " + b64encode(f"{user}:{secret.reveal()}".encode()).decode())
 
 
+@hide_init_arguments
 @attrs.frozen
 class AccountToken:
     """An account SID (`AC...`) and its auth token.
@@ -76,16 +86,17 @@ class AccountToken:
     authorization: Secret = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        check_sid("AC", self.account_sid, "account_sid", may_be_secret=True)
+        _check_sid("AC", self, "account_sid")
         object.__setattr__(self, "authorization", _basic(self.account_sid, self.auth_token))
 
 
+@hide_init_arguments
 @attrs.frozen
 class ApiKey:
     """An API key SID (`SK...`) and its secret, as Twilio recommends.
 
-    The service derives the account from the key. `account_sid` is for your information; it is not
-    sent.
+    The service derives the account from the key. `account_sid` is compared with responses; it is
+    not sent.
 
     See https://www.twilio.com/docs/iam/api-keys
     """
@@ -96,18 +107,19 @@ class ApiKey:
     authorization: Secret = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        check_sid("SK", self.key_sid, "key_sid", may_be_secret=True)
+        _check_sid("SK", self, "key_sid")
         if self.account_sid is not None:
-            check_sid("AC", self.account_sid, "account_sid", may_be_secret=True)
+            _check_sid("AC", self, "account_sid")
         object.__setattr__(self, "authorization", _basic(self.key_sid, self.key_secret))
 
 
+@hide_init_arguments
 @attrs.frozen
 class ClientCredentials:
     """The client ID (`OQ...`) of an OAuth app and its secret. The client fetches access tokens.
 
-    The service derives the account from the token. `account_sid` is for your information; it is not
-    sent.
+    The service derives the account from the token. `account_sid` is compared with responses; it is
+    not sent.
 
     See https://www.twilio.com/docs/iam/oauth-apps
     """
@@ -117,9 +129,9 @@ class ClientCredentials:
     account_sid: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        check_sid("OQ", self.client_id, "client_id", may_be_secret=True)
+        _check_sid("OQ", self, "client_id")
         if self.account_sid is not None:
-            check_sid("AC", self.account_sid, "account_sid", may_be_secret=True)
+            _check_sid("AC", self, "account_sid")
 
 
 BasicCredentials: TypeAlias = AccountToken | ApiKey
@@ -145,6 +157,7 @@ class Environment:
     variables: Mapping[str, str] = attrs.field(hash=False)
 
 
+@hide_arguments
 def from_env(environ: Mapping[str, str] | None = None) -> Environment:
     """Read credentials and settings from `environ`, by default the process's environment.
 
@@ -160,7 +173,7 @@ def from_env(environ: Mapping[str, str] | None = None) -> Environment:
     variables: dict[str, str] = {}
 
     def read(setting: str, variable: str) -> str | None:
-        value = environ.get(variable, "").strip() or None
+        value = plain_text(environ.get(variable, "")).strip() or None
         if value is not None:
             variables[setting] = variable
         return value

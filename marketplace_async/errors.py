@@ -10,27 +10,39 @@
     |   |-- RateLimitedError        429  too many concurrent requests on this account: retry_after
     |   `-- ServerError             5xx  the service failed
     |-- ResponseError               the response is not what the API promises
+    |   |-- UnusableResponseError   ... but complete: the request was accepted, and is not repeated
+    |   `-- IncompleteListError     ... and does not say whether the list goes on: items
     |-- TransportError              no complete response
     |   |-- ConnectError            ... because no connection was established: nothing was sent
     |   `-- RequestTimeoutError     ... within the timeout (also a TimeoutError)
     |-- AmbiguousOutcomeError       a write may have taken effect, and is not safe to repeat
+    |-- UnreadableFieldError        a write depends on a field that is unknown: nothing was changed
+    |-- NotEnsuredError             the result of `ensure` is not what was asked: differences
     |-- ConfigurationError          a configuration violates the Add-on's schema (also a ValueError)
     |-- SchemaError                 the configuration schema of an Add-on is not usable
     |-- TokenError                  no OAuth access token: nothing was sent
     |-- CredentialsError            credentials are missing or malformed
     |-- ClientClosedError           the client, or its borrowed session, is closed
+    |-- WebhookError                a webhook is not signed by Twilio, or is malformed
     `-- MissingExtraError           an optional dependency is not installed (also an ImportError)
 
-Invalid arguments raise ValueError or TypeError before anything is sent. Errors can be pickled. The
-request that they hold contains no credentials.
+Invalid arguments raise ValueError or TypeError before anything is sent.
+
+The text of an error is one line: control characters are escaped. Errors can be pickled. They hold
+the request without its credentials, and at most 64 kB of the body of a response, in which the
+credentials are masked.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
-from ._core.messages import Request, Response
+from ._core.messages import MAX_ERROR_BODY, Request, Response
+from ._core.printable import printable
+
+# Characters of a message of the service that the text of an error contains.
+_MAX_MESSAGE: Final = 1000
 
 
 class MarketplaceError(Exception):
@@ -40,17 +52,52 @@ class MarketplaceError(Exception):
         resume_at: Where to resume with `list(start=...)`, if a page of a list failed.
         retry_withheld: The retry quota that was used up, so that there was no other attempt:
             "account" or "service"; otherwise None.
+        after_unknown: Whether an earlier attempt had an unknown outcome: it may have taken effect,
+            and this response may be its consequence.
+        account_sid: The account that the credentials belong to, `AC...`, if they tell.
+        attempts: The number of the failed attempt; the first is 1. None if nothing was sent.
+        total_elapsed: Seconds that this and all earlier attempts took, with the waits between them.
     """
 
     resume_at: str | None = None
     retry_withheld: Literal["account", "service"] | None = None
+    after_unknown: bool = False
+    account_sid: str | None = None
+    attempts: int | None = None
+    total_elapsed: float = 0.0
+
+    def __str__(self) -> str:
+        return printable(self._text())
+
+    def _text(self) -> str:
+        return super().__str__()
 
     def _where(self, request: Request, response: Response | None = None) -> str:
-        request_id = response.request_id if response is not None else None
-        where = f"({request})" + (f", {request_id}" if request_id else "")
+        attempts = None
+        if self.attempts == 1:
+            attempts = "attempt 1"
+        elif self.attempts is not None:
+            attempts = f"after {self.attempts} attempts in {self.total_elapsed:.1f} s"
+        request_id = None if response is None else response.request_id
+        parts = (request.operation, str(request), self.account_sid, request_id, attempts)
+        where = f"({', '.join(part for part in parts if part)})"
+        if self.after_unknown:
+            where += "; an earlier attempt may have taken effect"
         if self.retry_withheld is not None:
             where += f"; not retried: the retry quota of this {self.retry_withheld} is used up"
         return where
+
+
+def _kept(response: Response) -> Response:
+    """Return what an error keeps of a response."""
+    bare = response.without_secrets()
+    if len(bare.body) > MAX_ERROR_BODY:
+        bare = attrs.evolve(bare, body=bare.body[:MAX_ERROR_BODY])
+    return bare
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "..."
 
 
 class APIError(MarketplaceError):
@@ -58,18 +105,16 @@ class APIError(MarketplaceError):
 
     Attributes:
         request: The request.
-        response: The response.
+        response: The response, with at most 64 kB of its body.
         code: Twilio's error code, such as 20404, if the body has one.
-        message: Twilio's message, or the start of a body that is not an error document.
+        message: Twilio's message. If the body is not an error document: the title of a page, the
+            address of a redirect, or the start of the body.
         more_info: The URL of Twilio's page about this code, if the body has one.
         details: Anything else that the body says about the cause; free-form.
-        after_unknown: Whether an earlier attempt had an unknown outcome, so that this response may
-            be its consequence.
         paused_for: Seconds for which the account is paused, if the request was not sent because of
             the pause that this response asked for; otherwise None.
     """
 
-    after_unknown = False
     paused_for: float | None = None
 
     def __init__(
@@ -81,7 +126,8 @@ class APIError(MarketplaceError):
         more_info: str | None = None,
         details: Any = None,
     ) -> None:
-        response = response.without_secrets()
+        message, more_info = response.mask(message), response.mask(more_info)
+        details, response = response.mask(details), _kept(response)
         super().__init__(request, response, code, message, more_info, details)
         self.request = request
         self.response = response
@@ -100,9 +146,10 @@ class APIError(MarketplaceError):
         """The `Twilio-Request-Id` of the response."""
         return self.response.request_id
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         code = f" {self.code}" if self.code is not None else ""
-        text = f"{self.status}{code}: {self.message} {self._where(self.request, self.response)}"
+        where = self._where(self.request, self.response)
+        text = f"{self.status}{code}: {_shortened(self.message)} {where}"
         if self.paused_for is not None:
             text += f"; not sent: the account is paused for {self.paused_for:.1f} s more"
         return text
@@ -151,19 +198,94 @@ class ResponseError(MarketplaceError):
 
     Attributes:
         request: The request.
-        response: The response.
+        response: The response, with at most 64 kB of its body.
         reason: What is wrong, with the path in the document if there is one.
     """
 
     def __init__(self, request: Request, response: Response, reason: str) -> None:
-        response = response.without_secrets()
+        reason, response = response.mask(reason), _kept(response)
         super().__init__(request, response, reason)
         self.request = request
         self.response = response
         self.reason = reason
 
-    def __str__(self) -> str:
-        return f"{self.response.status}: {self.reason} {self._where(self.request, self.response)}"
+    def _text(self) -> str:
+        where = self._where(self.request, self.response)
+        return f"{self.response.status}: {_shortened(self.reason)} {where}"
+
+
+class UnusableResponseError(ResponseError):
+    """The service accepted the request, but its response is not usable.
+
+    The response is complete, with a status of 2xx and a JSON body. The body has another shape than
+    the API promises, or it is about something other than what was asked. The request is not
+    repeated. A write has taken effect in some way: check the account.
+
+    Attributes:
+        request: The request.
+        response: The response, with at most 64 kB of its body.
+        reason: What is wrong, with the path in the document if there is one.
+        document: The parsed body. None if the body is larger than 64 kB, or confidential.
+        sid: The SID in the body, if there is one.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        response: Response,
+        reason: str,
+        document: Any = None,
+        sid: str | None = None,
+    ) -> None:
+        if response.confidential or len(response.body) > MAX_ERROR_BODY:
+            document = None
+        document, sid = response.mask(document), response.mask(sid)
+        super().__init__(request, response, reason)
+        self.args: tuple[Any, ...] = (self.request, self.response, self.reason, document, sid)
+        self.document = document
+        self.sid = sid
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.response.status
+
+    @property
+    def is_write(self) -> bool:
+        """Whether the request was a write, which has changed something."""
+        return self.request.method not in ("GET", "HEAD")
+
+    def _text(self) -> str:
+        where = self._where(self.request, self.response)
+        accepted = "the request was accepted, but " if self.is_write else ""
+        return f"{self.status}: {accepted}{_shortened(self.reason)} {where}"
+
+
+class IncompleteListError(ResponseError):
+    """A list may have more items than the service returned.
+
+    Raised if a full page does not say whether there is another one. Also raised for a list on which
+    a write depends, if its last page does not say that it is the last, or if it has no end.
+
+    Attributes:
+        request: The request for the last page.
+        response: The response, with at most 64 kB of its body.
+        reason: What is missing.
+        items: The items: all of them from `collect()`, otherwise those of the last page.
+    """
+
+    def __init__(
+        self, request: Request, response: Response, reason: str, items: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(request, response, reason)
+        self.args: tuple[Any, ...] = (self.request, self.response, self.reason, tuple(items))
+        self.items: tuple[Any, ...] = tuple(items)
+
+    def with_items(self, items: Sequence[Any]) -> "IncompleteListError":
+        """Return the same error with other items."""
+        error = IncompleteListError(self.request, self.response, self.reason, items)
+        vars(error).update({**vars(self), "items": tuple(items)})
+        return error
 
 
 class TransportError(MarketplaceError):
@@ -181,12 +303,19 @@ class TransportError(MarketplaceError):
         self.reason = reason
         self.elapsed = elapsed
 
-    def __str__(self) -> str:
-        return f"{self.reason} {self._where(self.request)}"
+    def _text(self) -> str:
+        return f"{_shortened(self.reason)} {self._where(self.request)}"
 
 
 class ConnectError(TransportError):
-    """No connection was established, so nothing was sent."""
+    """No connection was established, so nothing was sent.
+
+    Attributes:
+        permanent: Whether another attempt would fail in the same way, as with a certificate that
+            is not trusted. It is not made then.
+    """
+
+    permanent = False
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -215,9 +344,61 @@ class AmbiguousOutcomeError(MarketplaceError):
         super().__init__(request, error)
         self.request = request
         self.error = error
+        self.account_sid: str | None = error.account_sid
+        self.attempts: int | None = error.attempts
+        self.total_elapsed: float = error.total_elapsed
 
-    def __str__(self) -> str:
-        return f"{self.request} may or may not have taken effect: {self.error}"
+    def _text(self) -> str:
+        name = self.request.operation or self.request
+        return f"{name} may or may not have taken effect: {self.error}"
+
+
+class UnreadableFieldError(MarketplaceError):
+    """A write depends on a field that is missing in a response, or could not be read.
+
+    Nothing was changed.
+
+    Attributes:
+        sid: The SID of the record.
+        fields: The names of the fields.
+    """
+
+    def __init__(self, sid: str, fields: Sequence[str]) -> None:
+        super().__init__(sid, fields)
+        self.sid = sid
+        self.fields: tuple[str, ...] = tuple(fields)
+
+    def _text(self) -> str:
+        return (
+            f"{self.sid}: the service did not return a readable {', '.join(self.fields)}, "
+            "so nothing was decided on it"
+        )
+
+
+class NotEnsuredError(MarketplaceError):
+    """The result of `ensure` is not what was asked.
+
+    Attributes:
+        record: The installed Add-on.
+        differences: What differs, one sentence for each field. They contain no configuration
+            values.
+        action: What `ensure` did: "installed" or "updated"; None if it changed nothing.
+    """
+
+    def __init__(
+        self,
+        record: Any,
+        differences: Sequence[str],
+        action: Literal["installed", "updated"] | None = None,
+    ) -> None:
+        super().__init__(record, differences, action)
+        self.record = record
+        self.differences: tuple[str, ...] = tuple(differences)
+        self.action = action
+
+    def _text(self) -> str:
+        done = f"{self.action}, but" if self.action else "unchanged, and"
+        return f"{self.record.sid}: {done} not as asked: {'; '.join(self.differences)}"
 
 
 @attrs.frozen
@@ -247,7 +428,7 @@ class ConfigurationError(MarketplaceError, ValueError):
         self.available_add_on_sid = available_add_on_sid
         self.issues: tuple[ConfigurationIssue, ...] = tuple(issues)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         issues = "; ".join(f"{issue.path or 'the root'}: {issue.message}" for issue in self.issues)
         sid = self.available_add_on_sid
         return f"the configuration does not meet the schema of {sid}: {issues}"
@@ -268,7 +449,7 @@ class TokenError(MarketplaceError):
         super().__init__(error)
         self.error = error
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"no access token: {self.error}"
 
 
@@ -280,6 +461,10 @@ class ClientClosedError(MarketplaceError):
     """The client, or its borrowed session, is closed."""
 
 
+class WebhookError(MarketplaceError):
+    """A webhook is not signed by Twilio, or its parameters are malformed."""
+
+
 class MissingExtraError(MarketplaceError, ImportError):
     """An optional dependency is not installed; the message names the extra to install."""
 
@@ -288,7 +473,7 @@ class MissingExtraError(MarketplaceError, ImportError):
         self.part = part
         self.extra = extra
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return f"{self.part} needs an extra: install marketplace_async[{self.extra}]"
 
 

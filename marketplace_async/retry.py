@@ -13,6 +13,7 @@ from .errors import (
     ResponseError,
     ServerError,
     TransportError,
+    UnusableResponseError,
 )
 
 _SERVICE_UNAVAILABLE = 20503
@@ -29,11 +30,17 @@ class Verdict(Enum):
 def verdict_on(error: MarketplaceError) -> Verdict:
     """Return the verdict on an attempt that raised `error`."""
     match error:
+        case ConnectError(permanent=True):
+            return Verdict.RESPONSE  # as final as one
         case RateLimitedError() | ConnectError():
             return Verdict.REJECTED
+        case UnusableResponseError():
+            return Verdict.RESPONSE
         case ServerError(status=503, code=code) if code == _SERVICE_UNAVAILABLE:
             return Verdict.REJECTED
-        case ServerError() | TransportError() | ResponseError():
+        case TransportError() | ResponseError():
+            return Verdict.UNKNOWN
+        case APIError(status=status) if not 200 <= status < 500:
             return Verdict.UNKNOWN
         case _:
             return Verdict.RESPONSE
@@ -112,11 +119,13 @@ class Attempts:
     Attributes:
         failed: Number of failed attempts.
         spent: Seconds spent on them and on the waits after them.
+        pauses: Number of pauses of the account that the operation met.
         ends_at: The deadline of the operation on the event loop's clock, if it has one.
         unknown: Whether the outcome of an attempt is unknown, and has not been looked up.
     """
 
     failed: int = 0
     spent: float = 0.0
+    pauses: int = 0
     ends_at: float | None = None
     unknown: bool = False

@@ -51,7 +51,7 @@ async def construct(session: aiohttp.ClientSession) -> None:
     ) as client:
         assert_type(client.with_credentials(ApiKey("SK...", "secret")), MarketplaceClient)
         assert_type(client.with_options(timeout=Timeout(connect=1)), MarketplaceClient)
-    options: ClientOptions = {"region": "au1", "edge": "sydney"}
+    options: ClientOptions = {"region": "au1", "user_agent": "billing/1.4", "headers": {"X-A": "1"}}
     MarketplaceClient.from_env(**options)
     MarketplaceClient(AccountToken("AC...", "token"), color="red")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     MarketplaceClient("AC...", "token")  # type: ignore[call-arg, arg-type]  # pyright: ignore
@@ -83,7 +83,7 @@ async def operations(client: MarketplaceClient) -> None:
         [BillableItem("BI...", Decimal("12.355"))]
     )
     assert_type(report, UsageReport)
-    assert_type(report.total_submitted, Decimal)
+    assert_type(report.total_submitted, Decimal | None)
     await client.installed_add_ons.delete(installed.sid)
     listing = await client.listings.update("XB...", pricing={"body": "free"})
     assert_type(listing, Listing)

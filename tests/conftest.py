@@ -1,8 +1,14 @@
-"""Fixtures for all tests. A test fails if the package blocks the event loop."""
+"""Fixtures for all tests. A test fails if the package blocks the event loop.
 
+`MARKETPLACE_TEST_LOOP=uvloop` runs async tests on uvloop. `MARKETPLACE_TEST_EXCHANGE=aiohttp` sends
+every request by aiohttp's own session.
+"""
+
+import asyncio
+import importlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +17,7 @@ from support.paths import DESCRIPTION, NO_DESCRIPTION
 from support.served import ServedEmulator, serve
 
 import marketplace_async
+from marketplace_async._core import session as sessions
 from marketplace_async.emulator import Emulator
 from marketplace_async.emulator.store import Store
 
@@ -19,6 +26,23 @@ pytest_plugins = ["marketplace_async.testing", "pytester", "support.command_line
 # Subprocesses do not inherit development mode, because asyncio would report slow steps on standard
 # error. On a busy machine, steps are slow.
 os.environ.pop("PYTHONDEVMODE", None)
+
+
+if os.environ.get("MARKETPLACE_TEST_EXCHANGE") == "aiohttp":
+    sessions._direct = False
+
+
+if os.environ.get("MARKETPLACE_TEST_LOOP") == "uvloop":
+
+    def pytest_asyncio_loop_factories(
+        config: pytest.Config, item: pytest.Item
+    ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+        return {"uvloop": importlib.import_module("uvloop").new_event_loop}
+
+    def pytest_configure(config: pytest.Config) -> None:
+        # If TLS negotiation is cancelled, uvloop leaves aiohttp's socket to the garbage collector.
+        ignored = "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+        config.addinivalue_line("filterwarnings", ignored)
 
 
 @pytest.fixture(autouse=True)

@@ -43,6 +43,7 @@ from marketplace_async import (
     Stats,
     Timeout,
     UsageReport,
+    _public,
     bulk,
     fleet,
 )
@@ -58,58 +59,83 @@ ROOMS: dict[str, set[str]] = {
     "_core.deadlines": set(),
     "_core.files": set(),
     "_core.threads": set(),
-    "_core.messages": set(),
-    "errors": {"_core.messages"},
-    "credentials": {"_core.arguments", "errors"},
+    "_core.frames": set(),
+    "_core.masking": set(),
+    "_core.messages": {"_core.arguments", "_core.masking"},
+    "_core.printable": set(),
+    "errors": {"_core.messages", "_core.printable"},
+    "credentials": {"_core.arguments", "_core.frames", "errors"},
     "retry": {"_core.arguments", "errors"},
     "_core.tasks": {"errors"},
     "_core.adaptive": set(),
-    "_core.limiter": {"_core.adaptive", "_core.messages", "errors"},
+    "_core.loops": {"errors"},
+    "_core.limiter": {"_core.adaptive", "_core.loops", "_core.messages"},
     "_core.quota": {"_core.limiter", "errors"},
     "_core.connection": {"_core.messages"},
-    "_core.codec": {"_core.arguments", "_core.messages", "errors"},
+    "_core.network": {"_core.arguments"},
+    "_core.failures": {"_core.connection", "_core.network"},
+    "_core.pool": {"_core.connection", "_core.loops", "errors"},
+    "_core.watched": {"_core.connection"},
+    "_core.records": set(),
+    "_core.lenient": {"_core.records"},
+    "_core.codec": {
+        *("_core.arguments", "_core.lenient", "_core.messages", "_core.records", "errors"),
+    },
+    "_core.expectations": {"_core.codec", "_core.messages", "_core.operation"},
+    "_core.error_documents": {"_core.messages", "errors"},
     "_core.rows": {"_core.codec"},
     "_core.schema": {"_core.codec", "errors"},
     "_core.operation": {"_core.messages", "errors", "retry"},
+    "_core.streams": {"_core.tasks"},
     "_core.pagination": {
-        *("_core.arguments", "_core.messages", "_core.operation", "_core.tasks", "errors"),
+        *("_core.arguments", "_core.codec", "_core.messages", "_core.operation"),
+        *("_core.streams", "_core.tasks", "errors"),
     },
     "_core.session": {
-        *("_core.arguments", "_core.connection", "_core.deadlines", "_core.messages", "_version"),
+        *("_core.arguments", "_core.connection", "_core.deadlines", "_core.failures"),
+        *("_core.messages", "_core.network", "_core.pool", "_core.watched", "_version"),
         *("credentials", "errors"),
+        "_core.masking",
     },
     "_core.oauth": {
-        *("_core.codec", "_core.messages", "_core.operation", "_core.tasks"),
-        *("credentials", "errors"),
+        *("_core.arguments", "_core.codec", "_core.masking", "_core.messages", "_core.operation"),
+        *("_core.tasks", "credentials", "errors"),
     },
     "_core.pipeline": {
-        *("_core.codec", "_core.limiter", "_core.messages", "_core.oauth", "_core.operation"),
-        *("_core.quota", "_core.tasks", "credentials", "errors", "retry"),
+        *("_core.error_documents", "_core.limiter", "_core.messages", "_core.oauth"),
+        *("_core.operation", "_core.quota", "_core.tasks", "credentials", "errors", "retry"),
     },
     "resources": {
-        *("_core.arguments", "_core.codec", "_core.messages", "_core.operation"),
-        *("_core.pagination", "_core.schema", "errors", "retry"),
+        *("_core.arguments", "_core.codec", "_core.expectations", "_core.messages"),
+        *("_core.operation", "_core.pagination", "_core.records", "_core.schema"),
+        *("errors", "retry"),
     },
     "accounts": {
-        *("_core.arguments", "_core.codec", "_core.messages", "_core.operation"),
-        *("_core.pagination", "credentials", "errors"),
+        *("_core.arguments", "_core.codec", "_core.expectations", "_core.messages"),
+        *("_core.operation", "_core.pagination", "_core.records", "_core.streams"),
+        *("credentials", "errors"),
     },
-    "bulk": {"_core.arguments", "_core.messages", "_core.pagination", "_core.tasks", "errors"},
+    "bulk": {
+        *("_core.arguments", "_core.messages", "_core.pagination", "_core.streams", "_core.tasks"),
+        "errors",
+    },
     "client": {
-        *("_core.arguments", "_core.limiter", "_core.messages", "_core.oauth", "_core.operation"),
-        *("_core.pipeline", "_core.quota", "_core.session", "_core.tasks", "accounts"),
+        *("_core.arguments", "_core.frames", "_core.limiter", "_core.messages", "_core.oauth"),
+        *("_core.network", "_core.operation", "_core.pipeline", "_core.pool", "_core.quota"),
+        *("_core.session", "_core.tasks", "accounts"),
         *("credentials", "errors", "resources", "retry"),
     },
+    "webhooks": {"_core.codec", "credentials", "errors"},
     "emulator": {"errors"},
     "testing": {"client", "credentials", "emulator", "errors"},
     "fleet": {
-        *("_core.arguments", "_core.codec", "_core.files", "_core.limiter", "_core.rows"),
-        "_core.threads",
+        *("_core.arguments", "_core.codec", "_core.files", "_core.frames", "_core.limiter"),
+        *("_core.masking", "_core.pagination", "_core.rows", "_core.streams", "_core.threads"),
         *("accounts", "bulk", "client", "credentials", "errors", "resources", "retry"),
     },
     "cli": {
-        *("_core.arguments", "_core.codec", "_core.files", "_core.rows", "_core.threads"),
-        *("_version", "accounts", "bulk", "client"),
+        *("_core.arguments", "_core.codec", "_core.files", "_core.printable", "_core.rows"),
+        *("_core.network", "_core.threads", "_version", "accounts", "bulk", "client"),
         *("credentials", "emulator", "errors", "fleet", "resources", "testing", FRONT_PAGE),
     },
     "__main__": {"cli"},
@@ -119,15 +145,22 @@ THIRD_PARTIES = {
     "_core.codec": {"cattrs", "msgspec"},
     "_core.deadlines": {"attrs"},
     "_core.connection": {"aiohttp", "attrs", "yarl"},
+    "_core.failures": {"aiohttp"},
+    "_core.network": {"attrs", "yarl"},
+    "_core.pool": {"aiohttp", "yarl"},
+    "_core.watched": {"aiohttp"},
     "_core.limiter": {"attrs"},
+    "_core.pipeline": {"attrs"},
     "_core.quota": {"attrs"},
     "_core.messages": {"attrs", "multidict"},
     "_core.oauth": {"attrs"},
-    "_core.pagination": {"attrs", "yarl"},
+    "_core.lenient": {"attrs", "msgspec"},
+    "_core.pagination": {"attrs", "msgspec", "yarl"},
+    "_core.records": {"attrs"},
     "_core.rows": {"attrs"},
     "_core.schema": {"jsonschema_rs"},
     "_core.session": {"aiohttp", "attrs", "yarl"},
-    "accounts": {"attrs"},
+    "accounts": {"attrs", "msgspec"},
     "bulk": {"attrs"},
     "cli": {"attrs", "cyclopts", "msgspec", "platformdirs", "rich", "tomlkit"},
     "client": {"aiohttp", "attrs", "yarl"},  # aiohttp for types only
@@ -137,6 +170,7 @@ THIRD_PARTIES = {
     "fleet": {"attrs", "msgspec"},
     "resources": {"attrs"},
     "retry": {"attrs"},
+    "webhooks": {"attrs"},
     "testing": {"pytest", "pytest_asyncio"},
 }
 
@@ -174,9 +208,9 @@ def imports(file: Path) -> set[str]:
 
 
 def room_of(module: str) -> str:
-    """Return the room of a module; `FRONT_PAGE` for the package itself."""
+    """Return the room of a module; `FRONT_PAGE` for the package itself and its public names."""
     _, *parts = module.split(".")
-    if not parts:
+    if parts in ([], ["_public"]):
         return FRONT_PAGE
     return ".".join(parts[:2]) if parts[0] == "_core" else parts[0]
 
@@ -222,15 +256,70 @@ def test_every_room_has_import_rules() -> None:
 def test_all_lists_the_public_names_in_order() -> None:
     public = {
         name
-        for name, value in vars(marketplace_async).items()
+        for name, value in vars(_public).items()
         if not name.startswith("_") and not isinstance(value, type(sys))
     }
-    assert set(marketplace_async.__all__) == public | {"__version__"}
-    assert marketplace_async.__all__ == sorted(marketplace_async.__all__)
+    assert set(_public.__all__) == public | {"__version__"}
+    assert _public.__all__ == sorted(_public.__all__)
+
+
+def test_the_package_has_all_public_names_and_no_others() -> None:
+    namespace: dict[str, object] = {}
+    exec("from marketplace_async import *", namespace)
+    assert namespace.keys() - {"__builtins__"} == set(_public.__all__)
+    assert set(_public.__all__) <= set(dir(marketplace_async))
+    for name in _public.__all__:
+        assert getattr(marketplace_async, name) is getattr(_public, name)
+    for name in ("Nothing", "_nothing", "__nothing__"):
+        with pytest.raises(AttributeError, match=f"'marketplace_async' has no attribute '{name}'"):
+            getattr(marketplace_async, name)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from marketplace_async import ConflictError",
+        "from marketplace_async import *",
+        "import marketplace_async; marketplace_async.ConflictError",
+        "import marketplace_async; marketplace_async.errors.ConflictError",
+        "import marketplace_async; dir(marketplace_async)",
+        "import pickle; pickle.loads(b'cmarketplace_async\\nConflictError\\n.')",
+        "import pickle; pickle.loads(b'cmarketplace_async.errors\\nConflictError\\n.')\n"
+        "from marketplace_async import MarketplaceClient",
+    ],
+)
+def test_public_names_are_complete_however_they_are_first_used(statement: str) -> None:
+    program = (
+        f"{statement}\n"
+        "import marketplace_async, pickle\n"
+        "from marketplace_async.errors import ConflictError\n"
+        "assert vars(marketplace_async)['ConflictError'] is ConflictError\n"
+        "assert ConflictError.__module__ == 'marketplace_async'\n"
+        "assert pickle.loads(pickle.dumps(ConflictError)) is ConflictError\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_threads_that_use_the_first_name_at_once_all_get_it() -> None:
+    program = (
+        "import sys, threading\n"
+        "import marketplace_async\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "start, found = threading.Barrier(8), []\n"
+        "def use(name):\n"
+        "    start.wait()\n"
+        "    found.append(getattr(marketplace_async, name).__name__)\n"
+        "names = ['MarketplaceClient', 'ConflictError', 'Retry', 'capture'] * 2\n"
+        "threads = [threading.Thread(target=use, args=[name]) for name in names]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "assert sorted(found) == sorted(names)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_public_names_have_docstrings() -> None:
-    for name in marketplace_async.__all__:
+    for name in _public.__all__:
         value = getattr(marketplace_async, name)
         if isinstance(value, type) or callable(value):
             assert value.__doc__, name
@@ -241,8 +330,12 @@ def test_public_names_have_docstrings() -> None:
 
 PUBLIC_CLASSES = [
     (module, value)
-    for module in (marketplace_async, bulk, fleet)
-    for name in module.__all__
+    for module, names in (
+        (marketplace_async, _public.__all__),
+        (bulk, bulk.__all__),
+        (fleet, fleet.__all__),
+    )
+    for name in names
     if isinstance(value := getattr(module, name), type)
 ]
 AC = "AC" + "1" * 32
@@ -317,7 +410,7 @@ def test_importing_the_package_imports_no_extra_and_starts_no_thread() -> None:
     program = (
         "import sys, threading\n"
         "before = set(sys.modules)\n"
-        "import marketplace_async\n"
+        "from marketplace_async import *\n"
         "late = {'cyclopts', 'rich', 'jsonschema_rs', 'sqlite3', 'aiohttp.web'}\n"
         "assert not late & (sys.modules.keys() - before)\n"
         "assert threading.active_count() == 1\n"

@@ -1,6 +1,7 @@
 """The client: construction, sessions and derived clients."""
 
 import asyncio
+import copy
 import gc
 import warnings
 from typing import Any
@@ -10,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from support.raw_servers import free_port, web_server
+from yarl import URL
 
 from marketplace_async import (
     AccountToken,
@@ -18,16 +20,19 @@ from marketplace_async import (
     ClientClosedError,
     CredentialsError,
     MarketplaceClient,
+    Request,
     RequestTimeoutError,
     Retry,
     TransportError,
 )
+from marketplace_async._core import session
 from marketplace_async.emulator import Emulator
 from marketplace_async.testing import account, emulated
 
 XE = "XE" + "a" * 32
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 FAST = Retry(attempts=3, initial_backoff=0.001)
+ONCE = Retry(attempts=1)
 
 
 # -- construction
@@ -81,8 +86,28 @@ async def test_an_unused_client_closes_silently() -> None:
         ({"base_url": 5}, TypeError, "base_url: expected a URL"),
         ({"base_url": "http://h/v1"}, ValueError, "base_url: leave out /v1, the client adds it"),
         ({"base_url": "127.0.0.1"}, ValueError, "base_url: expected a URL"),
+        ({"base_url": "http://[::1"}, ValueError, "base_url: expected a URL"),
+        ({"base_url": "http://[::1]x"}, ValueError, "base_url: expected a URL"),
+        ({"base_url": "https://h:99999"}, ValueError, "base_url: expected a URL"),
+        ({"base_url": "https://h:0"}, ValueError, "base_url: expected a URL"),
+        ({"base_url": "https://a..b"}, ValueError, "base_url: expected a URL"),
+        ({"base_url": "https://a b"}, ValueError, "base_url: expected a URL"),
+        ({"base_url": "https://a%20b"}, ValueError, "base_url: expected a URL"),
+        ({"base_url": "https://" + "a" * 64}, ValueError, "base_url: expected a URL"),
+        ({"base_url": "https://twilio.com\r\n"}, ValueError, "base_url: expected a URL"),
+        ({"base_url": "https://twi\tlio.com"}, ValueError, "base_url: expected a URL"),
+        ({"proxy": "http://a..b:3128"}, ValueError, "proxy: expected a URL"),
+        ({"proxy": "socks5://p:1080"}, ValueError, "proxy: expected a URL"),
+        ({"base_url": "http://[2001:db8::1]"}, ValueError, "send the credentials to 2001:db8::1"),
         ({"region": "x/y"}, ValueError, "region: expected a name"),
         ({"edge": "x.y"}, ValueError, "edge: expected a name"),
+        ({"user_agent": 5}, TypeError, "user_agent: expected text, got int"),
+        ({"user_agent": ""}, ValueError, "user_agent: expected printable ASCII"),
+        ({"user_agent": "a\r\nX: y"}, ValueError, "user_agent: expected printable ASCII"),
+        ({"user_agent": "Café/1"}, ValueError, "user_agent: expected printable ASCII"),
+        ({"headers": "X: y"}, TypeError, "headers: expected a mapping, got str"),
+        ({"headers": {"User-Agent": "a"}}, ValueError, "the client sets User-Agent itself"),
+        ({"headers": {"X-A": "a\r\nX: y"}}, ValueError, "headers: X-A: expected printable ASCII"),
         ({"proxies": "x"}, TypeError, "proxies"),
     ],
 )
@@ -105,6 +130,63 @@ def test_the_repr_shows_account_and_url_but_no_secret() -> None:
     assert f"AC{'1' * 32}" in repr(client)
     assert "https://marketplace.au1.twilio.com" in repr(client)
     assert "geheim" not in repr(client)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("::1", "[::1]"),
+        ("::", "[::]"),
+        ("127.0.0.1", "[::ffff:127.0.0.1]"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "0.0.0.0"),
+    ],
+)
+@pytest.mark.parametrize("direct", [True, False])
+async def test_any_address_of_this_machine_is_a_base_url(
+    host: str, address: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_direct", direct)
+    async with Emulator(host=host) as emulator:
+        url = emulator.url
+        for base_url in (url, URL(url), f"http://{address}:{URL(url).port}/"):
+            async with MarketplaceClient(account(), base_url=base_url, retry=ONCE) as client:
+                assert len(await client.available_add_ons.list(limit=3, page_size=1).collect()) == 3
+
+
+@pytest.mark.parametrize("host", ["::1", "127.0.0.1"])
+async def test_a_base_url_may_have_a_path(host: str) -> None:
+    paths = []
+
+    async def respond(request: web.Request) -> web.Response:
+        paths.append((request.headers["Host"], request.path))
+        return web.json_response({"sid": XE})
+
+    async with web_server(respond, host=host) as url:
+        for path in ("", "/", "/gateway", "/gateway/twilio/"):
+            async with MarketplaceClient(account(), base_url=url + path) as client:
+                await client.installed_add_ons.fetch(XE)
+    place = f"/v1/InstalledAddOns/{XE}"
+    assert paths == [
+        (url.removeprefix("http://"), prefix + place)
+        for prefix in ("", "", "/gateway", "/gateway/twilio")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("base_url", "host"),
+    [
+        ("https://[::1]", "[::1]"),
+        ("https://[::1]:443/a", "[::1]"),
+        ("https://[::1]:8443/a", "[::1]:8443"),
+        ("https://127.0.0.1:80", "127.0.0.1:80"),
+        ("https://EXAMPLE.com:443", "example.com"),
+    ],
+)
+def test_the_default_port_is_not_sent(base_url: str, host: str) -> None:
+    client = MarketplaceClient(account(), base_url=base_url)
+    message = client._session._message(Request("GET", "/v1/AvailableAddOns"), None)
+    assert f"\r\nHost: {host}\r\n".encode() in message
 
 
 @pytest.mark.parametrize("base_url", ["http://127.0.0.1:8080", "http://localhost:8080"])
@@ -177,24 +259,14 @@ async def test_defaults_of_a_borrowed_session_do_not_apply(
             await client.installed_add_ons.fetch(XE)
 
 
-async def test_a_session_with_its_own_credentials_cannot_be_used(
-    marketplace_emulator: Emulator,
-) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("a", "b"))
-    async with session:
-        client = MarketplaceClient(
-            account(), base_url=marketplace_emulator.url, session=session, retry=FAST
-        )
-        with pytest.raises(TransportError, match="Cannot combine AUTHORIZATION header"):
-            await client.installed_add_ons.fetch(XE)
-
-
 async def test_trust_env_belongs_to_the_session() -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ValueError, match="trust_env: set it on the session"):
             MarketplaceClient(account(), session=session, trust_env=True)
+        environ = {"TWILIO_ACCOUNT_SID": "AC" + "1" * 32, "TWILIO_AUTH_TOKEN": "x"}
+        with pytest.raises(ValueError, match="trust_env: set it on the session"):
+            MarketplaceClient.from_env(environ, session=session, trust_env=True)
+        MarketplaceClient.from_env({**environ, "HTTPS_PROXY": "not a URL"}, session=session)
 
 
 async def test_a_closed_client_sends_nothing(marketplace_client: MarketplaceClient) -> None:
@@ -294,7 +366,7 @@ async def test_no_cookies_are_kept_and_the_pool_does_not_limit_connections() -> 
     async def respond(request: web.Request) -> web.Response:
         cookies.append(request.headers.get("Cookie"))
         await together.wait()
-        response = web.json_response({"sid": XE, "account_sid": "AC"})
+        response = web.json_response({"sid": XE})
         response.set_cookie("a", "b")
         return response
 
@@ -322,12 +394,33 @@ async def test_with_options_changes_only_the_derived_client(
 ) -> None:
     marketplace_emulator.faults.add("GET", "*", delay=0.2, times=None)
     impatient = marketplace_client.with_options(timeout=0.05, retry=FAST)
-    with pytest.raises(RequestTimeoutError, match=r"no response within 0\.05 s \(GET /v1/Inst"):
+    with pytest.raises(RequestTimeoutError, match=r"no response within 0\.05 s \(.*GET /v1/Inst"):
         await impatient.installed_add_ons.fetch(XE)
     with pytest.raises(RequestTimeoutError):
         await impatient.with_credentials(account(2)).installed_add_ons.fetch(XE)
     with pytest.raises(APIError, match="404"):
         await marketplace_client.installed_add_ons.fetch(XE)
+
+
+async def test_a_copy_is_a_derived_client(marketplace_client: MarketplaceClient) -> None:
+    copied = copy.copy(marketplace_client)
+    assert type(copied) is MarketplaceClient
+    assert copied.installed_add_ons is not marketplace_client.installed_add_ons
+    async with copied:
+        assert await copied.available_add_ons.list(limit=1).collect()
+    assert await marketplace_client.available_add_ons.list(limit=1).collect()
+    assert copied.stats == marketplace_client.stats
+    await marketplace_client.aclose()
+    with pytest.raises(ClientClosedError):
+        await copied.available_add_ons.list(limit=1).collect()
+
+
+def test_a_copy_keeps_the_environment_and_the_deadline() -> None:
+    environ = {"TWILIO_ACCOUNT_SID": "AC" + "1" * 32, "TWILIO_AUTH_TOKEN": "x"}
+    client = MarketplaceClient.from_env(environ).with_options(deadline=5)
+    copied = copy.copy(client)
+    assert copied.environment is client.environment
+    assert copied._deadline == 5
 
 
 def test_a_derived_client_has_its_own_collections() -> None:

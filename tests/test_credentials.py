@@ -4,9 +4,12 @@ import copy
 import pickle
 import traceback
 from base64 import b64decode, b64encode
+from random import Random
 
 import attrs
 import pytest
+from hypothesis import given, strategies as st
+from support.disguises import disguised
 
 from marketplace_async import AccountToken, ApiKey, CredentialsError, MarketplaceClient, Secret
 from marketplace_async.credentials import from_env
@@ -59,6 +62,25 @@ def test_a_secret_that_cannot_be_encoded_is_refused_without_showing_it() -> None
         AccountToken(AC, SECRET + "\udcff")
     assert SECRET not in "".join(traceback.format_exception(error.value))
     assert error.value.__context__ is None or error.value.__suppress_context__
+
+
+@given(secret=st.text(min_size=1).filter(str.strip), random=st.randoms(use_true_random=False))
+def test_credentials_hold_plain_text(secret: str, random: Random) -> None:
+    def shown(text: str) -> str:
+        value: str = disguised(text, random)
+        return value
+
+    for credentials, plain in (
+        (AccountToken(shown(AC), shown(secret)), AccountToken(AC, secret)),
+        (ApiKey(shown(SK), shown(secret), shown(AC)), ApiKey(SK, secret, AC)),
+    ):
+        assert credentials == plain
+        assert repr(credentials) == repr(plain)
+        assert credentials.authorization.reveal() == plain.authorization.reveal()
+        assert type(credentials.account_sid) is str
+    assert type(Secret(shown(secret)).reveal()) is str
+    environ = {name: shown(value) for name, value in GOOD.items()}
+    assert from_env(environ).credentials == from_env(GOOD).credentials
 
 
 def test_credentials_can_be_copied() -> None:

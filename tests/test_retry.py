@@ -14,7 +14,7 @@ from marketplace_async import (
     Retry,
     TransportError,
 )
-from marketplace_async._core.codec import api_error
+from marketplace_async._core.error_documents import api_error
 from marketplace_async.retry import Verdict, verdict_on
 
 REQUEST = Request("POST", "/v1/X")
@@ -32,6 +32,10 @@ def failed(status: int, body: bytes = b"") -> MarketplaceError:
         (failed(404), Verdict.RESPONSE),
         (failed(409), Verdict.RESPONSE),
         (failed(302), Verdict.RESPONSE),
+        (failed(408), Verdict.RESPONSE),
+        (failed(499), Verdict.RESPONSE),
+        (failed(101), Verdict.UNKNOWN),
+        (failed(600), Verdict.UNKNOWN),
         (ClientClosedError("closed"), Verdict.RESPONSE),
         (failed(429), Verdict.REJECTED),
         (failed(429, b'{"code":20429}'), Verdict.REJECTED),

@@ -1,26 +1,39 @@
 """JSON in and out: cattrs over msgspec decodes records and encodes request bodies."""
 
 import functools
+import logging
 import math
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
 from msgspec import Meta, MsgspecError, ValidationError
 from msgspec.json import Decoder, Encoder
 
-from ..errors import APIError, ResponseError, api_error_class
-from .arguments import check_unicode
+from ..errors import ResponseError, UnusableResponseError
+from . import lenient
+from .arguments import check_unicode, plain_float, plain_int
 from .messages import Request, Response
+from .records import Envelope, Record, count_absences
 
 T = TypeVar("T")
+
+if not TYPE_CHECKING:
+    # Under freezegun, `datetime` is a subclass, which msgspec cannot decode.
+    datetime = next(cls for cls in datetime.__mro__ if cls.__module__ == "datetime")
 
 AwareDatetime: TypeAlias = Annotated[datetime, Meta(tz=True)]
 """A datetime with a time zone. The service sends UTC; a value without a zone is rejected."""
 
-_canonical = Encoder(order="deterministic").encode
+_log = logging.getLogger("marketplace_async")
+
+# Records that one warning names.
+_MAX_NAMED = 10
+
+_encode_plain = Encoder().encode
 
 
 class _Converter(MsgspecJsonConverter):
@@ -64,21 +77,96 @@ def from_json(text: bytes, cls: type[T], expected: str) -> T:
 def decode(request: Request, response: Response, *, cls: type[T]) -> T:
     """Decode the body of a response as `cls`, or raise ResponseError."""
     try:
-        return from_json(response.body, cls, "what the API promises")
+        return from_json(response.body.removeprefix(BOM_UTF8), cls, "what the API promises")
     except ValueError as error:
         reason = f"the body is {error}"
     raise ResponseError(request, response, reason)
 
 
 def to(cls: type[T]) -> Callable[[Request, Response], T]:
-    """Return a function that decodes a response as `cls`."""
+    """Return a function that decodes a response as `cls`.
+
+    Of records, and of documents that hold some, only the SIDs are required: an odd or missing field
+    is noted in `record.unreadable`. Whatever cannot be decoded raises ResponseError, or
+    UnusableResponseError if it is JSON.
+    """
     parse: Callable[[Request, Response], T] = _parse(cls)  # type: ignore[arg-type]  # as above
     return parse
 
 
 @functools.cache
 def _parse(cls: Any) -> Callable[[Request, Response], Any]:
-    return functools.partial(decode, cls=cls)
+    if not issubclass(cls, Record | Envelope):
+        return functools.partial(decode, cls=cls)
+    read_leniently = functools.partial(_read_leniently, cls)
+    # The strict decoder accepts any amount, 1E+999999999 included.
+    return read_leniently if lenient.has_amounts(cls) else _strict_first(cls, read_leniently)
+
+
+def _strict_first(
+    cls: Any, read_leniently: Callable[[Request, Response], Any]
+) -> Callable[[Request, Response], Any]:
+    strict = _loads(cls)
+
+    def read(request: Request, response: Response) -> Any:
+        before = count_absences()
+        try:
+            value = strict(response.body)
+        except (MsgspecError, ValueError, OverflowError, RecursionError):
+            value = None
+        # Another thread may have counted an absence: the lenient decoder then finds none.
+        if value is not None and count_absences() == before + 1:
+            return value
+        return read_leniently(request, response)
+
+    return read
+
+
+def _read_leniently(cls: Any, request: Request, response: Response) -> Any:
+    # The error is raised here, where no variable holds the body: it may be confidential.
+    value = _value_or_error(cls, request, response)
+    if isinstance(value, ResponseError):
+        raise value
+    return value
+
+
+def _value_or_error(cls: Any, request: Request, response: Response) -> Any:
+    try:
+        document = lenient.parse(response.body)
+    except ValueError as error:
+        return ResponseError(request, response, f"the body is {error}")
+    try:
+        value, unreadable = lenient.build(cls, document)
+    except lenient.ShapeError as error:
+        reason = f"the body is not what the API promises: {error}"
+        return unusable(request, response, reason, document)
+    if unreadable:
+        named = "; ".join(str(one) for one in unreadable[:_MAX_NAMED])
+        more = len(unreadable) - _MAX_NAMED
+        suffix = f"; and {more} more records" if more > 0 else ""
+        _log.warning("unknown fields in the response to %s: %s%s", request, named, suffix)
+    return value
+
+
+def unusable(
+    request: Request, response: Response, reason: str, document: Any = None
+) -> UnusableResponseError:
+    """Return the error for a complete response that is not usable."""
+    if response.confidential:
+        return UnusableResponseError(request, response, reason)
+    if document is None:
+        try:
+            document = lenient.parse(response.body)
+        except ValueError:
+            document = None
+    sid = document.get("sid") if isinstance(document, dict) else None
+    return UnusableResponseError(
+        request,
+        response,
+        reason,
+        lenient.plain_or_none(document),
+        sid if isinstance(sid, str) else None,
+    )
 
 
 def encode(value: object) -> bytes:
@@ -86,19 +174,48 @@ def encode(value: object) -> bytes:
     return _converter().dumps(value)
 
 
+def plain_object(value: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a copy of a mapping of plain JSON. `name` is the argument to name in errors.
+
+    The copy is made of plain dicts, lists, text and numbers, and nobody else can change it.
+    """
+    plain, _ = _checked(value, name)
+    return plain
+
+
 def json_object(value: Mapping[str, Any], name: str) -> str:
     """Encode a mapping of plain JSON. `name` is the argument to name in errors."""
+    _, text = _checked(value, name)
+    return text
+
+
+def _checked(value: Mapping[str, Any], name: str) -> tuple[dict[str, Any], str]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name}: expected a mapping, got {type(value).__name__}")
     try:
-        return encode(_plain(value, name)).decode()
+        plain = _plain_mapping(value, name)
+        return plain, _encode_plain(plain).decode()
     except RecursionError:
         raise ValueError(f"{name}: nested too deeply, or contains itself") from None
 
 
 def same_json(one: object, other: object) -> bool:
-    """Return whether two values are the same JSON. To Python, True equals 1."""
-    return _canonical(one) == _canonical(other)
+    """Return whether two values are equal by the rules of JSON Schema.
+
+    1.0 equals 1 there. To Python, True does, too.
+    """
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same_json(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return one == other
+
+
+def plain_object_or_none(value: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:
+    """Like `plain_object`, for an optional argument."""
+    return None if value is None else plain_object(value, name)
 
 
 def json_object_or_none(value: Mapping[str, Any] | None, name: str) -> str | None:
@@ -112,59 +229,28 @@ def _plain(value: object, path: str) -> object:
         case None | bool():
             return value
         case int():
-            return int(value)
+            return plain_int(value)
         case str():
-            return check_unicode(str(value), path)
+            return check_unicode(value, path)
         case float():
-            if not math.isfinite(value):
+            if not math.isfinite(plain_float(value)):
                 raise ValueError(f"{path}: JSON cannot hold {value!r}")
-            return float(value)
+            return plain_float(value)
         case list() | tuple():
             return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
         case Mapping():
-            for key in value:
-                if not isinstance(key, str):
-                    raise TypeError(f"{path}: keys must be text, got {key!r}")
-            return {_plain(key, path): _plain(item, f"{path}.{key}") for key, item in value.items()}
+            return _plain_mapping(value, path)
         case _:
             raise TypeError(f"{path}: JSON cannot hold {type(value).__name__}")
 
 
-def _error_document(response: Response) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = _loads(dict[str, Any])(response.body)
-    except (MsgspecError, ValueError, RecursionError):
-        return {}
-    return document
-
-
-def api_error(request: Request, response: Response) -> APIError:
-    """Parse an error response: Twilio's own format, RFC 9457, or anything else."""
-    document = _error_document(response)
-
-    def first(kind: type[T], *names: str) -> T | None:
-        for name in names:
-            value = document.get(name)
-            if isinstance(value, kind) and not isinstance(value, bool | None):
-                return value
-        return None
-
-    error = api_error_class(response.status)(
-        request,
-        response,
-        code=first(int, "code"),
-        message=first(str, "message", "detail", "title") or _excerpt(response),
-        more_info=first(str, "more_info", "type"),
-        details=first(object, "details", "params", "errors"),
-    )
-    error.after_unknown = response.resent
-    return error
-
-
-def _excerpt(response: Response, length: int = 80) -> str:
-    if not response.body:
-        return "empty body"
-    if response.confidential:
-        return "unexpected body"
-    text = response.body[:length].decode(errors="replace")
-    return f"unexpected body: {text!r}" + ("..." if len(response.body) > length else "")
+def _plain_mapping(value: Mapping[Any, Any], path: str) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise TypeError(f"{path}: keys must be text, got {key!r}")
+        name = check_unicode(key, path)
+        if name in plain:
+            raise ValueError(f"{path}: the key {name!r} is given twice")
+        plain[name] = _plain(item, f"{path}.{name}")
+    return plain

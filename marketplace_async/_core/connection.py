@@ -11,7 +11,9 @@ import select
 import socket
 import ssl as tls
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -22,7 +24,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
-from .messages import Headers
+from .messages import MAX_ERROR_BODY, Headers
 
 # Seconds for which an idle connection is kept, as in aiohttp.
 _KEEP_ALIVE: Final = 15.0
@@ -94,31 +96,38 @@ class Origin:
         session: aiohttp.ClientSession,
         url: URL,
         ssl: "tls.SSLContext | bool | aiohttp.Fingerprint",
+        proxy: URL | None = None,
     ) -> None:
         assert session.connector is not None
         self._connector = session.connector
         self._loop = asyncio.get_running_loop()
         # Tells the connector where to connect, and is never sent.
         self._destination = aiohttp.ClientRequest(
-            "GET", url, ssl=ssl, session=session, loop=self._loop
+            "GET", url, ssl=ssl, session=session, loop=self._loop, proxy=proxy
         )
         self._idle: list[_Connection] = []
         self._sweeping: asyncio.TimerHandle | None = None
 
-    async def exchange(self, message: bytes, bounds: Bounds, progress: Progress) -> Reply:
+    async def exchange(
+        self, message: bytes, bounds: Bounds, progress: Progress, *, fresh: bool = False
+    ) -> Reply:
         """Send a message and read the response.
+
+        Args:
+            fresh: Whether to open a connection for this exchange alone.
 
         Raises:
             ExchangeError, aiohttp.ClientError, OSError: The exchange failed; `progress` says where.
             TimeoutError: One of the timers of `bounds` expired.
         """
-        connection = self._reuse() or await self._connect(bounds.timers)
+        kept = None if fresh else self._reuse()
+        connection = kept or await self._connect(bounds.timers)
         try:
             reply = await connection.exchange(message, bounds, progress)
         except BaseException:
             connection.close()
             raise
-        if connection.is_reusable():
+        if connection.is_reusable() and not fresh:
             self._keep(connection)
         else:
             connection.close()
@@ -130,7 +139,9 @@ class Origin:
             self._sweeping.cancel()
             self._sweeping = None
         while self._idle:
-            self._idle.pop().close()
+            # A transport of a closed event loop cannot be closed any more.
+            with suppress(RuntimeError):
+                self._idle.pop().close()
 
     def _reuse(self) -> "_Connection | None":
         while self._idle:
@@ -144,8 +155,11 @@ class Origin:
         try:
             opened = await self._connector.connect(self._destination, [], timers)
         except TimeoutError:
-            url = self._destination.url
-            raise ExchangeError(f"no connection to {url.host}:{url.port} in time") from None
+            url, proxy = self._destination.url, self._destination.proxy
+            where = f"{url.host_subcomponent}:{url.port}"
+            if proxy is not None:
+                where += f" through the proxy {proxy.host_subcomponent}:{proxy.port}"
+            raise ExchangeError(f"no connection to {where} within {timers.connect} s") from None
         return _Connection(opened)
 
     def _keep(self, connection: "_Connection") -> None:
@@ -174,13 +188,13 @@ class _Connection(asyncio.Protocol):
     def __init__(self, opened: Connection) -> None:
         transport, handler = opened.transport, opened.protocol
         if transport is None or handler is None:
+            opened.close()
             raise ExchangeError("the connection was lost at once")
         self.idle_since = 0.0
         self._opened = opened
         self._transport = transport
         self._handler: ResponseHandler = handler
-        self._has_input = _input_check(transport)
-        self._over_tls = transport.get_extra_info("sslcontext") is not None
+        self._has_input = input_check(transport)
         self._lost = False
         self._received = False
         self._waiter: asyncio.Future[Reply | None] | None = None
@@ -189,9 +203,11 @@ class _Connection(asyncio.Protocol):
         self._headers: Headers | None = None
         self._pieces: list[bytes] = []
         self._missing = 0
-        if handler.should_close:
+        # Over TLS, what there is to read may be a session ticket.
+        over_tls = transport.get_extra_info("sslcontext") is not None
+        if handler.should_close or not (over_tls or self.is_quiet()):
             self.close()
-            raise ExchangeError("the server sent something before the request")
+            raise ExchangeError("the server closed the connection, or sent something, at once")
         transport.set_protocol(self)
 
     def is_quiet(self) -> bool:
@@ -214,19 +230,17 @@ class _Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
         self._progress, self._bounds = progress, bounds
-        progress.stage = Stage.CONNECTED
+        progress.stage = Stage.WRITTEN
         self._transport.write(message)
-        if self._over_tls or not self._transport.is_closing():
-            progress.stage = Stage.WRITTEN
-        else:
-            # Over plain TCP, a transport that is closing as soon as the first write returns has
-            # accepted nothing.
+        if self._transport.is_closing() and _tells_what_it_accepted(self._transport):
+            progress.stage = Stage.CONNECTED
             raise ExchangeError("the connection was closed before the request was sent")
         read_timeout = bounds.timers.sock_read
         try:
             reply = await (waiter if read_timeout is None else self._patient(waiter, read_timeout))
         finally:
             self._waiter = None
+            del waiter  # it holds its exception, whose traceback refers to this frame
         if reply is None:
             reply = await self._read_by_aiohttp(bounds)
         if self._transport.get_write_buffer_size():
@@ -241,13 +255,16 @@ class _Connection(asyncio.Protocol):
         self, waiter: "asyncio.Future[Reply | None]", seconds: float
     ) -> Reply | None:
         """Wait for a response that never pauses for longer than this."""
-        while True:
-            self._received = False
-            await asyncio.wait([waiter], timeout=seconds)
-            if waiter.done():
-                return waiter.result()
-            if not self._received:
-                raise TimeoutError(f"no data within {seconds} s")
+        try:
+            while True:
+                self._received = False
+                await asyncio.wait([waiter], timeout=seconds)
+                if waiter.done():
+                    return waiter.result()
+                if not self._received:
+                    raise TimeoutError(f"no data within {seconds} s")
+        finally:
+            del waiter  # as above
 
     def data_received(self, data: bytes) -> None:
         self._received = True
@@ -281,7 +298,11 @@ class _Connection(asyncio.Protocol):
                 self._delegate(data)
             return
         status, headers, size = int(head[1]), Headers.from_head(head[0]), int(head[3])
-        if size > self._bounds.max_response_size:
+        if size > self._bounds.max_response_size or (status >= 300 and size > MAX_ERROR_BODY):
+            if status >= 300:
+                # Only the beginning of the body is read.
+                self._delegate(data)
+                return
             self._succeed(Reply(status, headers, None))
             self.close()
             return
@@ -350,7 +371,16 @@ def _is_begun(data: bytes) -> bool:
     return complete and _BEGUN_LINE.fullmatch(data, end) is not None
 
 
-def _input_check(transport: asyncio.Transport) -> Callable[[], bool]:
+def _tells_what_it_accepted(transport: asyncio.Transport) -> bool:
+    """Return True if a transport that is closing as soon as `write` returns has accepted nothing.
+
+    That is so for asyncio's transport over plain TCP, which hands the data to the socket at once. A
+    TLS transport, a proactor's or uvloop's may have accepted a part of it.
+    """
+    return type(transport).__module__ == "asyncio.selector_events"
+
+
+def input_check(transport: asyncio.BaseTransport) -> Callable[[], bool]:
     """Return a function that tells whether there is anything to read, the end included."""
     connected: socket.socket | None = transport.get_extra_info("socket")
     if connected is None:
@@ -367,15 +397,45 @@ async def read_body(
     payload: aiohttp.StreamReader,
     most: int,
 ) -> bytes | None:
-    """Return the body, decompressed, or None if it is larger than `most` bytes."""
+    """Return the body, decompressed, or None if it is larger than `most` bytes.
+
+    The body of an error response is cut instead, and read no further.
+    """
+    status = message.status if isinstance(message, aiohttp.ClientResponse) else message.code
+    is_error = status >= 300
+    if is_error:
+        most = min(most, MAX_ERROR_BODY)
     length = message.headers.get("Content-Length", "")
     if "Content-Encoding" not in message.headers and length.isdecimal() and int(length) <= most:
         return await payload.read()
     # The size is not known, so it is counted while the body is decompressed.
+    unzip = _unzip(message.headers)
     pieces, size = [], 0
     async for piece in payload.iter_any():
+        if unzip is not None:
+            piece = unzip(piece, most + 1 - size)
         size += len(piece)
-        if size > most:
+        if size > most and not is_error:
             return None
         pieces.append(piece)
+        if size > most:
+            return b"".join(pieces)[:most]
     return b"".join(pieces)
+
+
+def _unzip(headers: Mapping[str, str]) -> Callable[[bytes, int], bytes] | None:
+    """Return a function that decompresses a body piece by piece, if aiohttp does not do it.
+
+    It knows gzip, and not the older name of gzip that some proxies use.
+    """
+    if headers.get("Content-Encoding", "").strip().lower() != "x-gzip":
+        return None
+    decompressor = zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+    def unzip(piece: bytes, most: int) -> bytes:
+        try:
+            return decompressor.decompress(piece, most)
+        except zlib.error:
+            raise aiohttp.ClientPayloadError("cannot decompress the body, x-gzip") from None
+
+    return unzip

@@ -36,12 +36,17 @@ class Deadlines:
         # request would keep all later ones alive.
         self._running: dict[Deadline, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def begin(self) -> Deadline:
         """Start the deadline of a request of the current task."""
         task = asyncio.current_task()
         assert task is not None
         loop = task.get_loop()
+        if self._loop is not loop:
+            # The one before is closed, and its timer never fires.
+            self._loop, self._timer = loop, None
+            self._running.clear()
         deadline = Deadline(loop.time() + self._seconds, task, task.cancelling())
         self._running[deadline] = None
         if self._timer is None:
@@ -52,7 +57,7 @@ class Deadlines:
         """Remove a deadline: its request has ended."""
         # A middleware of the session may have swallowed the cancellation.
         deadline.take_back()
-        del self._running[deadline]
+        self._running.pop(deadline, None)
 
     def _cancel_expired(self) -> None:
         self._timer = None

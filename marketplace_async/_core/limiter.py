@@ -9,8 +9,8 @@ from typing import Final
 
 import attrs
 
-from ..errors import ClientClosedError
 from .adaptive import AdaptiveLimit
+from .loops import check_closed
 from .messages import Response
 
 # Seconds for which an idle account is remembered and permits are reserved for it.
@@ -57,13 +57,20 @@ class Paused(Exception):
 class _AccountQueue:
     """The requests of one account."""
 
-    __slots__ = ("adaptive", "idle_since", "in_flight", "in_turn", "pause", "sent", "waiting")
+    __slots__ = (
+        *("abandoned", "adaptive", "idle_since", "in_flight", "in_turn", "pause", "pause_end"),
+        *("pause_seconds", "sent", "waiting"),
+    )
 
-    def __init__(self) -> None:
-        self.adaptive = AdaptiveLimit()
+    def __init__(self, adaptive: AdaptiveLimit | None = None) -> None:
+        self.adaptive = AdaptiveLimit() if adaptive is None else adaptive
+        self.abandoned = False
         self.in_flight = 0
         self.sent = 0
         self.pause: Paused | None = None
+        # What it took, and the last request that was sent before it.
+        self.pause_seconds = 0.0
+        self.pause_end = 0
         self.waiting: deque[asyncio.Future[_Permit]] = deque()
         self.in_turn = False
         self.idle_since = 0.0
@@ -91,7 +98,8 @@ class Limiter:
         self,
         total: int,
         requests_per_second: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        # Looked up late: freezegun replaces it, also for those who compare with a pause.
+        clock: Callable[[], float] = lambda: time.monotonic(),
     ) -> None:
         self._total = total
         # While several accounts are active, none takes the last permits. Otherwise a newcomer
@@ -119,6 +127,9 @@ class Limiter:
 
     def try_acquire(self, account: str) -> _Permit | None:
         """Return a permit for this account if one is available now."""
+        loop = asyncio._get_running_loop()
+        if self._loop is not loop and loop is not None:
+            self._bind(loop)
         queue = self._queue_of(account)
         if queue.pause is not None:
             self._check_pause(queue)
@@ -133,13 +144,8 @@ class Limiter:
             Paused: The account is paused, or was paused meanwhile.
         """
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise ClientClosedError(
-                "this client is bound to another event loop that is still running; "
-                "create one client per event loop"
-            )
+        if self._loop is not loop:
+            self._bind(loop)
         queue = self._queue_of(account)
         if queue.pause is not None:
             self._check_pause(queue)
@@ -161,6 +167,8 @@ class Limiter:
     def release(self, permit: _Permit, response: Response | None = None) -> None:
         """Return a permit, with the response to its request if there was one."""
         queue = permit.queue
+        if queue.abandoned:
+            return
         if response is not None:
             self._learn(queue, permit, response)
         queue.in_flight -= 1
@@ -180,12 +188,33 @@ class Limiter:
     def count_withheld_retry(self) -> None:
         self._retries_withheld += 1
 
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._loop is not None:
+            check_closed(self._loop)
+            self._abandon()
+        self._loop = loop
+
+    def _abandon(self) -> None:
+        """Forget the requests of a closed event loop. What was learned about accounts stays.
+
+        A task that did not end before its loop was closed may still release its permit.
+        """
+        self._timer = None
+        self._turns.clear()
+        self._free = self._total
+        for account, queue in self._queues.items():
+            queue.abandoned = True
+            following = self._queues[account] = _AccountQueue(queue.adaptive)
+            following.pause, following.sent = queue.pause, queue.sent
+            following.idle_since = self._clock()
+
     def _learn(self, queue: _AccountQueue, permit: _Permit, response: Response) -> None:
         if response.status in (429, 503):
             self._throttled += response.status == 429
             queue.adaptive.throttled(permit.serial, queue.sent, queue.in_flight, self._clock())
-            seconds = response.retry_after
-            if seconds:
+            seconds = min(response.retry_after or 0.0, _MAX_PAUSE)
+            # The requests of one burst ask for one pause.
+            if seconds and (permit.serial > queue.pause_end or seconds > queue.pause_seconds):
                 self._pause(queue, seconds, response)
         elif response.status < 500:
             in_use = queue.in_flight >= int(queue.adaptive.limit)
@@ -196,12 +225,11 @@ class Limiter:
             queue.adaptive.accepted(permit.serial, number, self._clock(), in_use=in_use)
 
     def _pause(self, queue: _AccountQueue, seconds: float, response: Response) -> None:
-        seconds = min(seconds, _MAX_PAUSE)
         until = self._clock() + seconds * (1 + _PAUSE_JITTER * random.random())
-        if queue.pause is None or queue.pause.until < until:
-            queue.pause = Paused(until, response.without_secrets())
-            # One request finds out whether the pause is over. The others follow.
-            queue.adaptive.restart()
+        queue.pause = Paused(until, response.without_secrets())
+        queue.pause_seconds, queue.pause_end = seconds, queue.sent
+        # One request finds out whether the pause is over. The others follow.
+        queue.adaptive.restart()
         while queue.waiting:
             turn = queue.waiting.popleft()
             if not turn.done():

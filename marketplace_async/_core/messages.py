@@ -3,20 +3,31 @@
 import re
 import time
 from collections.abc import Awaitable, Callable, ItemsView, Iterator, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from .arguments import plain_text, wire_text
+from .masking import redacted, redacted_bytes, redacted_json, secrets_in
+
+T = TypeVar("T")
+
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
+
+# Bytes of the body of an error response that are read, and of any body that an error keeps.
+MAX_ERROR_BODY: Final = 64 * 1024
 
 _METHOD = re.compile(r"[A-Z]+")
 # No dot segments, no encoded dot or slash, and nothing that starts a query or a fragment: a request
 # cannot leave the resource that it names.
-_PATH = r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%(?!2[eEfF])[0-9a-fA-F]{2})*)+"
+_PATH = re.compile(
+    r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%(?!2[eEfF])[0-9a-fA-F]{2})*)+"
+)
 # Nearly all paths match this one, which is faster.
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/_-]*")
 _QUERY = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9a-fA-F]{2})*")
@@ -26,71 +37,127 @@ _MEDIA_TYPE = re.compile(r"[!-~]+/[ -~]+")
 def form(**fields: str | bool | None) -> bytes:
     """Encode a form body; fields that are None are left out."""
     return urlencode(
-        {
-            name: str(value).lower() if isinstance(value, bool) else value
-            for name, value in fields.items()
-            if value is not None
-        }
+        {name: wire_text(value) for name, value in fields.items() if value is not None}
     ).encode()
 
 
 Repeat: TypeAlias = Literal["always", "if_rejected"]
 
 
-def _to_query(query: Mapping[str, str | int] | str) -> str:
-    if isinstance(query, str):
-        return query
-    for name, value in query.items():
-        if not isinstance(value, str | int):
-            raise TypeError(f"query: expected text or an integer for {name}, got {value!r}")
-    return urlencode(query)
-
-
-@attrs.frozen
+@attrs.frozen(init=False)
 class Request:
     """One request. The client adds credentials, host and options.
 
     Args:
         method: The HTTP method, in capitals.
         path: The path, starting with `/v1`, without dot segments, percent-encoded where needed.
-        query: A mapping, or a query string that is already encoded.
+        query: A mapping, or a query string that is already encoded. A bool is sent as `true` or
+            `false`.
         body: The bytes to send, if any.
         content_type: The media type of `body`.
         repeat: Whether the request may be sent again when the outcome of an attempt is unknown:
             "always", the default for GET, or "if_rejected", only if Twilio did not process it.
+        operation: A name for logs and errors, such as "installed_add_ons.create". It is not sent.
     """
 
     method: str
     path: str
-    query: str = attrs.field(default="", converter=_to_query)
-    body: bytes | None = attrs.field(default=None, repr=False)
-    content_type: str | None = None
-    repeat: Repeat = attrs.field(
-        default=attrs.Factory(
-            lambda self: "always" if self.method == "GET" else "if_rejected", takes_self=True
-        )
-    )
+    query: str
+    body: bytes | None = attrs.field(repr=False)
+    content_type: str | None
+    repeat: Repeat
+    operation: str | None = attrs.field(eq=False)
 
-    def __attrs_post_init__(self) -> None:
-        if not _METHOD.fullmatch(self.method):
-            raise ValueError(
-                f"method: expected a word in capitals such as GET, got {self.method!r}"
-            )
-        if not (_PLAIN_PATH.fullmatch(self.path) or re.fullmatch(_PATH, self.path)):
-            raise ValueError(
-                f"path: expected a path such as /v1/InstalledAddOns, got {self.path!r}"
-            )
-        if not _QUERY.fullmatch(self.query):
-            raise ValueError(
-                f"query: expected a mapping or an encoded query string, got {self.query!r}"
-            )
-        if self.body is not None and not isinstance(self.body, bytes):
-            raise TypeError(f"body: expected bytes, got {type(self.body).__name__}")
-        if self.content_type is not None and not _MEDIA_TYPE.fullmatch(self.content_type):
-            raise ValueError(f"content_type: expected a media type, got {self.content_type!r}")
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str | int] | str = "",
+        body: bytes | None = None,
+        content_type: str | None = None,
+        repeat: Repeat | None = None,
+        operation: str | None = None,
+    ) -> None:
+        method = _plain(method, "method")
+        if not _METHOD.fullmatch(method):
+            raise ValueError(f"method: expected a word in capitals such as GET, got {method!r}")
+        path = _plain(path, "path")
+        if not (_PLAIN_PATH.fullmatch(path) or _PATH.fullmatch(path)):
+            raise ValueError(f"path: expected a path such as /v1/InstalledAddOns, got {path!r}")
+        query = _query_of(query)
+        if not _QUERY.fullmatch(query):
+            raise ValueError(f"query: expected a mapping or an encoded query string, got {query!r}")
+        if body is not None:
+            if not isinstance(body, bytes):
+                raise TypeError(f"body: expected bytes, got {type(body).__name__}")
+            body = body if type(body) is bytes else bytes(memoryview(body))
+        if content_type is not None:
+            content_type = _plain(content_type, "content_type")
+            if not _MEDIA_TYPE.fullmatch(content_type):
+                raise ValueError(f"content_type: expected a media type, got {content_type!r}")
+        if repeat not in (None, "always", "if_rejected"):
+            raise ValueError(f'repeat: expected "always" or "if_rejected", got {repeat!r}')
+        if repeat is not None:
+            repeat = "always" if repeat == "always" else "if_rejected"
+        if operation is not None:
+            operation = _plain(operation, "operation")
+        _set(self, method, path, query, body, content_type, repeat, operation)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
+
+
+def trusted_request(
+    method: str,
+    path: str,
+    query: str = "",
+    body: bytes | None = None,
+    content_type: str | None = None,
+    repeat: Repeat | None = None,
+    operation: str | None = None,
+) -> Request:
+    """Return a request of parts that were checked or encoded here: `Request` checks them again."""
+    request = Request.__new__(Request)
+    _set(request, method, path, query, body, content_type, repeat, operation)
+    return request
+
+
+def _set(
+    request: Request,
+    method: str,
+    path: str,
+    query: str,
+    body: bytes | None,
+    content_type: str | None,
+    repeat: Repeat | None,
+    operation: str | None,
+) -> None:
+    # Bound once, as attrs does.
+    put = object.__setattr__.__get__(request)
+    put("method", method)
+    put("path", path)
+    put("query", query)
+    put("body", body)
+    put("content_type", content_type)
+    put("repeat", repeat or ("always" if method == "GET" else "if_rejected"))
+    put("operation", operation)
+
+
+def _plain(value: str, name: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected text, got {type(value).__name__}")
+    return plain_text(value)
+
+
+def _query_of(query: Mapping[str, str | int] | str) -> str:
+    if not isinstance(query, Mapping):
+        return _plain(query, "query")
+    fields = []
+    for name, value in query.items():
+        if not isinstance(value, str | int):
+            raise TypeError(f"query: expected text or an integer for {name}, got {value!r}")
+        fields.append((_plain(name, "query"), wire_text(value)))
+    return urlencode(fields)
 
 
 class Headers(Mapping[str, str]):
@@ -156,6 +223,10 @@ class Headers(Mapping[str, str]):
         return Headers, (CIMultiDict(self._read()),)
 
 
+class _Revealing(Protocol):
+    def reveal(self) -> str: ...
+
+
 def _to_headers(headers: Mapping[str, str]) -> Headers:
     return headers if isinstance(headers, Headers) else Headers(headers)
 
@@ -169,10 +240,13 @@ class Response:
         headers: The headers; names are case-insensitive.
         body: The body, decompressed.
         elapsed: Seconds from sending the request to the last byte of the response.
-        resent: Whether aiohttp sent the request twice because the connection closed under it: the
-            first may have taken effect. Known for DELETE only.
+        resent: Whether the request was sent more than once, so that the first may have taken
+            effect. Over a borrowed session, aiohttp repeats a GET or DELETE when the connection
+            closes under it, and a middleware may repeat any request.
         confidential: Whether the body holds secrets. If so, errors, `capture()` and pickles omit
             it.
+        authorization: The credentials that the request was sent with. If the response echoes
+            them, errors, `capture()` and pickles mask them.
     """
 
     status: int
@@ -181,10 +255,34 @@ class Response:
     elapsed: float = attrs.field(default=0.0, eq=False)
     resent: bool = False
     confidential: bool = attrs.field(default=False, repr=False)
+    _authorization: _Revealing | None = attrs.field(default=None, repr=False, eq=False)
 
     def without_secrets(self) -> "Response":
-        """Return the response, without its body if that is confidential."""
-        return attrs.evolve(self, body=b"") if self.confidential else self
+        """Return the response without the secrets of its request, which it may echo.
+
+        The body is left out if it is confidential.
+        """
+        secrets = self._secrets()
+        headers, body = self.headers, b"" if self.confidential else self.body
+        if secrets:
+            body = redacted_bytes(body, secrets, is_cut=len(body) >= MAX_ERROR_BODY)
+            lines = [(name, redacted(value, secrets)) for name, value in headers.items()]
+            if lines != list(headers.items()):
+                headers = Headers(CIMultiDict(lines))
+        return Response(
+            self.status, headers, body, self.elapsed, self.resent, self.confidential, None
+        )
+
+    def mask(self, value: T) -> T:
+        """Return a copy of text or plain JSON without the secrets of the request."""
+        secrets = self._secrets()
+        if not secrets:
+            return value
+        masked: T = redacted_json(value, secrets)
+        return masked
+
+    def _secrets(self) -> tuple[str, ...]:
+        return () if self._authorization is None else secrets_in(self._authorization.reveal())
 
     @property
     def request_id(self) -> str | None:
@@ -199,25 +297,38 @@ class Response:
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds to wait before the next attempt, from either form of `Retry-After`."""
+        """Seconds to wait before the next attempt, from either form of `Retry-After`.
+
+        A date is measured against the `Date` of the response: the clock of this machine may differ.
+        """
         value = self.headers.get("Retry-After", "").strip()
         if re.fullmatch(r"[0-9]{1,9}", value):
             return float(value)
-        try:
-            at = parsedate_to_datetime(value).timestamp()
-        except (ValueError, OverflowError):
+        at = _timestamp(value)
+        if at is None:
             return None
-        return max(0.0, at - time.time())
+        now = _timestamp(self.headers.get("Date", ""))
+        return max(0.0, at - (time.time() if now is None else now))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        bare = self.without_secrets()
         return Response, (
             self.status,
-            self.headers,
-            self.without_secrets().body,
+            bare.headers,
+            bare.body,
             self.elapsed,
             self.resent,
             self.confidential,
         )
+
+
+def _timestamp(date: str) -> float | None:
+    """Return the time of an HTTP date in any of its three forms, or None. It is always in UTC."""
+    try:
+        at = parsedate_to_datetime(date)
+        return (at.replace(tzinfo=UTC) if at.tzinfo is None else at).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
 
 
 @attrs.frozen

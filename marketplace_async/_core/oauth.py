@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import attrs
 
@@ -14,20 +15,54 @@ from ..errors import (
     TokenError,
     TransportError,
 )
-from .codec import to
-from .messages import FORM, Request, form
+from .arguments import is_header_value
+from .codec import decode
+from .masking import redacted
+from .messages import FORM, Request, Response, form, trusted_request
 from .operation import Call
 from .tasks import Tasks, result_of
 
 # A token is renewed when a tenth of its lifetime is left, but at most a minute before it expires.
 _RENEWAL_SHARE = 0.1
 _RENEWAL_SECONDS = 60.0
+# The lifetime of a token whose response does not tell it. A token that expires earlier is renewed
+# after a 401.
+_DEFAULT_LIFETIME = 3600.0
 
 
 @attrs.frozen(eq=False, repr=False)
 class _TokenDocument:
-    access_token: str
-    expires_in: float
+    access_token: Any = attrs.field(default=None, repr=False)
+    # RFC 6749 only recommends it, and some services send text.
+    expires_in: Any = None
+
+    @property
+    def fault(self) -> str | None:
+        """Why the access token cannot be used, if it cannot."""
+        if not isinstance(self.access_token, str):
+            return "the response contains no access token"
+        if not is_header_value(self.access_token):
+            return "no header can hold the access token in the response"
+        return None
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds from the request to the end of the token."""
+        match self.expires_in:
+            case bool():
+                return _DEFAULT_LIFETIME
+            case int() | float() | str() as value:
+                try:
+                    seconds = float(value)
+                except (ValueError, OverflowError):
+                    return _DEFAULT_LIFETIME
+                return seconds if 0 < seconds < float("inf") else _DEFAULT_LIFETIME
+            case _:
+                return _DEFAULT_LIFETIME
+
+
+def _parsed(request: Request, response: Response) -> tuple[_TokenDocument, Response]:
+    return decode(request, response, cls=_TokenDocument), response
 
 
 class Tokens:
@@ -56,7 +91,7 @@ class Tokens:
         now = time.monotonic()
         if self._current is not None and now < self._renew_at:
             return self._current
-        if self._fetching is None:
+        if self._fetching is None or self._fetching.get_loop().is_closed():
             self._fetching = self._tasks.start(self._fetch())
             self._fetching.add_done_callback(self._fetched)
         try:
@@ -76,7 +111,7 @@ class Tokens:
 
     async def _fetch(self) -> Secret:
         # Keep the secret out of local variables: tracebacks can show them.
-        request = Request(
+        request = trusted_request(
             "POST",
             "/v2/token",
             body=form(
@@ -86,31 +121,48 @@ class Tokens:
             ),
             content_type=FORM,
             repeat="always",
+            operation="oauth.create_token",
         )
         started = time.monotonic()
         try:
-            document = await self._call(request, to(_TokenDocument))
+            document, response = await self._call(request, _parsed)
         except MarketplaceError as error:
-            bare = _without_secrets(error, attrs.evolve(request, body=None))
+            bare = _without_secrets(
+                error, attrs.evolve(request, body=None), self._credentials.client_secret
+            )
+            bare.account_sid, bare.attempts = error.account_sid, error.attempts
+            bare.total_elapsed = error.total_elapsed
             failure = bare if isinstance(bare, AuthenticationError) else TokenError(bare)
         else:
-            lifetime = document.expires_in
+            fault = document.fault
+            if fault is not None:
+                # The next token would be no better, so this is not retried.
+                raise TokenError(ResponseError(attrs.evolve(request, body=None), response, fault))
+            lifetime = document.lifetime
             self._current = Secret(f"Bearer {document.access_token}")
             self._expires_at = started + lifetime
             self._renew_at = self._expires_at - min(lifetime * _RENEWAL_SHARE, _RENEWAL_SECONDS)
             return self._current
-        raise failure
+        try:
+            raise failure
+        finally:
+            # Its traceback refers to this frame.
+            del failure, bare
 
 
-def _without_secrets(error: MarketplaceError, request: Request) -> MarketplaceError:
+def _without_secrets(error: MarketplaceError, request: Request, secret: Secret) -> MarketplaceError:
     """Return a copy of the error that contains neither the secret nor a token."""
     match error:
         case ResponseError():
             return ResponseError(request, error.response, "the response contains no access token")
         case APIError():
             bare_error = AuthenticationError if error.status in (400, 401, 403) else type(error)
-            return bare_error(request, error.response, error.code, error.message, error.more_info)
+            return bare_error(
+                *(request, error.response, error.code, error.message),
+                *(error.more_info, error.details),
+            )
         case TransportError():
-            return type(error)(request, error.reason, error.elapsed)
+            reason = redacted(error.reason, (secret.reveal(),))
+            return type(error)(request, reason, error.elapsed)
         case _:
             return error

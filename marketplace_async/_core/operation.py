@@ -17,6 +17,11 @@ Reconcile: TypeAlias = Callable[[], Awaitable[T | None]]
 class Call(Protocol):
     """Send a request, retry it where that is safe, and parse the response."""
 
+    @property
+    def account_sid(self) -> str | None:
+        """The account that the credentials belong to, `AC...`, if they tell."""
+        ...
+
     async def __call__(
         self,
         request: Request,

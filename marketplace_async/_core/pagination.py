@@ -1,23 +1,30 @@
 """Lists: page through a collection, one request per page, only while it is iterated."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+import re
+from collections.abc import AsyncGenerator, Awaitable, Iterator, Mapping
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypedDict, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import attrs
+from msgspec import UNSET, UnsetType
 from yarl import URL
 
-from ..errors import MarketplaceError, ResponseError
-from .arguments import check_flag
+from ..errors import IncompleteListError, MarketplaceError, ResponseError
+from .arguments import check_flag, plain_int, plain_text
+from .codec import unusable
 from .messages import Request, Response
 from .operation import Call, Parse
-from .tasks import cancelled, result_of
+from .streams import Reading, Running, Stream
+from .tasks import value_of
 
 T = TypeVar("T")
 X = TypeVar("X")
 
 MAX_PAGE_SIZE = 1000
+# Of the service, for requests that do not name one.
+_DEFAULT_PAGE_SIZE = 50
 
 # Limits far beyond what the service sends. They stop endless paging.
 _MAX_LINK_LENGTH = 8192
@@ -28,9 +35,10 @@ _MAX_EMPTY_PAGES = 10
 class Meta:
     """The paging metadata of a page."""
 
-    key: str
-    next_page_url: str | None
+    key: str | None = None
+    next_page_url: str | UnsetType | None = UNSET
     url: str | None = None
+    page_size: int | None = None
 
 
 @attrs.frozen
@@ -59,7 +67,9 @@ class ListOptions(TypedDict, total=False):
 class Paginator(Generic[T]):
     """A list that sends requests while you iterate it. Each iteration starts over.
 
-    Iterating it raises the errors of its requests: see `marketplace_async.errors`.
+    Iterating it raises the errors of its requests: see `marketplace_async.errors`. An iterator
+    goes on after an interruption: after an error, its next step requests the same page again;
+    after a cancellation or a timeout, it waits for the page that was requested before.
     """
 
     def __init__(
@@ -74,15 +84,17 @@ class Paginator(Generic[T]):
         page_size: int | None,
         start: str | None,
         prefetch: bool,
+        operation: str | None = None,
     ) -> None:
-        _check_count("limit", limit, at_least=0)
-        _check_count("page_size", page_size, at_least=1, at_most=MAX_PAGE_SIZE)
+        limit = _check_count("limit", limit, at_least=0)
+        page_size = _check_count("page_size", page_size, at_least=1, at_most=MAX_PAGE_SIZE)
         if start is not None and page_size is not None:
             raise ValueError("page_size: cannot be combined with start, which has its own")
         if start is not None and filters:
             raise ValueError(
                 f"{', '.join(filters)}: cannot be combined with start, which has its own filters"
             )
+        self._operation = operation
         self._call = call
         self._path = path
         self._parse = parse
@@ -96,14 +108,9 @@ class Paginator(Generic[T]):
     def __repr__(self) -> str:
         return f"<Paginator of {self._path}, limit={self._limit}>"
 
-    async def __aiter__(self) -> AsyncGenerator[T, None]:
+    def __aiter__(self) -> Stream[T]:
         cursor = self._cursor(self._limit, prefetch=self._prefetch)
-        try:
-            while page := await cursor.next_page():
-                for item in page.items:
-                    yield item
-        finally:
-            await cursor.aclose()
+        return Stream(cursor.items, cursor.reading)
 
     if not TYPE_CHECKING:  # type checkers report `await ...list()` only without this method
 
@@ -113,26 +120,26 @@ class Paginator(Generic[T]):
                 "or `await ....list().collect()`"
             )
 
-    async def pages(self) -> AsyncGenerator[Page[T], None]:
+    def pages(self) -> Stream[Page[T]]:
         """Iterate page by page. Each page has the link to resume after it."""
         cursor = self._cursor(self._limit, prefetch=self._prefetch)
-        try:
-            while page := await cursor.next_page():
-                yield page
-        finally:
-            await cursor.aclose()
+        return Stream(cursor.pages, cursor.reading)
 
     async def collect(self) -> list[T]:
         """Return all items."""
         items: list[T] = []
-        async for page in self.pages():
-            items += page.items
+        async with aclosing(self.pages()) as pages:
+            try:
+                async for page in pages:
+                    items += page.items
+            except IncompleteListError as error:
+                raise error.with_items(items) from None
         return items
 
     async def first(self) -> T | None:
         """Return the first item, or None. Requests one item unless `page_size` says otherwise."""
         cursor = self._cursor(1 if self._limit is None else min(1, self._limit))
-        while page := await cursor.next_page():
+        while page := await cursor.read_page():
             if page.items:
                 return page.items[0]
         return None
@@ -142,14 +149,15 @@ class Paginator(Generic[T]):
         if query is None:
             page_size = self._page_size or min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE)
             query = f"{self._filters}PageSize={page_size}"
-        request = Request("GET", self._path, query)
+        request = Request("GET", self._path, query, operation=self._operation)
         return Cursor(self._call, request, self._parse, self._key, limit, prefetch)
 
 
 class Listable(Generic[T]):
     """A collection that can be listed."""
 
-    def __init__(self, call: Call, path: str, parse: Parse[Any], key: str) -> None:
+    def __init__(self, call: Call, path: str, parse: Parse[Any], key: str, operation: str) -> None:
+        self._operation = operation
         self._call = call
         self._path = path
         self._parse_page = parse
@@ -186,6 +194,7 @@ class Listable(Generic[T]):
             page_size=page_size,
             start=start,
             prefetch=prefetch,
+            operation=self._operation,
         )
 
 
@@ -196,8 +205,31 @@ def cursor_of(paginator: Paginator[T]) -> "Cursor[T]":
     return paginator._cursor(paginator._limit)
 
 
+async def complete(
+    paginator: Paginator[T], max_pages: int | None = 1000
+) -> AsyncGenerator[T, None]:
+    """Yield the items of a list on which a write depends, or that must not miss any.
+
+    Raises:
+        IncompleteListError: The list does not say that it ends, or has more than `max_pages` pages.
+    """
+    cursor = cursor_of(paginator)
+    pages = 0
+    while page := await cursor.read_page():
+        for item in page.items:
+            yield item
+        pages += 1
+        if pages == max_pages:
+            raise cursor.incomplete(f"the list does not end after {max_pages} pages")
+    cursor.check_end()
+
+
 class Cursor(Generic[T]):
-    """The position of one iteration over a list."""
+    """The position of one iteration over a list.
+
+    Attributes:
+        reading: The request for a page, or the prefetch of one.
+    """
 
     def __init__(
         self,
@@ -214,25 +246,60 @@ class Cursor(Generic[T]):
         self._key = key
         self._remaining = limit
         self._prefetch = prefetch
-        self._prefetched: asyncio.Task[Page[T]] | None = None
+        self.reading: Reading[Page[T]] = Reading()
+        self._unread = False
+        self._page: Page[T] | None = None
+        self._items: Iterator[T] = iter(())
         self._visited = {request.query}
         self._latest: tuple[Response, Meta] | None = None
+        self._latest_items: tuple[T, ...] = ()
         self._empty_pages = 0
 
-    async def next_page(self) -> Page[T] | None:
-        """Return the next page, or None after the last."""
-        if self._prefetched is not None:
-            reading: Awaitable[Page[T]] = result_of(self._prefetched)
-        elif self._advance():
-            reading = self._call(self._request, self._parse)
-        else:
+    async def items(self, running: Running) -> AsyncGenerator[T, None]:
+        """Yield the items from this position on; for `Stream`."""
+        with running:
+            while True:
+                for item in self._items:
+                    yield item
+                page = await self.next_page()
+                if page is None:
+                    return
+                self._items = iter(page.items)
+
+    async def pages(self, running: Running) -> AsyncGenerator[Page[T], None]:
+        """Yield the pages from this position on; for `Stream`."""
+        with running:
+            while page := await self.next_page():
+                yield page
+
+    async def read_page(self) -> Page[T] | None:
+        """Return the next page, or None after the last. Cancelling it cancels the request."""
+        if not self._advance():
             return None
-        page = self._trim(await self._resumable(reading))
-        self._prefetched = None
-        if self._prefetch and self._can_advance():
-            self._prefetched = self._call.start(self._request, self._parse)
-            # Yield once so that the prefetch starts even if the caller never awaits.
-            await asyncio.sleep(0)
+        return self._trim(await self._resumable(self._call(self._request, self._parse)))
+
+    async def next_page(self) -> Page[T] | None:
+        """Return the next page, or None after the last.
+
+        A call that fails leaves the position unchanged. Cancelling it does not cancel the request,
+        whose response is for the next call. `reading` ends it.
+        """
+        if self._page is None:
+            if not self.reading.started:
+                if not self._advance():
+                    return None
+                self.reading.start(self._call.start(self._request, self._parse))
+            try:
+                page = value_of(await self.reading.ended())
+            except MarketplaceError as error:
+                error.resume_at = self._link
+                raise
+            self._page = self._trim(page)
+            if self._prefetch and self._can_advance():
+                self.reading.start(self._call.start(self._request, self._parse))
+                # Yield once so that the prefetch starts even if the caller never awaits.
+                await asyncio.sleep(0)
+        page, self._page = self._page, None
         return page
 
     async def next_response(self) -> Response | None:
@@ -250,10 +317,15 @@ class Cursor(Generic[T]):
         reading = self._call(self._request, self._parse, failed=error)
         return self._trim(await self._resumable(reading))
 
-    async def aclose(self) -> None:
-        """Cancel the prefetch."""
-        if self._prefetched is not None:
-            await cancelled(self._prefetched)
+    def check_end(self) -> None:
+        """Raise IncompleteListError unless the latest page says that it is the last."""
+        if self._latest is not None and self._latest[1].next_page_url is UNSET:
+            raise self.incomplete("the last page does not say that it is the last")
+
+    def incomplete(self, reason: str) -> IncompleteListError:
+        """Return the error for a list that may go on after the latest page."""
+        response = self._latest[0] if self._latest is not None else Response(200, {}, b"")
+        return IncompleteListError(self._request, response, reason, self._latest_items)
 
     @property
     def _link(self) -> str:
@@ -267,6 +339,7 @@ class Cursor(Generic[T]):
             raise
 
     def _trim(self, page: Page[T]) -> Page[T]:
+        self._unread = False
         self._empty_pages = 0 if page.items else self._empty_pages + 1
         if self._remaining is not None:
             if len(page.items) > self._remaining:
@@ -282,22 +355,30 @@ class Cursor(Generic[T]):
             return False
 
     def _advance(self) -> bool:
-        """Move to the next page. Return False if there is none, or the limit is reached."""
-        request = self._next_request()
-        if request is None:
-            return False
-        self._request = request
+        """Move to the next page, or stay at one that was not read.
+
+        Return False if there is none, or the limit is reached.
+        """
+        if not self._unread:
+            request = self._next_request()
+            if request is None:
+                return False
+            self._request = request
+            self._unread = True
         return True
 
     def _parse(self, request: Request, response: Response) -> Page[T]:
         envelope = self._parse_envelope(request, response)
         meta: Meta = envelope.meta
-        if meta.key != self._key:
-            raise ResponseError(
-                request, response, f"expected a page of {self._key}, got {meta.key}"
+        if meta.key not in (None, self._key):
+            raise unusable(
+                request, response, f"expected a page of {self._key}, got a page of {meta.key}"
             )
+        page: Page[T] = Page(getattr(envelope, self._key), meta.next_page_url or None)
         self._latest = response, meta
-        return Page(getattr(envelope, self._key), meta.next_page_url)
+        # For the error of a list that does not say whether it goes on.
+        self._latest_items = page.items if meta.next_page_url is UNSET else ()
+        return page
 
     def _next_request(self) -> Request | None:
         if self._remaining == 0:
@@ -306,7 +387,9 @@ class Cursor(Generic[T]):
             return self._request
         response, meta = self._latest
         link = meta.next_page_url
-        if link is None:
+        if link is UNSET and len(self._latest_items) >= _page_size(self._request, meta):
+            raise self.incomplete("the page is full, and does not say whether there is another one")
+        if not link:
             return None
         path = self._request.path
         try:
@@ -315,20 +398,17 @@ class Cursor(Generic[T]):
             if self._empty_pages >= _MAX_EMPTY_PAGES:
                 raise ValueError(f"follows {self._empty_pages} empty pages")
             query = _query_of_link(link, path)
-            if meta.url is not None:
+            current = _page_url(meta.url, path)
+            if current is not None:
                 # The service may encode the link of a page differently from the request.
-                current, following = URL(meta.url), URL(link)
                 self._visited.add(current.raw_query_string)
-                # No request is sent to that host, but the link cannot be right.
-                if (current.scheme, current.host, current.port) != (
-                    following.scheme,
-                    following.host,
-                    following.port,
-                ):
+                # No request is sent to that host, but the link cannot be right. Its scheme and
+                # port can be: they are those of a server behind a proxy.
+                if URL(link).host not in (None, current.host):
                     raise ValueError(f"points to a different host than the page, {link!r}")
             if query in self._visited:
                 raise ValueError(f"points back to a page already read, {link!r}")
-            request = Request("GET", path, query)
+            request = Request("GET", path, query, operation=self._request.operation)
         except ValueError as error:
             reason = f"the link to the next page: {error}"
             raise ResponseError(self._request, response, reason) from None
@@ -340,7 +420,7 @@ def _query_of_start(start: str, path: str) -> str:
     if not isinstance(start, str):
         raise TypeError(f"start: expected a link, got {type(start).__name__}")
     try:
-        return _query_of_link(start, path)
+        return _query_of_link(plain_text(start), path)
     except ValueError as error:
         raise ValueError(f"start: {error}") from None
 
@@ -352,16 +432,39 @@ def _query_of_link(link: str, path: str) -> str:
     elsewhere.
     """
     url = URL(link)
+    if not url.absolute:
+        url = URL("https://x" + path).join(url)
     if not url.raw_path.endswith(path) or not url.raw_query_string:
         raise ValueError(f"expected a link to a page of {path}, with a query, got {link!r}")
     return url.raw_query_string
 
 
-def _check_count(name: str, value: int | None, at_least: int, at_most: int | None = None) -> None:
+def _page_url(url: str | None, path: str) -> URL | None:
+    """Return the URL of a page of `path`; None if it is missing, or not one."""
+    try:
+        parsed = URL(url or "")
+    except ValueError:
+        return None
+    return parsed if parsed.raw_path.endswith(path) else None
+
+
+def _page_size(request: Request, meta: Meta) -> int:
+    """Return how many items a full page has."""
+    if meta.page_size is not None and meta.page_size > 0:
+        return meta.page_size
+    sizes = parse_qs(request.query).get("PageSize", [])
+    return int(sizes[0]) if sizes and re.fullmatch("[0-9]{1,9}", sizes[0]) else _DEFAULT_PAGE_SIZE
+
+
+def _check_count(
+    name: str, value: int | None, at_least: int, at_most: int | None = None
+) -> int | None:
     if value is None:
-        return
+        return None
     if not isinstance(value, int) or isinstance(value, bool):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
-    if value < at_least or (at_most is not None and value > at_most):
+    count = plain_int(value)
+    if count < at_least or (at_most is not None and count > at_most):
         bounds = f"at least {at_least}" if at_most is None else f"{at_least} to {at_most}"
-        raise ValueError(f"{name}: expected {bounds}, got {value}")
+        raise ValueError(f"{name}: expected {bounds}, got {count}")
+    return count

@@ -8,10 +8,13 @@ import copy
 import logging
 import random
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import ParamSpec, Protocol, TypeVar
+
+import attrs
 
 from ..credentials import BasicCredentials, Secret
 from ..errors import (
@@ -24,7 +27,7 @@ from ..errors import (
     TransportError,
 )
 from ..retry import Attempts, Retry, Verdict, elapsed, retry_after, verdict_on
-from .codec import api_error
+from .error_documents import api_error
 from .limiter import Limiter, Paused
 from .messages import Exchange, Request, Response, Send, was_sent
 from .oauth import Tokens
@@ -45,7 +48,8 @@ class Attempt(Protocol):
 _log = logging.getLogger("marketplace_async")
 _log.addHandler(logging.NullHandler())
 
-_captures: ContextVar[tuple[_Capture, ...]] = ContextVar("captures", default=())
+# Weak references: the context of an abandoned generator holds nothing of its captures.
+_captures: ContextVar[tuple[weakref.ref[_Capture], ...]] = ContextVar("captures", default=())
 
 
 def limited(
@@ -83,6 +87,15 @@ def authorized(
     return send_with_token
 
 
+def concealing(send: Send, secret: Secret) -> Send:
+    """Mask a secret that the body of a request holds in errors about the response."""
+
+    async def send_concealed(request: Request) -> Response:
+        return attrs.evolve(await send(request), authorization=secret)
+
+    return send_concealed
+
+
 class _Capture:
     """The attempts seen by one `capture()`."""
 
@@ -99,13 +112,14 @@ def capture() -> Iterator[list[Exchange]]:
     and its response or error. A request carries no credentials, so the list contains none.
     """
     own = _Capture()
-    _captures.set((*_captures.get(), own))
+    reference = weakref.ref(own)
+    _captures.set((*(each for each in _captures.get() if each() is not None), reference))
     try:
         yield own.exchanges
     finally:
         # A task that outlives the block has a copy of its context, and finds the capture closed.
         own.open = False
-        _captures.set(tuple(other for other in _captures.get() if other is not own))
+        _captures.set(tuple(each for each in _captures.get() if each is not reference))
 
 
 def recording(send: Send) -> Send:
@@ -116,32 +130,43 @@ def recording(send: Send) -> Send:
             response = await send(request)
         except (TransportError, ResponseError) as error:
             _record(request, None, error)
-            _log.debug("%s -> %s in %.3f s", request, error.reason, elapsed(error))
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("%s -> %s in %.3f s", _name(request), error.reason, elapsed(error))
+            raise
+        except AmbiguousOutcomeError as error:
+            # A hook of the session raised something after the request was sent.
+            _record(request, None, error)
+            _log.debug("%s", error)
             raise
         except asyncio.CancelledError as error:
             _record(request, None, error)
-            _log.debug("%s -> cancelled", request)
+            _log.debug("%s -> cancelled", _name(request))
             raise
         if _captures.get():
             _record(request, response.without_secrets())
         if _log.isEnabledFor(logging.DEBUG):
             _log.debug(
                 "%s -> %d in %.3f s, %s",
-                request,
+                _name(request),
                 response.status,
                 response.elapsed,
-                response.request_id or "no request id",
+                response.without_secrets().request_id or "no request id",
             )
         return response
 
     return send_recorded
 
 
+def _name(request: Request) -> str:
+    return f"{request.operation}: {request}" if request.operation else str(request)
+
+
 def _record(
     request: Request, response: Response | None, error: BaseException | None = None
 ) -> None:
-    for each in _captures.get():
-        if each.open:
+    for reference in _captures.get():
+        each = reference()
+        if each is not None and each.open:
             each.exchanges.append(Exchange(request, response, error))
 
 
@@ -150,9 +175,20 @@ def parsing(send: Send) -> Attempt:
 
     async def attempt(request: Request, parse: Parse[T]) -> T:
         response = await send(request)
-        if 200 <= response.status < 300:
-            return parse(request, response)
-        raise api_error(request, response)
+        failure: MarketplaceError
+        try:
+            if 200 <= response.status < 300:
+                return parse(request, response)
+            failure = api_error(request, response)
+        except ResponseError as error:
+            # Its frames hold the whole body.
+            failure = error.with_traceback(None)
+        del response
+        try:
+            raise failure
+        finally:
+            # Its traceback refers to this frame.
+            del failure
 
     return attempt
 
@@ -173,6 +209,7 @@ class Retrying:
         *,
         deadline: float | None = None,
         renewable: bool = False,
+        account_sid: str | None = None,
     ) -> None:
         self._attempt = attempt
         self._policy = policy
@@ -180,7 +217,12 @@ class Retrying:
         self._quota = quota
         self._deadline = deadline
         self._renewable = renewable
+        self._account_sid = account_sid
         self._attempts: Attempts | None = None
+
+    @property
+    def account_sid(self) -> str | None:
+        return self._account_sid
 
     def within(self, attempts: Attempts) -> Retrying:
         sharing = copy.copy(self)
@@ -205,23 +247,44 @@ class Retrying:
         loop = asyncio.get_running_loop()
         if attempts.ends_at is None:
             attempts.ends_at = loop.time() + self._deadline
-        cancelled: asyncio.CancelledError | None = None
+        sent = False
         timeout = asyncio.timeout_at(attempts.ends_at)
         try:
             async with timeout:
                 try:
                     return await self._run(request, parse, reconcile, failed, attempts)
                 except asyncio.CancelledError as error:
-                    cancelled = error
+                    sent = was_sent(error)
                     raise
         except TimeoutError:
             if not timeout.expired():
                 raise
-        # The deadline ended an attempt, or a wait for the next one.
-        failure = RequestTimeoutError(request, f"the deadline of {self._deadline} s has passed")
-        if request.repeat == "if_rejected" and (attempts.unknown or was_sent(cancelled)):
-            raise AmbiguousOutcomeError(request, failure) from failure
-        raise failure
+        finally:
+            del failed
+        raise self._late(request, attempts, sent=sent)
+
+    def _late(self, request: Request, attempts: Attempts, *, sent: bool) -> MarketplaceError:
+        """Return the error of a call whose deadline ended an attempt, or a wait for the next."""
+        late = RequestTimeoutError(request, f"the deadline of {self._deadline} s has passed")
+        late.account_sid = self._account_sid
+        late.attempts = attempts.failed + sent or None
+        late.total_elapsed = self._deadline or 0.0
+        if request.repeat != "if_rejected" or not (attempts.unknown or sent):
+            return late
+        ambiguous = AmbiguousOutcomeError(request, late)
+        ambiguous.__cause__ = late
+        return ambiguous
+
+    def _describe(self, error: MarketplaceError, attempts: Attempts | None) -> None:
+        """Add to the error of an attempt what only this wrapper knows."""
+        error.account_sid = error.account_sid or self._account_sid
+        inner = error.error if isinstance(error, AmbiguousOutcomeError) else error
+        if error.attempts is None and isinstance(inner, APIError | ResponseError | TransportError):
+            attempts = attempts or Attempts()
+            for each in {error, inner}:
+                each.account_sid = error.account_sid
+                each.attempts = attempts.failed + 1
+                each.total_elapsed = attempts.spent + elapsed(inner)
 
     async def _run(
         self,
@@ -234,20 +297,23 @@ class Retrying:
         after_unknown = False
         may_renew = self._renewable
         retries = 0
+        failure: MarketplaceError | None = None
         while True:
             try:
                 if failed is not None:
-                    first, failed = failed, None
-                    raise first
+                    raise failed
                 value = await self._attempt(request, parse)
                 if self._quota is not None:
                     self._quota.put_back(retries)
                 return value
             except Paused as pause:
                 attempts = attempts or Attempts()
+                attempts.pauses += 1
                 await self._sit_out(pause, request, attempts)
                 continue
             except MarketplaceError as error:
+                failed = None
+                self._describe(error, attempts)
                 token_rejected = isinstance(error, AuthenticationError) and error.request is request
                 if may_renew and token_rejected:
                     may_renew = False
@@ -262,6 +328,9 @@ class Retrying:
                 attempts.spent += elapsed(error)
                 unknown = verdict is Verdict.UNKNOWN
                 after_unknown |= unknown
+                if attempts.unknown and not unknown and request.method != "GET":
+                    # This attempt was not processed. An earlier one may have been.
+                    error.after_unknown = True
                 delay = None
                 if not unknown or request.repeat == "always" or reconcile is not None:
                     delay = self._policy.delay(
@@ -279,10 +348,16 @@ class Retrying:
                     error.retry_withheld = withheld
                     if not unknown or reconcile is None:
                         raise
-                failure = error
+                # Kept without its traceback, which refers to this frame.
+                failure = error.with_traceback(None)
+            except Exception as error:
+                # Raised once: a hook of the session, or a header that cannot be sent.
+                if failure and attempts and attempts.unknown and request.method != "GET":
+                    raise AmbiguousOutcomeError(request, failure) from error
+                raise
             retries += 1
             attempts.spent += delay
-            attempts.unknown = unknown
+            attempts.unknown |= unknown
             await asyncio.sleep(delay)
             if reconcile is not None and unknown:
                 # This looks up what happened. It is no retry, and is never withheld.
@@ -294,17 +369,35 @@ class Retrying:
                     return found
                 attempts.unknown = False
                 if withheld is not None:
-                    raise failure
+                    try:
+                        raise failure
+                    finally:
+                        del failure
 
     async def _sit_out(self, pause: Paused, request: Request, attempts: Attempts) -> None:
-        """Wait until an account's pause ends, or raise if that is later than the call may take."""
+        """Wait until the pause of the account ends, or raise if the call must not wait for it.
+
+        The first pause is free. Another one is a failed attempt, though nothing was sent.
+        """
         wait = max(0.0, pause.until - time.monotonic())
         left = self._policy.max_elapsed - attempts.spent
         if attempts.ends_at is not None:
             left = min(left, attempts.ends_at - asyncio.get_running_loop().time())
-        if wait > left:
-            error = api_error(request, pause.response)
-            error.paused_for = wait
-            raise error
+        error = api_error(request, pause.response)
+        error.paused_for = wait
+        error.after_unknown = attempts.unknown and request.method != "GET"
+        if attempts.pauses > 1:
+            attempts.failed += 1
+            if attempts.failed < self._policy.attempts and self._quota is not None:
+                error.retry_withheld = self._quota.take(error)
+        out_of_attempts = attempts.failed >= self._policy.attempts
+        if wait > left or out_of_attempts or error.retry_withheld is not None:
+            error.account_sid = self._account_sid
+            error.attempts, error.total_elapsed = attempts.failed or None, attempts.spent
+            try:
+                raise error
+            finally:
+                # Its traceback refers to this frame.
+                del error
         attempts.spent += wait
         await asyncio.sleep(wait)

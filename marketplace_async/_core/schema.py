@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ConfigurationIssue, MissingExtraError, SchemaError
-from .codec import json_object
+from .codec import plain_object
 
 # Patterns come from the network: give up on one that backtracks without end.
 _BACKTRACK_LIMIT = 10_000
@@ -14,7 +14,7 @@ def schema_violations(
     sid: str, schema: dict[str, Any] | None, configuration: Mapping[str, Any]
 ) -> tuple[ConfigurationIssue, ...]:
     """Return every violation of `schema`, the configuration schema of the Add-on `sid`."""
-    json_object(configuration, "configuration")
+    plain = plain_object(configuration, "configuration")
     if schema is None:
         return ()
     try:
@@ -29,7 +29,7 @@ def schema_violations(
         )
         return tuple(
             ConfigurationIssue("/".join(str(step) for step in error.instance_path), error.message)
-            for error in validator.iter_errors(dict(configuration))
+            for error in validator.iter_errors(plain)
         )
     except (ValueError, RecursionError) as error:
         raise SchemaError(f"the configuration schema of {sid}: {error}") from None

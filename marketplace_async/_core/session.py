@@ -1,10 +1,12 @@
 """The async session wrapper: sends one request and reads its response."""
 
 import asyncio
-import io
 import ssl as tls
 import sys
 import time
+import traceback
+from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import aiohttp
@@ -14,26 +16,28 @@ from yarl import URL
 from .._version import __version__
 from ..credentials import Secret
 from ..errors import (
-    ClientClosedError,
+    AmbiguousOutcomeError,
     ConnectError,
-    MarketplaceError,
     RequestTimeoutError,
     ResponseError,
     TransportError,
 )
-from .arguments import check_positive
+from .arguments import check_header_value, check_headers, check_positive
 from .connection import (
-    CLOSED_EARLY,
     Bounds,
     ExchangeError,
-    Origin,
     Progress,
     Reply,
     Stage,
     read_body,
 )
 from .deadlines import Deadlines
+from .failures import explain, proxy_rejection
+from .masking import redacted, secrets_in
 from .messages import Headers, Request, Response, mark_sent
+from .network import Network, Proxy
+from .pool import Pool
+from .watched import Watched
 
 # Requests whose responses `connection.py` can read.
 _DIRECT_METHODS: Final = frozenset({"GET", "POST", "DELETE"})
@@ -41,9 +45,26 @@ _USER_AGENT: Final = (
     f"marketplace_async/{__version__} aiohttp/{aiohttp.__version__} "
     f"Python/{sys.version_info.major}.{sys.version_info.minor}"
 )
-_FIXED_HEADERS: Final = {"Accept": "application/json", "User-Agent": _USER_AGENT}
+_FIXED_HEADERS: Final[Mapping[str, str]] = {
+    "Accept": "application/json",
+    "User-Agent": _USER_AGENT,
+}
 # Tests turn it off, to run over `aiohttp.ClientSession.request` alone.
 _direct = True
+
+
+def headers_with(user_agent: str | None, headers: Mapping[str, str] | None) -> Mapping[str, str]:
+    """Return the headers of every request, with those of an application.
+
+    Args:
+        user_agent: What the application calls itself. It stands before our own name.
+        headers: Headers to add.
+    """
+    all_headers = dict(_FIXED_HEADERS)
+    if user_agent is not None:
+        name = check_header_value(user_agent, "user_agent")
+        all_headers["User-Agent"] = f"{name} {_USER_AGENT}"
+    return all_headers | check_headers({} if headers is None else headers)
 
 
 @attrs.frozen(kw_only=True)
@@ -52,88 +73,27 @@ class Timeout:
 
     Args:
         total: From connecting to the last byte of the response.
-        connect: To connect: name look-up, TCP and TLS.
+        connect: To connect: name look-up, TCP, proxy and TLS, and waiting for a connection of a
+            borrowed session. It is shorter than `total`, because a request that was not sent is
+            always retried.
         read: Between two pieces of the response.
     """
 
     total: float | None = 10.0
-    connect: float | None = None
+    connect: float | None = 5.0
     read: float | None = None
 
     def __attrs_post_init__(self) -> None:
         for name, value in attrs.asdict(self).items():
             if value is not None:
-                check_positive(value, name, "seconds")
+                object.__setattr__(self, name, check_positive(value, name, "seconds"))
 
 
 def to_timeout(value: float | Timeout) -> Timeout:
     """Turn plain seconds into a Timeout."""
     if isinstance(value, Timeout):
         return value
-    check_positive(value, "timeout", "seconds")
-    return Timeout(total=value)
-
-
-class Pool:
-    """The connections that a client shares with its derived clients.
-
-    Its own session opens on first use, so a client can be created outside an event loop. A borrowed
-    session is never closed.
-    """
-
-    def __init__(self, borrowed: aiohttp.ClientSession | None = None, *, trust_env: bool = False):
-        if borrowed is not None and not isinstance(borrowed, aiohttp.ClientSession):
-            raise TypeError(f"session: expected an aiohttp.ClientSession, got {borrowed!r}")
-        if borrowed is not None and trust_env:
-            raise ValueError("trust_env: set it on the session that you pass in")
-        self.direct = borrowed is None and not trust_env
-        self._session = borrowed
-        self._owned = borrowed is None
-        self._trust_env = trust_env
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._origins: dict[object, Origin] = {}
-        self._closed = False
-
-    def session(self) -> aiohttp.ClientSession:
-        """Return the open session, or raise ClientClosedError."""
-        if self._closed:
-            raise ClientClosedError("this client is closed")
-        loop = asyncio.get_running_loop()
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                # The limiter bounds concurrency. A pool limit would make a request wait while it
-                # holds a permit.
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=self._trust_env,
-            )
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop is not loop:
-            raise ClientClosedError(
-                "this client is bound to another event loop that is still running; "
-                "create one client per event loop"
-            )
-        if self._session.closed:
-            raise ClientClosedError("the session that this client borrowed is closed")
-        return self._session
-
-    def origin(self, url: URL, ssl: tls.SSLContext | bool | aiohttp.Fingerprint) -> Origin:
-        """Return the connections to the origin of this URL, with these TLS settings."""
-        session = self.session()
-        key = url, ssl
-        origin = self._origins.get(key)
-        if origin is None:
-            origin = self._origins[key] = Origin(session, url, ssl)
-        return origin
-
-    async def close(self) -> None:
-        """Close the own session. A borrowed one stays open."""
-        self._closed = True
-        for origin in self._origins.values():
-            origin.close()
-        if self._owned and self._session is not None:
-            await self._session.close()
+    return Timeout(total=check_positive(value, "timeout", "seconds"))
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -142,18 +102,25 @@ class Session:
 
     Args:
         confidential: Whether the responses hold secrets.
+        fresh: Whether a request that is not safe to repeat opens a connection for itself.
+        headers: The headers of every request, from `headers_with`.
     """
 
     pool: Pool
     base_url: str
     timeout: Timeout = attrs.field(converter=to_timeout)
-    proxy: URL | None = attrs.field(default=None, repr=False)
+    network: Network = attrs.field(factory=Network, repr=False)
     ssl: tls.SSLContext | bool | aiohttp.Fingerprint = True
     max_response_size: int = 64 * 2**20
     confidential: bool = False
+    fresh: bool = False
+    headers: Mapping[str, str] = attrs.field(default=_FIXED_HEADERS, repr=False)
     _base: URL = attrs.field(init=False, repr=False)
     _origin: URL = attrs.field(init=False, repr=False)
+    proxy: Proxy | None = attrs.field(init=False, repr=False)
+    _proxy_url: URL | None = attrs.field(init=False, repr=False)
     _path: str = attrs.field(init=False, repr=False)
+    _target: str = attrs.field(init=False, repr=False)
     _fixed_lines: str = attrs.field(init=False, repr=False)
     _bounds: Bounds = attrs.field(init=False, repr=False)
     _deadlines: Deadlines | None = attrs.field(init=False, repr=False)
@@ -170,11 +137,20 @@ class Session:
         # Computed once: per request it would cost as much as decoding the response.
         base = URL(self.base_url)
         host = base.host_port_subcomponent
-        fixed = {"Host": host, **_FIXED_HEADERS, "Accept-Encoding": "gzip, deflate"}
+        fixed = {"Host": host, **self.headers, "Accept-Encoding": "gzip, deflate"}
+        proxy = self.network.proxy_for(base)
+        path = base.raw_path.rstrip("/")
+        # A proxy forwards plain http. It opens a tunnel for https, which aiohttp does.
+        forwarded = proxy is not None and base.scheme == "http"
+        if proxy is not None and forwarded and proxy.authorization is not None:
+            fixed["Proxy-Authorization"] = proxy.authorization
         lines = "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
         object.__setattr__(self, "_base", base)
         object.__setattr__(self, "_origin", base.origin())
-        object.__setattr__(self, "_path", base.raw_path.rstrip("/"))
+        object.__setattr__(self, "proxy", proxy)
+        object.__setattr__(self, "_proxy_url", None if proxy is None else proxy.url)
+        object.__setattr__(self, "_path", path)
+        object.__setattr__(self, "_target", f"{base.origin()}{path}" if forwarded else path)
         object.__setattr__(self, "_fixed_lines", f" HTTP/1.1\r\n{lines}")
         object.__setattr__(self, "_bounds", Bounds(timers, self.max_response_size))
         object.__setattr__(self, "_deadlines", None if total is None else Deadlines(total))
@@ -184,74 +160,134 @@ class Session:
 
         Raises:
             ResponseError: The body is larger than allowed.
-            ConnectError: No connection was made, so nothing was sent.
+            ConnectError: Nothing was sent, for example because no connection was made.
             RequestTimeoutError: No complete response arrived in time.
             TransportError: No complete response arrived, for any other reason.
+            AmbiguousOutcomeError: A hook of the session raised something after the request was
+                sent, and the request writes.
             ClientClosedError: The client or its borrowed session is closed.
+            Exception: What a hook of the session, or aiohttp, raised before anything was sent.
         """
-        session = self.pool.session()
         progress = Progress()
+        watched: Watched | None = None
         started = time.perf_counter()
         deadline = None if self._deadlines is None else self._deadlines.begin()
-        failure: MarketplaceError
+        failure: Exception
         cause: BaseException | None = None
-        resent = False
         try:
-            if (
-                _direct
-                and self.pool.direct
-                and self.proxy is None
-                and (request.method in _DIRECT_METHODS)
-            ):
-                reply = await self.pool.origin(self._origin, self.ssl).exchange(
-                    self._message(request, authorization), self._bounds, progress
+            if _direct and self.pool.direct and request.method in _DIRECT_METHODS:
+                reply = await self.pool.origin(self._origin, self.ssl, self._proxy_url).exchange(
+                    self._message(request, authorization),
+                    self._bounds,
+                    progress,
+                    fresh=self.fresh and request.repeat == "if_rejected",
                 )
             else:
-                # aiohttp does not tell how far the request got.
-                progress.stage = Stage.WRITTEN
-                reply, resent = await self._send_by_session(session, request, authorization)
+                value = None if authorization is None else partial(_header, authorization)
+                session = self.pool.session()
+                watched = Watched(session, request.body, progress, value, self.headers)
+                reply = await self._send_by_session(session, request, watched)
+        except asyncio.CancelledError as error:
+            written = progress.stage >= Stage.WRITTEN
+            if deadline is None or not deadline.take_back():
+                mark_sent(error, written)
+                # Drop the traceback: the frames it shows hold the Authorization header.
+                raise error.with_traceback(None) from None
+            missing = "response" if written else "connection"
+            through = "" if self.proxy is None else f" through the proxy {self.proxy.address}"
+            reason = f"no {missing}{through} within {self.timeout.total} s"
+            timed_out = RequestTimeoutError if written else ConnectError
+            failure = timed_out(request, reason, time.perf_counter() - started)
+        except Exception as error:  # noqa: BLE001 - a hook of the session may raise anything
+            raised = (watched and watched.error) or error
+            written = progress.stage >= Stage.WRITTEN
+            elapsed = time.perf_counter() - started
+            failure, cause = self._failure(raised, request, written, elapsed, authorization)
+            watched = None
+            del raised
+        else:
+            if reply.status == 407 and self._target is not self._path:
+                raise self._proxy_rejection(request, time.perf_counter() - started)
             response = Response(
                 reply.status,
                 reply.headers,
                 reply.body or b"",
                 time.perf_counter() - started,
-                resent,
+                watched is not None and watched.sent > 1,
                 self.confidential,
+                authorization,
             )
             if reply.body is None:
                 reason = f"the body is larger than {self.max_response_size} bytes"
                 raise ResponseError(request, response, reason)
             return response
-        except asyncio.CancelledError as error:
-            if deadline is None or not deadline.take_back():
-                mark_sent(error, progress.stage >= Stage.WRITTEN)
-                # Drop the traceback: the frames it shows hold the Authorization header.
-                raise error.with_traceback(None) from None
-            reason = f"no response within {self.timeout.total} s"
-            timed_out = RequestTimeoutError if progress.stage >= Stage.WRITTEN else ConnectError
-            failure = timed_out(request, reason, time.perf_counter() - started)
-        except _NOT_CONNECTED as error:
-            failure = ConnectError(request, _describe(error), time.perf_counter() - started)
-            cause = getattr(error, "os_error", None)
-        except TimeoutError as error:
-            reason = f"no data within {self.timeout.read} s"
-            failure = RequestTimeoutError(request, reason, time.perf_counter() - started)
-        except (ExchangeError, aiohttp.ClientError, OSError, ValueError) as error:
-            kind = TransportError if progress.stage >= Stage.WRITTEN else ConnectError
-            failure = kind(request, _describe(error), time.perf_counter() - started)
-            cause = getattr(error, "os_error", None)
         finally:
             if deadline is not None and self._deadlines is not None:
                 self._deadlines.end(deadline)
+                deadline = None  # it holds the task, which holds the error, which holds this frame
         # Raised out here, so that no aiohttp error is its context: those hold the headers that were
         # sent, or the proxy's password, and print them.
-        raise failure from cause
+        try:
+            raise failure from cause
+        finally:
+            # Its traceback refers to this frame.
+            del failure, cause
+
+    def _failure(
+        self,
+        error: Exception,
+        request: Request,
+        written: bool,
+        elapsed: float,
+        authorization: Secret | None,
+    ) -> tuple[Exception, BaseException | None]:
+        """Return the error to raise for a failed exchange, and its cause."""
+        kind: type[TransportError] = TransportError if written else ConnectError
+        if isinstance(error, aiohttp.InvalidURL):
+            # Its text is the URL, which may be a proxy's with its password.
+            error = ValueError("the URL of the request, or of its proxy, is malformed")
+        if isinstance(error, TimeoutError) and error.errno is None:
+            if written:
+                reason = f"no data within {self.timeout.read} s"
+                return RequestTimeoutError(request, reason, elapsed), None
+            through = "" if self.proxy is None else f" through the proxy {self.proxy.address}"
+            reason = f"no connection{through} within {self.timeout.connect} s"
+            return kind(request, reason, elapsed), None
+        if isinstance(error, ExchangeError | aiohttp.ClientError | OSError):
+            cause: OSError | None = getattr(error, "os_error", None)
+            if cause is not None:
+                # Its frames hold the futures of the event loop, which hold it.
+                cause = cause.with_traceback(None)
+            reason, permanent = explain(error, self.proxy, written=written)
+            if authorization is not None:
+                # A malformed response can quote the request.
+                reason = redacted(reason, secrets_in(authorization.reveal()))
+            failure = kind(request, reason, elapsed)
+            if isinstance(failure, ConnectError):
+                failure.permanent = permanent
+            return failure, cause
+        _clear_frames(error)
+        if not written:
+            return error, None
+        name = type(error).__name__
+        failure = kind(request, f"a {name} was raised after the request was sent", elapsed)
+        if request.method != "GET":
+            return AmbiguousOutcomeError(request, failure), error
+        # aiohttp raises ValueError for some malformed responses.
+        return (failure, error) if isinstance(error, ValueError) else (error, None)
+
+    def _proxy_rejection(self, request: Request, elapsed: float) -> ConnectError:
+        assert self.proxy is not None
+        reason, permanent = proxy_rejection(407, self.proxy)
+        failure = ConnectError(request, reason, elapsed)
+        failure.permanent = permanent
+        return failure
 
     def _message(self, request: Request, authorization: Secret | None) -> bytes:
         """Return the bytes of a request, head and body."""
         query = f"?{request.query}" if request.query else ""
-        secret = f"Authorization: {authorization.reveal()}\r\n" if authorization is not None else ""
-        head = f"{request.method} {self._path}{request.path}{query}{self._fixed_lines}{secret}"
+        secret = f"Authorization: {_header(authorization)}\r\n" if authorization else ""
+        head = f"{request.method} {self._target}{request.path}{query}{self._fixed_lines}{secret}"
         if request.content_type is not None:
             head += f"Content-Type: {request.content_type}\r\n"
         body = request.body
@@ -261,21 +297,23 @@ class Session:
         return f"{head}\r\n".encode("latin-1")
 
     async def _send_by_session(
-        self, session: aiohttp.ClientSession, request: Request, authorization: Secret | None
-    ) -> tuple[Reply, bool]:
-        """Send a request with all that the session adds: proxy, cookies, traces, middlewares."""
-        counter = _counter_for(request, session)
+        self,
+        session: aiohttp.ClientSession,
+        request: Request,
+        watched: Watched,
+    ) -> Reply:
+        """Send a request with all that the session adds: proxy, traces, middlewares."""
         response = await session.request(
             request.method,
             self._url(request),
-            data=None if request.body is None else _payload(request.body),
-            headers=_headers(request, authorization),
+            data=watched.body,
+            headers=self._headers(request),
             timeout=self._bounds.timers,
             allow_redirects=False,
             raise_for_status=False,
-            proxy=self.proxy,
+            proxy=self._proxy_url,
             ssl=self.ssl,
-            middlewares=None if counter is None else counter.middlewares,
+            middlewares=watched.middlewares,
         )
         try:
             body = await read_body(response, response.content, self.max_response_size)
@@ -286,8 +324,15 @@ class Session:
             response.close()
         else:
             response.release()
-        reply = Reply(response.status, Headers(response.headers), body)
-        return reply, counter is not None and counter.sent > 1
+        if watched.is_unasked:
+            raise ExchangeError("the server responded before the request was sent")
+        return Reply(response.status, Headers(response.headers), body)
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        headers = dict(self.headers)
+        if request.content_type is not None:
+            headers["Content-Type"] = request.content_type
+        return headers
 
     def _url(self, request: Request) -> URL:
         base = self._base
@@ -301,64 +346,22 @@ class Session:
         )
 
 
-_NOT_CONNECTED = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientHttpProxyError,
-    aiohttp.ConnectionTimeoutError,
-)
+def _clear_frames(error: BaseException) -> None:
+    """Clear the variables in the frames that an exception shows: some hold the headers."""
+    pending, seen = [error], {id(error)}
+    while pending:
+        error = pending.pop()
+        traceback.clear_frames(error.__traceback__)
+        nested = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+        for each in (error.__cause__, error.__context__, *nested):
+            if each is not None and id(each) not in seen:
+                seen.add(id(each))
+                pending.append(each)
 
 
-def _describe(error: Exception) -> str:
-    if isinstance(error, ExchangeError):
-        return str(error)
-    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(
-        error, aiohttp.ClientSSLError
-    ):
-        return f"cannot connect to {error.host}:{error.port}: {error.os_error}"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return CLOSED_EARLY
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return "the response was cut off"
-    # The texts of these hold a URL, which may be a proxy's with its password.
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy refused to connect: {error.status} {error.message}"
-    if isinstance(error, aiohttp.ClientResponseError):
-        return f"malformed response: {error.status} {error.message}"
-    if isinstance(error, aiohttp.InvalidURL):
-        return type(error).__name__
-    return f"{type(error).__name__}: {error}"
-
-
-class _Counter:
-    """A middleware that counts how often aiohttp sends a request."""
-
-    def __init__(self, session: aiohttp.ClientSession) -> None:
-        self.sent = 0
-        # A request's own middlewares replace those of its session: they are chained by hand.
-        self.middlewares = (self, *getattr(session, "_middlewares", ()))
-
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        self.sent += 1
-        return await handler(request)
-
-
-def _counter_for(request: Request, session: aiohttp.ClientSession) -> _Counter | None:
-    # When a connection closes under it, aiohttp sends a DELETE once more of its own accord. If the
-    # first was carried out the second is answered 404, which has to be told from a plain 404.
-    return _Counter(session) if request.method == "DELETE" else None
-
-
-def _payload(body: bytes) -> bytes | io.BytesIO:
-    # aiohttp writes a file piece by piece, and warns of large bytes that it writes in one go.
-    return io.BytesIO(body) if len(body) > 2**20 else body
-
-
-def _headers(request: Request, authorization: Secret | None) -> dict[str, str]:
-    headers = dict(_FIXED_HEADERS)
-    if authorization is not None:
-        headers["Authorization"] = authorization.reveal()
-    if request.content_type is not None:
-        headers["Content-Type"] = request.content_type
-    return headers
+def _header(secret: Secret) -> str:
+    value = secret.reveal()
+    if value.isascii() and value.isprintable():
+        return value
+    del value
+    raise ValueError("authorization: a header cannot hold these credentials")

@@ -25,7 +25,7 @@ class Tasks:
     async def aclose(self) -> None:
         """Cancel the running tasks and wait until they have ended."""
         # Other tasks may start more in the meantime.
-        while running := [task for task in self._running if not task.done()]:
+        while running := [task for task in self._running if not _has_ended(task)]:
             await cancelled(*running)
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:
@@ -35,6 +35,24 @@ class Tasks:
             task.exception()
 
 
+async def settled(task: "asyncio.Task[Any]") -> None:
+    """Wait until a task has ended. Cancelling the waiter does not cancel the task."""
+    if task.done():
+        return
+    # Half the overhead of `asyncio.wait`.
+    waiter: asyncio.Future[None] = task.get_loop().create_future()
+
+    def wake_up(_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    task.add_done_callback(wake_up)
+    try:
+        await waiter
+    finally:
+        task.remove_done_callback(wake_up)
+
+
 async def result_of(task: "asyncio.Task[T]") -> T:
     """Wait for a task of the client. Cancelling the waiter does not cancel the task.
 
@@ -42,18 +60,35 @@ async def result_of(task: "asyncio.Task[T]") -> T:
         ClientClosedError: The client was closed before the task ended.
         Exception: The task raised it.
     """
-    await asyncio.wait([task])
+    try:
+        await settled(task)
+        return value_of(task)
+    finally:
+        del task  # in a traceback, it would form a reference cycle with its exception
+
+
+def value_of(task: "asyncio.Task[T]") -> T:
+    """Return the result of a task of the client that has ended, or raise as `result_of`."""
     if task.cancelled():
         # A CancelledError would look like a cancellation of the waiter, and be lost.
         raise ClientClosedError("this client is closed")
-    return task.result()
+    try:
+        return task.result()
+    finally:
+        del task
 
 
 async def cancelled(*tasks: "asyncio.Task[Any]") -> None:
     """Cancel tasks and wait until they have ended, even if this call is cancelled meanwhile."""
-    for task in tasks:
+    running = [task for task in tasks if not _has_ended(task)]
+    for task in running:
         task.cancel()
-    await _ended(*tasks)
+    await _ended(*running)
+
+
+def _has_ended(task: "asyncio.Task[Any]") -> bool:
+    # Nothing ends a task of a closed event loop.
+    return task.done() or task.get_loop().is_closed()
 
 
 async def _ended(*tasks: "asyncio.Task[Any]") -> None:

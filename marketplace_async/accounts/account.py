@@ -1,11 +1,13 @@
 """The account record, and the interface of every source of accounts."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 from typing import Final, Literal, Protocol, TypeAlias
 
 import attrs
 
+from .._core.arguments import plain_text
+from .._core.codec import AwareDatetime
+from .._core.records import Record
 from ..credentials import Credentials
 
 AccountStatus: TypeAlias = Literal["active", "suspended", "closed"]
@@ -14,7 +16,7 @@ STATUSES: Final = ("active", "suspended", "closed")
 
 
 @attrs.frozen(kw_only=True)
-class Account:
+class Account(Record):
     """An account and its credentials.
 
     An account with credentials cannot be pickled: send its SID, and `fetch` it where you need it.
@@ -34,15 +36,15 @@ class Account:
     friendly_name: str | None = None
     status: str | None = None
     owner_account_sid: str | None = None
-    date_created: datetime | None = None
-    date_updated: datetime | None = None
+    date_created: AwareDatetime | None = None
+    date_updated: AwareDatetime | None = None
     credentials: Credentials | None = None
 
 
 class AccountSource(Protocol):
     """Accounts with their credentials. They are read only while you iterate.
 
-    Each iteration starts over.
+    Each iteration starts over. An iterator goes on after an interruption, as that of a list does.
     """
 
     def __aiter__(self) -> AsyncIterator[Account]:
@@ -64,6 +66,6 @@ class AccountSource(Protocol):
 
 def check_status(status: str) -> str:
     """Return `status` if it is an account status."""
-    if status not in STATUSES:
+    if not isinstance(status, str) or plain_text(status) not in STATUSES:
         raise ValueError(f"status: expected one of {', '.join(STATUSES)}, got {status!r}")
-    return status
+    return plain_text(status)

@@ -5,7 +5,7 @@ import csv
 import os
 import stat
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -13,6 +13,7 @@ import attrs
 
 from .._core.arguments import check_sid
 from .._core.codec import from_json
+from .._core.streams import Reading, Running, Stream
 from ..credentials import AccountToken, ApiKey, Credentials
 from ..errors import CredentialsError
 from .account import STATUSES, Account, AccountSource, AccountStatus, check_status
@@ -59,18 +60,12 @@ class _File:
     def __reduce__(self) -> tuple[Any, ...]:
         return _File, (self._path, self._status)
 
-    async def __aiter__(self) -> AsyncIterator[Account]:
-        reader = _Reader(self._path)
-        while not reader.done:
-            # Each batch opens and closes the file: the caller may stop between two batches.
-            for _, account in await asyncio.to_thread(reader.read, _BATCH_SIZE):
-                if self._status in (None, account.status or "active"):
-                    yield account
-        if reader.failure is not None:
-            raise CredentialsError(reader.failure)
+    def __aiter__(self) -> Stream[Account]:
+        accounts = _Accounts(_Reader(self._path), self._status)
+        return Stream(accounts.generate, accounts.reading)
 
     async def fetch(self, sid: str) -> Account:
-        check_sid("AC", sid, "sid")
+        sid = check_sid("AC", sid, "sid")
         found = await asyncio.to_thread(self._look_up, sid)
         if isinstance(found, str):
             raise CredentialsError(found)
@@ -92,6 +87,33 @@ class _File:
         for _, account in reader.read(1):
             return account
         return str(reader.failure)
+
+
+class _Accounts:
+    """The position of one iteration over a file."""
+
+    def __init__(self, reader: "_Reader", status: str | None) -> None:
+        self.reading: Reading[list[tuple[int, Account]]] = Reading()
+        self._reader = reader
+        self._status = status
+        self._batch: Iterator[tuple[int, Account]] = iter(())
+
+    async def generate(self, running: Running) -> AsyncGenerator[Account, None]:
+        reader = self._reader
+        with running:
+            while True:
+                for _, account in self._batch:
+                    if self._status in (None, account.status or "active"):
+                        yield account
+                if reader.done and not self.reading.started:
+                    break
+                # Each batch opens and closes the file: the caller may stop between two batches.
+                self._batch = iter(await self.reading.result_of(self._read))
+            if reader.failure is not None:
+                raise CredentialsError(reader.failure)
+
+    async def _read(self) -> list[tuple[int, Account]]:
+        return await asyncio.to_thread(self._reader.read, _BATCH_SIZE)
 
 
 @attrs.frozen

@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final
+from typing import Any, Final
 
 import attrs
+from msgspec import UNSET, UnsetType
 
 from .._core.arguments import check_sid, check_text
-from .._core.codec import decode
-from .._core.messages import Request, Response
+from .._core.codec import to, unusable
+from .._core.expectations import expecting
+from .._core.messages import Request, Response, trusted_request
 from .._core.operation import Call
 from .._core.pagination import Meta, Paginator
+from .._core.records import Envelope, Record, absent, marked
 from ..credentials import AccountToken
-from ..errors import ResponseError
 from .account import Account, AccountStatus, check_status
 
 _ROOT: Final = "/2010-04-01/Accounts"
@@ -41,8 +43,9 @@ class Accounts:
 
         See https://www.twilio.com/docs/iam/api/account
         """
-        request = Request("GET", f"{_ROOT}/{check_sid('AC', sid, 'sid')}.json")
-        return await self._call(request, _account_of)
+        sid = check_sid("AC", sid, "sid")
+        request = trusted_request("GET", f"{_ROOT}/{sid}.json", operation="accounts.fetch")
+        return await self._call(request, expecting(_account_of, sid=sid))
 
     def list(
         self,
@@ -87,38 +90,51 @@ class Accounts:
             page_size=page_size,
             start=start,
             prefetch=prefetch,
+            operation="accounts.list",
         )
 
 
 @attrs.frozen(eq=False, repr=False)
-class _Document:
+class _Document(Record):
     sid: str
-    friendly_name: str | None = None
-    status: str | None = None
-    owner_account_sid: str | None = None
-    date_created: str | None = None
-    date_updated: str | None = None
-    auth_token: str | None = None
+    friendly_name: str | None = attrs.field(factory=absent)
+    status: str | None = attrs.field(factory=absent)
+    owner_account_sid: str | None = attrs.field(factory=absent)
+    date_created: str | None = attrs.field(factory=absent)
+    date_updated: str | None = attrs.field(factory=absent)
+    auth_token: str | None = attrs.field(default=None, repr=False)
 
     def account(self) -> Account:
-        token = self.auth_token
-        check_sid("AC", self.sid, "sid", may_be_secret=True)
-        return Account(
-            sid=self.sid,
+        sid = check_sid("AC", self.sid, "sid", may_be_secret=True)
+        unreadable = dict(self.unreadable)
+        credentials = None
+        try:
+            if "auth_token" in unreadable:
+                raise ValueError("not text")
+            if self.auth_token:
+                credentials = AccountToken(sid, self.auth_token)
+        except ValueError:
+            # Whatever it is, it may be a secret.
+            unreadable.pop("auth_token", None)
+            unreadable["credentials"] = attrs.NOTHING
+        account = Account(
+            sid=sid,
             friendly_name=self.friendly_name,
             status=self.status,
             owner_account_sid=self.owner_account_sid,
-            date_created=_utc(self.date_created, "date_created"),
-            date_updated=_utc(self.date_updated, "date_updated"),
-            credentials=AccountToken(self.sid, token) if token else None,
+            date_created=_utc(self.date_created, "date_created", unreadable),
+            date_updated=_utc(self.date_updated, "date_updated", unreadable),
+            credentials=credentials,
         )
+        return marked(account, unreadable)
 
 
 @attrs.frozen(eq=False, repr=False)
-class _PageDocument:
+class _PageDocument(Envelope):
     accounts: tuple[_Document, ...]
-    next_page_uri: str | None
+    next_page_uri: str | UnsetType | None = UNSET
     uri: str | None = None
+    page_size: int | None = None
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -128,16 +144,16 @@ class _Page:
 
 
 def _account_of(request: Request, response: Response) -> Account:
-    document = decode(request, response, cls=_Document)
+    document = to(_Document)(request, response)
     (account,) = _accounts(request, response, [document])
     return account
 
 
 def _page_of(request: Request, response: Response) -> _Page:
-    page = decode(request, response, cls=_PageDocument)
+    page = to(_PageDocument)(request, response)
     return _Page(
         _accounts(request, response, page.accounts),
-        Meta("accounts", page.next_page_uri, page.uri),
+        Meta("accounts", page.next_page_uri, page.uri, page.page_size),
     )
 
 
@@ -149,15 +165,16 @@ def _accounts(
     except ValueError as error:
         reason = f"the body is not what the API promises: {error}"
     # Raised outside the `except` block: the frames of the cause hold a token.
-    raise ResponseError(request, response, reason)
+    raise unusable(request, response, reason)
 
 
-def _utc(text: str | None, name: str) -> datetime | None:
-    """Parse an RFC 2822 date. The zone "-0000" stands for UTC."""
-    if text is None:
+def _utc(text: str | None, name: str, unreadable: dict[str, Any]) -> datetime | None:
+    """Parse an RFC 2822 date, or note that it is unreadable. The zone "-0000" stands for UTC."""
+    if text is None or name in unreadable:
         return None
     try:
         date = parsedate_to_datetime(text)
         return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
-        raise ValueError(f"{name}: expected an RFC 2822 date") from None
+        unreadable[name] = text
+        return None

@@ -2,10 +2,19 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
 from typing import TypeAlias
 
 from .._core.arguments import check_sid
+from .._core.streams import Reading, Running, Stream
 from ..credentials import AccountToken, ApiKey, ClientCredentials, Credentials
 from ..errors import CredentialsError
 from .account import Account, AccountSource
@@ -48,27 +57,23 @@ class _Vault:
     def __repr__(self) -> str:
         return "<accounts of a vault>"
 
-    async def __aiter__(self) -> AsyncIterator[Account]:
+    def __aiter__(self) -> Stream[Account]:
         if self._exhausted:
             raise RuntimeError("sids: the iterator is exhausted; pass a list to iterate again")
         self._exhausted = isinstance(self._sids, Iterator | AsyncIterator)
-        if isinstance(self._sids, AsyncIterable):
-            async for sid in self._sids:
-                yield await self.fetch(sid)
-        else:
-            for sid in self._sids:
-                yield await self.fetch(sid)
+        accounts = _Accounts(self._sids, self.fetch)
+        return Stream(accounts.generate, accounts.reading)
 
     async def fetch(self, sid: str) -> Account:
-        check_sid("AC", sid, "sid")
+        sid = check_sid("AC", sid, "sid")
         credentials = await self._credentials_of(sid)
         if credentials is None:
             raise CredentialsError(f"the vault has no credentials for {sid}")
         if not isinstance(credentials, AccountToken | ApiKey | ClientCredentials):
-            raise TypeError(
-                "find: expected AccountToken, ApiKey or ClientCredentials, "
-                f"got {type(credentials).__name__}"
-            )
+            kind = type(credentials).__name__
+            # It may hold a secret. Error reporters record local variables.
+            del credentials
+            raise TypeError(f"find: expected AccountToken, ApiKey or ClientCredentials, got {kind}")
         if credentials.account_sid not in (None, sid):
             raise CredentialsError(
                 f"the vault returned credentials of {credentials.account_sid} for {sid}"
@@ -84,3 +89,47 @@ class _Vault:
         else:
             found = await asyncio.to_thread(find, sid)
         return await found if inspect.isawaitable(found) else found
+
+
+class _Accounts:
+    """The position of one iteration over a vault."""
+
+    def __init__(
+        self,
+        sids: Iterable[str] | AsyncIterable[str],
+        fetch: Callable[[str], Awaitable[Account]],
+    ) -> None:
+        self.reading: Reading[Account | None] = Reading()
+        self._sids = aiter(sids) if isinstance(sids, AsyncIterable) else iter(sids)
+        self._fetch = fetch
+        self._sid: str | None = None
+        self._failure: Exception | None = None
+
+    async def generate(self, running: Running) -> AsyncGenerator[Account, None]:
+        with running:
+            while account := await self.reading.result_of(self._next):
+                yield account
+
+    async def _next(self) -> Account | None:
+        # After an error, the same account is looked up again.
+        if self._sid is None:
+            self._sid = await self._next_sid()
+        if self._sid is None:
+            return None
+        account = await self._fetch(self._sid)
+        self._sid = None
+        return account
+
+    async def _next_sid(self) -> str | None:
+        try:
+            if isinstance(self._sids, AsyncIterator):
+                return await anext(self._sids)
+            return next(self._sids)
+        except (StopIteration, StopAsyncIteration):
+            failure = self._failure
+        except Exception as error:
+            self._failure = error
+            raise
+        if failure is not None:
+            raise failure  # a generator that failed reports an end
+        return None

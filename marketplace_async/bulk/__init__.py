@@ -8,7 +8,8 @@
 
 Every function accepts an iterable or async iterable of any length. It reads items only as fast as
 calls complete, so memory stays constant. No task keeps running after the call returns or the
-`async with` block exits.
+`async with` block exits. Inside the block, a stream goes on after a timeout or a cancellation:
+nothing is lost or repeated.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -67,9 +68,13 @@ async def gather(
     """
     values: dict[int, T] = {}
     async with Calls(call, items, check_positive_int(limit, "limit"), progress) as calls:
-        async for number, outcome in calls:
+        while (result := await calls.next_result()) is not None:
+            number, outcome = result
             calls.release()
-            values[number] = outcome.value  # raises the error of a failure
+            try:
+                values[number] = outcome.value  # raises the error of a failure
+            finally:
+                del result, outcome  # the traceback of the error refers to this frame
     return [values[number] for number in range(len(values))]
 
 
@@ -151,7 +156,7 @@ def merge(
 
     Raises:
         ValueError: `limit` is not a positive integer.
-        MarketplaceError: Raised by the stream if a list fails.
+        MarketplaceError: Raised by the stream if a list fails, and again at each later step.
     """
     return merged(Lists(lambda each: each, lists, check_positive_int(limit, "limit"), progress))
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
+from .._core.streams import Running, Stream
 from ._outcomes import Failure, Outcome, Success
 from ._workers import AnyIterable, Progress, Workers
 
@@ -12,7 +13,7 @@ T = TypeVar("T")
 
 
 class Calls(Workers[Item, tuple[int, Outcome[Item, T]]]):
-    """Calls a function for each item. Yields numbered outcomes as calls complete."""
+    """Calls a function for each item. The results are numbered outcomes, as calls complete."""
 
     def __init__(
         self,
@@ -23,6 +24,9 @@ class Calls(Workers[Item, tuple[int, Outcome[Item, T]]]):
     ) -> None:
         super().__init__(items, limit, progress)
         self._call = call
+        self._early: dict[int, Outcome[Item, T]] = {}
+        self._expected = 0
+        self._in_use = False
 
     async def work(self, number: int, item: Item) -> None:
         outcome: Outcome[Item, T]
@@ -32,6 +36,33 @@ class Calls(Workers[Item, tuple[int, Outcome[Item, T]]]):
             outcome = Failure(item, error)
         self.report_done(item, outcome.error)
         self.emit((number, outcome))
+        del outcome  # the traceback of its error refers to this frame
+
+    async def in_order(self, running: Running) -> AsyncGenerator[Outcome[Item, T], None]:
+        """Yield outcomes in the order of the items; for `Stream`."""
+        with running:
+            while True:
+                while (outcome := self._early.pop(self._expected, None)) is not None:
+                    self._expected += 1
+                    self.release()
+                    yield outcome
+                result = await self.next_result()
+                if result is None:
+                    return
+                number, self._early[number] = result
+
+    async def as_completed(self, running: Running) -> AsyncGenerator[Outcome[Item, T], None]:
+        """Yield outcomes as calls complete; for `Stream`. One counts until the next is read."""
+        with running:
+            while True:
+                if self._in_use:
+                    self._in_use = False
+                    self.release()
+                result = await self.next_result()
+                if result is None:
+                    return
+                self._in_use = True
+                yield result[1]
 
 
 class Settling(Generic[Item, T]):
@@ -45,7 +76,7 @@ class Settling(Generic[Item, T]):
 
     async def __aenter__(self) -> AsyncIterator[Outcome[Item, T]]:
         await self._calls.__aenter__()
-        return self._in_order()
+        return Stream(self._calls.in_order)
 
     async def __aexit__(self, *_: object) -> None:
         await self._calls.__aexit__()
@@ -53,30 +84,15 @@ class Settling(Generic[Item, T]):
     async def _list(self) -> list[Outcome[Item, T]]:
         outcomes: dict[int, Outcome[Item, T]] = {}
         async with self._calls as calls:
-            async for number, outcome in calls:
+            while (result := await calls.next_result()) is not None:
                 calls.release()
-                outcomes[number] = outcome
+                number, outcomes[number] = result
         return [outcomes[number] for number in range(len(outcomes))]
-
-    async def _in_order(self) -> AsyncGenerator[Outcome[Item, T], None]:
-        early: dict[int, Outcome[Item, T]] = {}
-        expected = 0
-        async for number, outcome in self._calls:
-            early[number] = outcome
-            while expected in early:
-                self._calls.release()
-                yield early.pop(expected)
-                expected += 1
 
 
 @asynccontextmanager
 async def completed(
     calls: Calls[Item, T],
 ) -> AsyncGenerator[AsyncIterator[Outcome[Item, T]], None]:
-    async def outcomes() -> AsyncGenerator[Outcome[Item, T], None]:
-        async for _, outcome in calls:
-            yield outcome
-            calls.release()
-
     async with calls:
-        yield outcomes()
+        yield Stream(calls.as_completed)

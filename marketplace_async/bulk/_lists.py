@@ -1,7 +1,7 @@
 """Many lists read as one stream: the results of `merge` and `merge_settled`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Generic, TypeVar
@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 import attrs
 
 from .._core.pagination import Page, Paginator, cursor_of
+from .._core.streams import Running, Stream
 from ..errors import ResponseError
 from ._outcomes import Failure, Outcome, Success
 from ._workers import AnyIterable, Progress, Workers
@@ -64,6 +65,10 @@ class Lists(Workers[Item, _PendingPage[Item, T]]):
         super().__init__(items, limit, progress)
         self._list_of = list_of
         self._page_permits = asyncio.Semaphore(limit)
+        self._in_use = False
+        self._records: Iterator[T] = iter(())
+        self._outcomes: Iterator[Outcome[Item, T]] = iter(())
+        self._failure: Exception | None = None
 
     async def work(self, number: int, item: Item) -> None:
         failure: Exception | None = None
@@ -86,47 +91,80 @@ class Lists(Workers[Item, _PendingPage[Item, T]]):
             self._page_permits.release()
         self.report_done(item, failure)
         self.release()
+        del failure  # its traceback refers to this frame
 
     async def _decoded(self, page: _PendingPage[Item, T]) -> ResponseError | None:
         self.emit(page)
         return await page.decoded
 
-    async def pages(self) -> AsyncGenerator[tuple[Item, Page[T] | Exception], None]:
-        """Yield pages and errors with their items. A page counts until the next one is read."""
-        async for pending in self:
+    async def records(self, running: Running) -> AsyncGenerator[T, None]:
+        """Yield the records of all lists until one fails; for `Stream`."""
+        with running:
+            while True:
+                for record in self._records:
+                    yield record
+                if not await self._next_records():
+                    return
+
+    async def outcomes(self, running: Running) -> AsyncGenerator[Outcome[Item, T], None]:
+        """Yield the records of all lists, and the errors of those that fail; for `Stream`."""
+        with running:
+            while True:
+                for outcome in self._outcomes:
+                    yield outcome
+                result = await self._next_page()
+                if result is None:
+                    return
+                item, page = result
+                if isinstance(page, Exception):
+                    self._outcomes = iter([Failure(item, page)])
+                else:
+                    self._outcomes = map(partial(Success[Item, T], item), page.items)
+
+    async def __aexit__(self, *_: object) -> None:
+        await super().__aexit__()
+        self._failure = None
+
+    async def _next_records(self) -> bool:
+        """Read a page of records. Raise the error of the first list that failed, each time."""
+        if self._failure is None:
+            result = await self._next_page()
+            if result is None:
+                return False
+            if not isinstance(result[1], Exception):
+                self._records = iter(result[1].items)
+                return True
+            self._failure = result[1]
+            del result  # the traceback of the error refers to this frame
+        raise self._failure
+
+    async def _next_page(self) -> tuple[Item, Page[T] | Exception] | None:
+        """Return a page or an error, with its item. A page counts until the next one is read."""
+        while True:
+            if self._in_use:
+                self._in_use = False
+                self._page_permits.release()
+            pending = await self.next_result()
+            if pending is None:
+                return None
             page = pending.take()
             if page is not None:
-                yield pending.item, page
-                self._page_permits.release()
+                self._in_use = True
+                return pending.item, page
 
 
 @asynccontextmanager
 async def merged(lists: Lists[Paginator[T], T]) -> AsyncGenerator[AsyncIterator[T], None]:
-    async def records() -> AsyncGenerator[T, None]:
-        async for _, page in lists.pages():
-            if isinstance(page, Exception):
-                raise page
-            for record in page.items:
-                yield record
-
     async with lists:
-        yield records()
+        yield Stream(lists.records)
 
 
 @asynccontextmanager
 async def merged_outcomes(
     lists: Lists[Item, T],
 ) -> AsyncGenerator[AsyncIterator[Outcome[Item, T]], None]:
-    async def outcomes() -> AsyncGenerator[Outcome[Item, T], None]:
-        async for item, page in lists.pages():
-            if isinstance(page, Exception):
-                yield Failure(item, page)
-            else:
-                for record in page.items:
-                    yield Success(item, record)
-
     async with lists:
-        yield outcomes()
+        yield Stream(lists.outcomes)
 
 
 def _identity(value: T) -> T:

@@ -44,7 +44,10 @@ class Failure(Generic[Item]):
         """Raises `error`."""
         # The type Never lets `[o.value.sid for o in outcomes if o.ok]` pass: type checkers do not
         # narrow a union by the truth of an attribute.
-        raise self.error
+        try:
+            raise self.error
+        finally:
+            del self  # the traceback of the error refers to this frame
 
 
 Outcome: TypeAlias = Success[Item, T] | Failure[Item]

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Sized
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
+from .._core.streams import Stream
 from .._core.tasks import cancelled
 
 Item = TypeVar("Item")
@@ -27,7 +28,7 @@ class Progress(Protocol):
 
 
 class Workers(Generic[Item, T]):
-    """Works on items concurrently and yields results as they arrive. Subclasses define `work`."""
+    """Works on items concurrently and returns results as they arrive. Subclasses define `work`."""
 
     def __init__(self, items: AnyIterable[Item], limit: int, progress: Progress | None) -> None:
         self._items = items
@@ -73,20 +74,23 @@ class Workers(Generic[Item, T]):
     async def __aexit__(self, *_: object) -> None:
         self._closed = True
         await cancelled(*self._tasks)
+        # The traceback of an error refers to this object.
+        self._error = self._feeder = None
 
-    async def __aiter__(self) -> AsyncGenerator[T, None]:
+    async def next_result(self) -> T | None:
+        """Return the next result, or None after the last. A cancellation loses none."""
         while True:
             if self._closed:
                 raise RuntimeError("iterate the stream inside its `async with` block")
             if self._results:
-                yield self._results.popleft()
-            elif self._tasks:
+                return self._results.popleft()
+            if self._tasks:
                 self._wakeup = asyncio.get_running_loop().create_future()
                 await self._wakeup
             elif self._error is not None:
                 raise self._error
             else:
-                return
+                return None
 
     def _start(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.create_task(work)
@@ -124,7 +128,7 @@ class Workers(Generic[Item, T]):
                 self._start(self.work(number, item))
                 number += 1
         finally:
-            if isinstance(items, AsyncGenerator):
+            if isinstance(items, AsyncGenerator | Stream):
                 await items.aclose()
 
 

@@ -1,25 +1,52 @@
-"""The command line, `marketplace-async` (extra `cli`)."""
+"""The command line, `marketplace-async` (extra `cli`).
+
+Modules of this package that declare commands and options import the SDK, asyncio and other slow
+modules inside functions: help, completion and messages about mistyped options need none of them.
+"""
 
 import os
-import signal
 import sys
-from collections.abc import Sequence
 
-from ..errors import MissingExtraError
+from .._version import __version__
+
+TYPE_CHECKING = False  # importing it from typing would slow down `--version`
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run a command and return its exit status: see `marketplace_async.cli.status.Status`.
 
     Args:
         arguments: The arguments without the program name. Defaults to those of the process.
     """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if [*arguments] == ["--version"] and (status := _print_version()) is not None:
+        return status
     try:
-        from .app import run
-    except MissingExtraError as error:
-        print(error, file=sys.stderr)
+        import cyclopts  # noqa: F401
+    except ModuleNotFoundError:
+        from ..errors import MissingExtraError
+
+        print(MissingExtraError("the command line", "cli"), file=sys.stderr)
         return 2
+    from .app import run
+
     return run(arguments)
+
+
+def _print_version() -> int | None:
+    """Print the version without cyclopts. Return the exit status, or None if `run` must explain."""
+    try:
+        print(__version__, flush=True)
+    except BrokenPipeError:
+        from .status import Status
+
+        return Status.CLOSED_PIPE
+    except OSError:
+        return None
+    return 0 if sys.stdout is not None else None
 
 
 def program() -> None:
@@ -30,6 +57,8 @@ def program() -> None:
     """
     status = main()
     if os.name == "posix" and status > 128:
+        import signal
+
         number = signal.Signals(status - 128)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

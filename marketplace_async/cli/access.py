@@ -1,11 +1,12 @@
 """The credentials and options of a command, and where each was read."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 
-from .. import AccountToken, ApiKey, Credentials
-from ..client import ClientOptions
+if TYPE_CHECKING:
+    from .. import ClientOptions, Credentials
 
 
 @attrs.frozen
@@ -19,14 +20,16 @@ class Access:
         sources: Where each option was read, by name.
     """
 
-    credentials: Credentials
+    credentials: "Credentials"
     source: str
-    options: ClientOptions
+    options: "ClientOptions" = attrs.field(repr=False)  # the proxy's URL may hold a password
     sources: Mapping[str, str]
 
     @property
     def identity(self) -> str:
         """The credentials without their secret, such as "API key SK..."."""
+        from .. import AccountToken, ApiKey
+
         credentials = self.credentials
         if isinstance(credentials, AccountToken):
             return f"account {credentials.account_sid}"

@@ -1,25 +1,18 @@
 """The command tree, and `run`: from arguments to exit status."""
 
-import asyncio
 import inspect
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-try:
-    import cyclopts
-    from cyclopts import App, Group
-except ModuleNotFoundError:
-    from ..errors import MissingExtraError
+import attrs
+import cyclopts
+from cyclopts import App, Group
 
-    raise MissingExtraError("the command line", "cli") from None
-
-from .. import MarketplaceError
 from .._version import __version__
 from .access import Access
-from .commands.emulator import emulator
 from .connection import Connection
-from .status import CommandError, Status, explain, print_error, usage_error
+from .status import CommandError, Status, print_error, usage_error
 
 _EPILOGUE = """\
 Credentials come from a profile or from environment variables:
@@ -47,7 +40,7 @@ app: App = App(
 
 _FLEET = Group("Many accounts", sort_key=1)
 
-# Each module is imported when its command runs, to keep start-up fast.
+# The module of a command is imported when the command is run, completed or explained.
 _NOUNS = {
     "available": "Browse the catalogue of Add-ons.",
     "installed": "Install, configure and delete Add-ons on the account.",
@@ -121,11 +114,14 @@ async def demo(*, base_url: str | None = None) -> int:
     return await steps.run(base_url)
 
 
-app.register_install_completion_command(
-    help="Set up completion for bash, zsh or fish. Changes the shell's start-up file."
+app.command(
+    f"{__package__}.commands.completion:install",
+    name="--install-completion",
+    help="Set up completion for bash, zsh or fish. Changes the shell's start-up file.",
 )
 app.command(
-    emulator,
+    f"{__package__}.commands.emulator:emulator",
+    name="emulator",
     help="""\
 Run an emulator of the Marketplace v1 API for tests and development.
 
@@ -150,11 +146,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
         bound.apply_defaults()
         for name, value in bound.arguments.items():
-            if isinstance(value, Connection):
-                bound.arguments[name] = value = value.resolved()
-                access = value.access
+            if isinstance(value, Connection) and value.needs_access():
+                from .resolution import resolve
+
+                access = resolve(value)
+                bound.arguments[name] = attrs.evolve(value, access=access)
         result: Any = command(*bound.args, **bound.kwargs)
         if inspect.iscoroutine(result):
+            import asyncio
+
             result = asyncio.run(result)
         return result if isinstance(result, int) else Status.DONE
     except cyclopts.CycloptsError as error:
@@ -164,7 +164,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return Status.CLOSED_PIPE
     except KeyboardInterrupt:
         return Status.INTERRUPTED
-    except (CommandError, MarketplaceError, ValueError, OSError) as error:
+    except CommandError as error:
+        print_error(error)
+        return error.status
+    except Exception as error:
+        from .explanations import EXPLAINED, explain
+
+        if not isinstance(error, EXPLAINED):
+            raise
         explained = explain(error, access)
         print_error(explained)
         return explained.status

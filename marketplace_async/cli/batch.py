@@ -4,13 +4,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from .. import MarketplaceError, bulk
+from .._core.arguments import check_sid
 from .connection import Connection
+from .explanations import explain
 from .output import Output
-from .status import CommandError, Status, explain, print_error, warn_if_interrupted
+from .status import CommandError, Status, print_error, warn_if_interrupted
 
 T = TypeVar("T")
 
 _CONCURRENCY: Final = 8
+
+
+def check_sids(prefix: str, sids: Sequence[str]) -> None:
+    """Check all SIDs before the first request.
+
+    Raises:
+        ValueError: One is malformed, or has another prefix.
+    """
+    for sid in sids:
+        check_sid(prefix, sid, "sid")
 
 
 async def run_each(
@@ -19,7 +31,7 @@ async def run_each(
     *,
     connection: Connection,
     output: Output,
-    fields: Sequence[str],
+    fields: type | Sequence[str],
     columns: Sequence[str],
 ) -> Status:
     """Call an operation with each SID and show the results in order.

@@ -1,35 +1,17 @@
-"""Creates the client of a command from options, environment variables and profiles."""
+"""The connection options of a command."""
 
-import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Final, Self
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 from cyclopts import Group, Parameter
 
-from .. import Credentials, MarketplaceClient, Secret
-from ..client import ClientOptions
-from ..credentials import from_env
-from . import profiles, prompts
 from .access import Access
-from .flags import Flag
-from .profiles import ACCOUNT_TOKEN, API_KEY, KINDS, OAUTH_APP, Kind, Profile
-from .status import usage_error
+from .options import Flag
 
-PROFILE_VARIABLE: Final = "MARKETPLACE_PROFILE"
-DEFAULT_PROFILE: Final = "default"
-
-_VARIABLES: Final = {
-    ACCOUNT_TOKEN: ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"),
-    API_KEY: ("TWILIO_API_KEY", "TWILIO_API_SECRET"),
-    OAUTH_APP: ("TWILIO_CLIENT_ID", "TWILIO_CLIENT_SECRET"),
-}
-_ADDRESS_VARIABLES: Final = {
-    "region": "TWILIO_REGION",
-    "edge": "TWILIO_EDGE",
-    "base_url": "MARKETPLACE_BASE_URL",
-}
+if TYPE_CHECKING:
+    from .. import MarketplaceClient
 
 
 @Parameter(name="*", group=Group("Connection", sort_key=8))
@@ -47,8 +29,14 @@ class Connection:
         The Twilio edge location, such as sydney.
     base_url
         Send requests to this URL instead of Twilio, such as an emulator.
+    proxy
+        The URL of an HTTP proxy. Default: HTTPS_PROXY, unless NO_PROXY lists the host.
+        A password is safer in MARKETPLACE_PROXY or in a profile.
+    ca_file
+        Trust the CAs in this PEM file, and no others. Default: SSL_CERT_FILE.
     allow_http
-        Allow a base URL with plain http on another host. Credentials are sent unencrypted.
+        Allow a base URL with plain http on another host, or through a proxy. Credentials are
+        sent unencrypted.
     timeout
         Timeout of each attempt, in seconds. Default: 10.
     """
@@ -57,134 +45,23 @@ class Connection:
     region: str | None = None
     edge: str | None = None
     base_url: str | None = None
+    proxy: str | None = attrs.field(default=None, repr=False)
+    ca_file: str | None = None
     allow_http: Flag = False
     timeout: float | None = None
     access: Annotated[Access | None, Parameter(parse=False)] = None
 
-    def resolve(self, environ: Mapping[str, str] = os.environ) -> Access:
-        """Read the credentials and options; prompt for a secret that is not stored anywhere.
-
-        Credentials come from the first of these: the profile of `--profile`, the profile of
-        `MARKETPLACE_PROFILE`, the environment, the profile `default`. Each option comes from its
-        command-line option, the named profile, the environment or the profile `default`, in this
-        order.
-
-        Raises:
-            CommandError: There are no credentials, or a source is invalid.
-        """
-        options, sources = self.options(environ)
-        profile, _ = self._profile(environ)
-        if profile is not None:
-            credentials, source = _from_profile(profile)
-        else:
-            kind = _kind_in(environ)
-            if kind is None:
-                raise usage_error("no credentials found", _NO_CREDENTIALS_HINT)
-            credentials, source = _from_environment(environ, kind)
-        return Access(credentials, source, options, sources)
-
-    def resolved(self) -> Self:
-        """Return a copy with `access` set: see `resolve`."""
-        return attrs.evolve(self, access=self.resolve())
-
-    def options(
-        self, environ: Mapping[str, str] = os.environ
-    ) -> tuple[ClientOptions, Mapping[str, str]]:
-        """Return the options of the client except its credentials, and where each was read."""
-        profile, named = self._profile(environ)
-        options: ClientOptions = {}
-        sources: dict[str, str] = {}
-        for name, variable in _ADDRESS_VARIABLES.items():
-            from_profile = (profile and profile.settings.get(name), str(profile))
-            from_variable = (environ.get(variable, "").strip(), variable)
-            for value, source in (
-                (getattr(self, name), f"--{name.replace('_', '-')}"),
-                *((from_profile, from_variable) if named else (from_variable, from_profile)),
-            ):
-                if value:
-                    options[name] = value  # type: ignore[literal-required]
-                    sources[name] = source
-                    break
-        for name in ("region", "edge"):
-            if "base_url" in options and sources.get(name, "").startswith("--"):
-                raise usage_error(
-                    f"--{name} cannot be combined with a base URL (set by {sources['base_url']})"
-                )
-        if self.allow_http or (profile and profile.settings.get("allow_http")):
-            options["allow_http"] = True
-        if self.timeout is not None:
-            options["timeout"] = self.timeout
-        return options, sources
-
-    def _profile(self, environ: Mapping[str, str]) -> tuple[Profile | None, bool]:
-        """Return the profile to use, if any, and whether it was named explicitly."""
-        named_by = "--profile" if self.profile is not None else PROFILE_VARIABLE
-        name = environ.get(PROFILE_VARIABLE, "").strip() if self.profile is None else self.profile
-        file = profiles.profiles_file(environ)
-        if name or self.profile is not None:
-            known = profiles.load(file)
-            if name not in known:
-                names = f"Profiles: {', '.join(known)}." if known else "There are no profiles yet."
-                raise usage_error(
-                    f'{named_by}: no profile "{name}" in {file}', f"{names} {profiles.ADD_HINT}"
-                )
-            return known[name], True
-        if _kind_in(environ) is not None:
-            return None, False
-        return profiles.load(file).get(DEFAULT_PROFILE), False
+    def needs_access(self) -> bool:
+        """Return whether the command needs `access`, the result of `resolve`."""
+        return True
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[MarketplaceClient]:
+    async def client(self) -> AsyncIterator["MarketplaceClient"]:
         """Open a client with the resolved credentials and options; close it when the block ends."""
+        from .. import MarketplaceClient
+
         access = self.access
         if access is None:
-            raise RuntimeError("call resolved() first")
+            raise RuntimeError("call resolve() first")
         async with MarketplaceClient(access.credentials, **access.options) as client:
             yield client
-
-
-_NO_CREDENTIALS_HINT = (
-    "Save them with `marketplace-async profiles add default`, or set TWILIO_API_KEY and "
-    "TWILIO_API_SECRET, or TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN."
-)
-
-
-def _kind_in(environ: Mapping[str, str]) -> Kind | None:
-    return next((kind for kind in KINDS if _any_set(environ, _VARIABLES[kind])), None)
-
-
-def _any_set(environ: Mapping[str, str], variables: Iterable[str]) -> bool:
-    return any(environ.get(variable, "").strip() for variable in variables)
-
-
-# Malformed SIDs are rejected before they appear in a prompt: one may be the secret itself.
-_PLACEHOLDER = Secret("not entered yet")
-
-
-def _from_profile(profile: Profile) -> tuple[Credentials, str]:
-    if profile.secret is not None:
-        return profile.credentials(profile.secret), str(profile)
-    profile.credentials(_PLACEHOLDER)
-    prompt = f"{profile.kind.secret} of {profile.sid}"
-    secret = _prompt_for_secret(prompt, f"{profile} has no secret")
-    return profile.credentials(secret), f"{profile}, with a secret entered at the prompt"
-
-
-def _from_environment(environ: Mapping[str, str], kind: Kind) -> tuple[Credentials, str]:
-    sid, secret = _VARIABLES[kind]
-    if not _any_set(environ, [sid]) or _any_set(environ, [secret]):
-        return from_env(environ).credentials, f"{sid} and {secret}"
-    from_env({**environ, secret: _PLACEHOLDER.reveal()})
-    prompt = f"{secret} of {environ[sid].strip()}"
-    entered = _prompt_for_secret(prompt, f"{sid} is set without {secret}")
-    environ = {**environ, secret: entered.reveal()}
-    return from_env(environ).credentials, f"{sid}, with a secret entered at the prompt"
-
-
-def _prompt_for_secret(prompt: str, reason: str) -> Secret:
-    if not prompts.is_interactive():
-        raise usage_error(f"{reason}, and there is no terminal to prompt for it")
-    text = prompts.ask_secret(f"{prompt}: ")
-    if not text:
-        raise usage_error("no secret was entered")
-    return Secret(text)

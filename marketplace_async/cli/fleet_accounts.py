@@ -3,15 +3,17 @@
 import functools
 import math
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 from cyclopts import Group, Parameter
 
-from .. import MarketplaceClient, fleet
 from .connection import Connection
-from .flags import Flag
+from .options import Flag
 from .status import usage_error
+
+if TYPE_CHECKING:
+    from .. import fleet
 
 _GROUP = Group("Accounts", sort_key=7)
 
@@ -39,26 +41,35 @@ class Accounts(Connection):
         Parameter(group=_GROUP, help="Maximum concurrent requests over all accounts. Default: 64."),
     ] = None
 
-    def resolved(self) -> Self:
-        """Return a copy with `access` set, unless the accounts file holds the credentials."""
+    def needs_access(self) -> bool:
+        """Return whether the command needs `access`. An accounts file has its own credentials.
+
+        Raises:
+            CommandError: There is not exactly one source of accounts.
+        """
         if self.subaccounts is (self.accounts is not None):
             raise usage_error("no accounts selected: pass either --subaccounts or --accounts FILE")
-        return super().resolved() if self.subaccounts else self
+        return self.subaccounts
 
-    def source(self) -> fleet.Source:
+    def source(self) -> "fleet.Source":
         """Return the source of the accounts."""
-        options, _ = self.options()
+        from .. import MarketplaceClient, fleet
+        from .resolution import client_options
+
+        options, _ = client_options(self)
         if self.concurrency is not None:
             options["concurrency"] = self.concurrency
         if self.accounts is not None:
             return fleet.AccountsFile(self.accounts, options)
         access = self.access
         if access is None:
-            raise RuntimeError("call resolved() first")
+            raise RuntimeError("call resolve() first")
         return fleet.Subaccounts(
             functools.partial(MarketplaceClient, access.credentials, **options)
         )
 
-    def executor(self) -> fleet.Executor:
+    def executor(self) -> "fleet.Executor":
         """Return an executor for twice as many accounts as concurrent requests."""
+        from .. import fleet
+
         return fleet.EmbeddedExecutor(math.ceil(2 * (self.concurrency or 64) / fleet.SHARD_SIZE))

@@ -69,24 +69,6 @@ def running(*, shows: bool = True, hint: str | None = None) -> Iterator[Running]
                 loop.remove_signal_handler(signal.SIGINT)
 
 
-class DisplayOutput:
-    """Base class of job outputs that print records. Subclasses implement `write`."""
-
-    def begin(self) -> None:
-        """Print what precedes the records."""
-
-    def resume(self, position: int) -> None:
-        """Raise ValueError: printed records cannot be resumed."""
-        raise ValueError("printed output cannot be resumed")
-
-    def sync(self) -> int:
-        """Return 0: nothing is stored."""
-        return 0
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 def count_accounts(count: int) -> str:
     """Return a number of accounts in words."""
     return f"{count:,} account" + ("" if count == 1 else "s")

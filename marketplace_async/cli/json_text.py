@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from .._core.codec import encode
-from .printable import UNPRINTABLE
+from .._core.printable import UNPRINTABLE
 
 
 def to_json(value: Any) -> str:

@@ -4,15 +4,16 @@ import io
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Annotated, Any, TextIO, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias, TypeVar
 
 import attrs
 from cyclopts import Group, Parameter
 
-from .. import MarketplaceError, Paginator
-from .._core.threads import to_daemon_thread
-from .renderers import Format, render_record, renderer_for
+from .options import Format
 from .status import note
+
+if TYPE_CHECKING:
+    from .. import Paginator
 
 T = TypeVar("T")
 
@@ -40,8 +41,8 @@ class Output:
 
     async def pages(
         self,
-        paginator: Paginator[T],
-        fields: Sequence[str],
+        paginator: "Paginator[T]",
+        fields: type | Sequence[str],
         columns: Sequence[str],
         *,
         convert: Callable[[T], Any] = lambda record: record,
@@ -50,10 +51,12 @@ class Output:
 
         Args:
             paginator: The list.
-            fields: The fields of CSV.
+            fields: The fields of CSV: their names, or an attrs class that has them.
             columns: The fields of a table, most important first.
             convert: Converts a record to the attrs value or mapping to print.
         """
+        from .. import MarketplaceError
+
         async with self.listing(fields, columns, if_empty="no results") as show:
             begun = False
             try:
@@ -68,7 +71,7 @@ class Output:
 
     @asynccontextmanager
     async def listing(
-        self, fields: Sequence[str], columns: Sequence[str], *, if_empty: str | None = None
+        self, fields: type | Sequence[str], columns: Sequence[str], *, if_empty: str | None = None
     ) -> AsyncIterator[Show]:
         """Yield a coroutine function that prints the next records of a list.
 
@@ -76,10 +79,13 @@ class Output:
         BrokenPipeError if the output pipe is closed.
 
         Args:
-            fields: The fields of CSV.
+            fields: The fields of CSV: their names, or an attrs class that has them.
             columns: The fields of a table, most important first.
             if_empty: A note for an empty table.
         """
+        from .._core.threads import to_daemon_thread
+        from .renderers import renderer_for
+
         renderer = renderer_for(self.format, fields, columns)
         count = 0
 
@@ -98,6 +104,9 @@ class Output:
 
     async def record(self, record: Any) -> None:
         """Print one record: an attrs value or a mapping."""
+        from .._core.threads import to_daemon_thread
+        from .renderers import render_record
+
         _prepare(sys.stdout, self.format)
         await to_daemon_thread(_write, render_record(self.format, record))
 
@@ -107,11 +116,15 @@ class StandardOutput:
 
     Args:
         format: The output format.
-        fields: The fields of CSV.
+        fields: The fields of CSV: their names, or an attrs class that has them.
         columns: The fields of a table, most important first.
     """
 
-    def __init__(self, format: Format, fields: Sequence[str], columns: Sequence[str]) -> None:
+    def __init__(
+        self, format: Format, fields: type | Sequence[str], columns: Sequence[str]
+    ) -> None:
+        from .renderers import renderer_for
+
         self._renderer = renderer_for(format, fields, columns)
         _prepare(sys.stdout, format)
 

@@ -1,9 +1,12 @@
 """The options of every list."""
 
+from typing import TYPE_CHECKING
+
 import attrs
 from cyclopts import Parameter
 
-from .. import ListOptions
+if TYPE_CHECKING:
+    from .. import ListOptions
 
 
 @Parameter(name="*")
@@ -26,6 +29,6 @@ class Paging:
     start: str | None = None
 
     @property
-    def options(self) -> ListOptions:
+    def options(self) -> "ListOptions":
         """The options as keyword arguments of a list."""
         return {"limit": self.limit, "page_size": self.page_size, "start": self.start}

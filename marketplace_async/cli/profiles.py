@@ -2,15 +2,14 @@
 
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import attrs
 
-from .. import AccountToken, ApiKey, ClientCredentials, Credentials, MarketplaceClient, Secret
-from .._core.files import replacing
+import marketplace_async as sdk
+
 from .status import usage_error
 
 PATH_VARIABLE: Final = "MARKETPLACE_PROFILES"
@@ -32,12 +31,13 @@ API_KEY: Final = Kind("API key", "api_key", "api_secret", "SK")
 OAUTH_APP: Final = Kind("OAuth app", "client_id", "client_secret", "OQ")
 KINDS: Final = (API_KEY, OAUTH_APP, ACCOUNT_TOKEN)
 
-_SECRETS: Final = {kind.secret for kind in KINDS}
+# The URL of a proxy may hold its password.
+_SECRETS: Final = {*(kind.secret for kind in KINDS), "proxy"}
 _FLAGS: Final = {"allow_http"}
-_ADDRESS: Final = {"region", "edge", "base_url", *_FLAGS}
+_ADDRESS: Final = {"region", "edge", "base_url", "proxy", "ca_file", *_FLAGS}
 _STRINGS: Final = {*(kind.sid for kind in KINDS), *_SECRETS, *_ADDRESS} - _FLAGS
 
-Settings: TypeAlias = Mapping[str, str | bool | Secret]
+Settings: TypeAlias = "Mapping[str, str | bool | sdk.Secret]"
 
 
 @attrs.frozen
@@ -80,21 +80,43 @@ class Profile:
         return str(self.settings[self.kind.sid])
 
     @property
-    def secret(self) -> Secret | None:
+    def secret(self) -> "sdk.Secret | None":
         """The secret, or None if each command prompts for it."""
         secret = self.settings.get(self.kind.secret)
-        return secret if isinstance(secret, Secret) else None
+        return secret if isinstance(secret, sdk.Secret) else None
+
+    @property
+    def proxy_address(self) -> str | None:
+        """The URL of its proxy without the password, if it has one."""
+        from .._core.arguments import check_proxy
+
+        proxy = self.settings.get("proxy")
+        if not isinstance(proxy, sdk.Secret):
+            return None
+        try:
+            return str(check_proxy(proxy.reveal()).with_user(None))
+        except ValueError:
+            return "malformed"
 
     def check(self) -> None:
-        """Raise CommandError if a SID, region, edge or base URL is malformed."""
-        credentials = self.credentials(Secret("placeholder"))
-        address = {name: self.settings[name] for name in _ADDRESS & self.settings.keys()}
+        """Raise CommandError if a SID, an address or a file of CAs is not usable."""
+        from .._core.network import trusting
+
+        credentials = self.credentials(sdk.Secret("placeholder"))
+        address: dict[str, Any] = {
+            name: self.settings[name] for name in _ADDRESS & self.settings.keys()
+        }
+        proxy, ca_file = address.get("proxy"), address.pop("ca_file", None)
+        if isinstance(proxy, sdk.Secret):
+            address["proxy"] = proxy.reveal()
         try:
-            MarketplaceClient(credentials, **address)  # type: ignore[arg-type]  # checked there
+            if ca_file is not None:
+                address["ssl"] = trusting(ca_file, "ca_file")
+            sdk.MarketplaceClient(credentials, **address)
         except ValueError as error:
             raise usage_error(f"{self}: {error}") from None
 
-    def credentials(self, secret: Secret) -> Credentials:
+    def credentials(self, secret: "sdk.Secret") -> "sdk.Credentials":
         """Return the credentials of the profile with `secret`.
 
         Raises:
@@ -104,8 +126,8 @@ class Profile:
         account_sid = self.settings.get(ACCOUNT_TOKEN.sid)
         try:
             if kind is ACCOUNT_TOKEN:
-                return AccountToken(self.sid, secret)
-            credentials = ApiKey if kind is API_KEY else ClientCredentials
+                return sdk.AccountToken(self.sid, secret)
+            credentials = sdk.ApiKey if kind is API_KEY else sdk.ClientCredentials
             return credentials(self.sid, secret, None if account_sid is None else str(account_sid))
         except ValueError as error:
             raise usage_error(f"{self}: {error}") from None
@@ -127,6 +149,8 @@ def load(file: Path) -> dict[str, Profile]:
     Raises:
         CommandError: Other users can read the file, or its content is invalid.
     """
+    import tomllib
+
     try:
         with file.open("rb") as stream:
             _check_private(file, os.fstat(stream.fileno()))
@@ -158,7 +182,7 @@ def _profile(name: str, file: Path, table: Any) -> Profile:
         raise usage_error(
             f"{file}: {name} is not in a profile", "A profile starts with its name: [name]."
         )
-    settings: dict[str, str | bool | Secret] = {}
+    settings: dict[str, str | bool | sdk.Secret] = {}
     for key, value in table.items():
         place = f"{file}: {name}.{key}"
         if key in _FLAGS:
@@ -169,7 +193,7 @@ def _profile(name: str, file: Path, table: Any) -> Profile:
             # The message omits the value: it may be a secret.
             if not isinstance(value, str) or not value.strip():
                 raise usage_error(f"{place}: expected a non-empty string")
-            settings[key] = Secret(value) if key in _SECRETS else value
+            settings[key] = sdk.Secret(value) if key in _SECRETS else value
         else:
             known = ", ".join(sorted(_STRINGS | _FLAGS))
             raise usage_error(f"{place}: unknown setting", f"Known settings: {known}.")
@@ -190,8 +214,10 @@ def remove(profile: Profile) -> None:
     _rewrite(profile.file, profile.name, None)
 
 
-def _rewrite(file: Path, name: str, settings: Settings | None) -> None:
+def _rewrite(file: Path, name: str, settings: "Settings | None") -> None:
     import tomlkit  # unlike tomllib, it writes TOML and keeps comments
+
+    from .._core.files import replacing
 
     load(file)  # an invalid file is not overwritten
     try:
@@ -201,7 +227,7 @@ def _rewrite(file: Path, name: str, settings: Settings | None) -> None:
         if settings is not None:
             table = tomlkit.table()
             for key, value in settings.items():
-                table[key] = value.reveal() if isinstance(value, Secret) else value
+                table[key] = value.reveal() if isinstance(value, sdk.Secret) else value
             document[name] = table
         with replacing(file.resolve()) as stream:  # keep a symbolic link into dotfiles
             stream.write(tomlkit.dumps(document).encode())

@@ -3,8 +3,7 @@
 import getpass
 import sys
 
-from .._core.threads import to_daemon_thread
-from .printable import printable
+from .._core.printable import printable
 from .status import CommandError, usage_error
 
 
@@ -37,6 +36,8 @@ async def confirm(action: str, *, yes: bool) -> None:
     Raises:
         CommandError: The user declined, or there is no terminal.
     """
+    from .._core.threads import to_daemon_thread
+
     if yes:
         return
     if not is_interactive():

@@ -3,14 +3,13 @@
 import io
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
+from .._core.printable import printable
 from .._core.rows import cell, csv_lines, field_names, get
 from .json_text import indented_json, to_json
-from .printable import printable
+from .options import Format
 from .tables import Table, record_table
-
-Format: TypeAlias = Literal["table", "json", "jsonl", "csv"]
 
 
 class Renderer(Protocol):
@@ -29,12 +28,12 @@ class Renderer(Protocol):
         ...
 
 
-def renderer_for(format: Format, fields: Sequence[str], columns: Sequence[str]) -> Renderer:
+def renderer_for(format: Format, fields: type | Sequence[str], columns: Sequence[str]) -> Renderer:
     """Return a renderer of lists.
 
     Args:
         format: The output format.
-        fields: The fields of CSV.
+        fields: The fields of CSV: their names, or an attrs class that has them.
         columns: The fields of a table, most important first.
     """
     match format:
@@ -45,7 +44,7 @@ def renderer_for(format: Format, fields: Sequence[str], columns: Sequence[str]) 
         case "jsonl":
             return _JsonLines()
         case "csv":
-            return _Csv(fields)
+            return _Csv(field_names(fields) if isinstance(fields, type) else fields)
 
 
 def render_record(format: Format, record: Any) -> str:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any, Final
 
+from .._core.printable import printable
 from .._core.rows import cell, field_names, get
 from .json_text import indented_json
-from .printable import printable
 
 _GAP: Final = 2
 _MIN_WIDTH: Final = 10

@@ -12,8 +12,17 @@ from typing import TypeAlias
 import attrs
 
 from .. import bulk
+from .._core.masking import redacted
+from .._core.pagination import complete
 from ..client import MarketplaceClient
-from ..errors import AmbiguousOutcomeError, MarketplaceError, NotFoundError
+from ..errors import (
+    AmbiguousOutcomeError,
+    MarketplaceError,
+    NotEnsuredError,
+    NotFoundError,
+    UnreadableFieldError,
+    UnusableResponseError,
+)
 from ..resources.available_add_ons import AvailableAddOn
 from ..retry import Verdict, verdict_on
 from ._engine.checkpoint import beside
@@ -22,7 +31,6 @@ from ._engine.journal import Entry, Failure, Failures, JobError, Journal, Write,
 from ._engine.shards import AccountResult, Shard, Task
 from .desired import Desired, Wanted
 from .executors import EmbeddedExecutor, Executor
-from .masking import redacted
 from .plan_report import PlanReport, Summary
 from .planning import observe, read_catalogue, read_plans
 from .sources import Source, Target
@@ -253,11 +261,12 @@ class TakeSteps(Task):
         desired, planned = self.desired, self.planned[target.account_sid]
         wanted = desired.wanted(target.account_sid, target.friendly_name)
         try:
+            target.check_name()
             # The account may have changed since it was planned.
-            observed = await observe(client, wanted)
+            observed = await observe(client, target, wanted)
+            steps, _ = steps_for(wanted, observed, desired.secret)
         except MarketplaceError as error:
             return _nothing_written(planned, error)
-        steps, _ = steps_for(wanted, observed, desired.secret)
         secrets = desired.secret_values() | observed.secret_values(desired.secret)
         needed = {step.key: step for step in steps}
         by_name = {one.unique_name: one for one in wanted}
@@ -342,9 +351,12 @@ async def _switch(
     extensions = client.installed_add_ons.extensions(installed_sid)
     existing = observed.extensions.get(installed_sid)
     if existing is None:  # the Add-on was installed by an earlier step
-        existing = tuple(await extensions.list().collect())
+        existing = tuple([one async for one in complete(extensions.list())])
     sid = next((one.sid for one in existing if one.unique_name == step.extension), None)
     if sid is None:
+        for one in existing:
+            if "unique_name" in one.unreadable:
+                raise UnreadableFieldError(one.sid, ["unique_name"])
         message = f"{installed_sid} has no extension {step.extension}"
         return Write(step.key, "failed", installed_sid, message, "NotFoundError")
     await extensions.update(sid, enabled=step.action == "enable")
@@ -353,6 +365,10 @@ async def _switch(
 
 def _outcome_of(error: Exception) -> WriteOutcome:
     """Return "unknown" if the write may have taken effect, else "failed"."""
+    if isinstance(error, UnusableResponseError):
+        return "unknown" if error.is_write else "failed"
+    if isinstance(error, NotEnsuredError):
+        return "unknown" if error.action is not None else "failed"
     if isinstance(error, AmbiguousOutcomeError) or getattr(error, "after_unknown", False):
         return "unknown"
     if isinstance(error, MarketplaceError) and verdict_on(error) is Verdict.UNKNOWN:

@@ -13,6 +13,7 @@ import attrs
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from .._core.frames import hide_arguments
 from ..errors import MarketplaceError
 from .desired_file import AddOn, File, Override, Selector
 from .masking import masked, secret_values
@@ -83,6 +84,7 @@ class Desired:
     _file: File = attrs.field(repr=False)
     secret: tuple[str, ...]
 
+    @hide_arguments
     def wanted(self, account_sid: str, friendly_name: str | None) -> tuple[Wanted, ...]:
         """Return the desired state of one account, in the order of the file.
 
@@ -150,6 +152,7 @@ class Desired:
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
 
 
+@hide_arguments
 def load(file: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Desired:
     """Read a desired state from a TOML file.
 
@@ -173,6 +176,7 @@ def load(file: str | os.PathLike[str], environ: Mapping[str, str] | None = None)
         raise DesiredStateError(f"{file}: {error}") from None
 
 
+@hide_arguments
 def parse(text: str, environ: Mapping[str, str] | None = None) -> Desired:
     """Read a desired state from TOML text. Otherwise like `load`."""
     try:
@@ -182,6 +186,7 @@ def parse(text: str, environ: Mapping[str, str] | None = None) -> Desired:
     return from_document(document, environ)
 
 
+@hide_arguments
 def from_document(document: Any, environ: Mapping[str, str] | None = None) -> Desired:
     """Create a desired state from plain values, such as parsed TOML. Otherwise like `load`."""
     try:

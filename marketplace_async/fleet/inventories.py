@@ -9,8 +9,9 @@ from typing import BinaryIO
 import attrs
 
 from .. import bulk
+from .._core.pagination import complete
 from ..client import MarketplaceClient
-from ..errors import NotFoundError
+from ..errors import CredentialsError, NotFoundError
 from ..resources.installed_add_on_extensions import InstalledAddOnExtension
 from ..resources.installed_add_ons import InstalledAddOn
 from ._engine.checkpoint import Checkpoint
@@ -133,7 +134,7 @@ class ReadAddOns(Task):
     async def run(self, client: MarketplaceClient, target: Target) -> tuple[InventoryRecord, ...]:
         """Return a record of each installed Add-on."""
         records = []
-        for installed in await read_installed(client):
+        for installed in await read_installed(client, target):
             extensions = None
             if self.extensions:
                 extensions = tuple(map(_extension_record, await read_extensions(client, installed)))
@@ -145,10 +146,21 @@ class ReadAddOns(Task):
         return tuple(records)
 
 
-async def read_installed(client: MarketplaceClient) -> tuple[InstalledAddOn, ...]:
-    """Return the installed Add-ons of an account, each once."""
+async def read_installed(client: MarketplaceClient, target: Target) -> tuple[InstalledAddOn, ...]:
+    """Return the installed Add-ons of an account, each once.
+
+    Raises:
+        IncompleteListError: The list does not say that it is complete.
+        CredentialsError: The credentials belong to another account.
+    """
     # A record can appear on two pages if the list changes while it is read.
-    return tuple({one.sid: one async for one in client.installed_add_ons.list()}.values())
+    installed = {one.sid: one async for one in complete(client.installed_add_ons.list())}
+    for one in installed.values():
+        if one.account_sid not in (None, target.account_sid):
+            raise CredentialsError(
+                f"the credentials of {target.account_sid} belong to {one.account_sid}"
+            )
+    return tuple(installed.values())
 
 
 async def read_extensions(
@@ -156,7 +168,8 @@ async def read_extensions(
 ) -> list[InstalledAddOnExtension]:
     """Return the extensions of an installed Add-on; none if it was removed in the meantime."""
     try:
-        return await client.installed_add_ons.extensions(installed.sid).list().collect()
+        extensions = client.installed_add_ons.extensions(installed.sid).list()
+        return [one async for one in complete(extensions)]
     except NotFoundError:
         return []
 
@@ -165,7 +178,7 @@ def _record(
     target: Target, installed: InstalledAddOn, extensions: tuple[ExtensionRecord, ...] | None
 ) -> InventoryRecord:
     return InventoryRecord(
-        account_sid=installed.account_sid,
+        account_sid=installed.account_sid or target.account_sid,
         account_friendly_name=target.friendly_name,
         sid=installed.sid,
         unique_name=installed.unique_name,

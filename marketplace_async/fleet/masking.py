@@ -1,10 +1,9 @@
 """Masking: keeps the values of secret keys out of output, messages and files."""
 
-import json
 from collections.abc import Collection, Iterable
 from typing import Any
 
-MASK = "***"
+from .._core.masking import MASK
 
 
 def masked(value: Any, secret: Collection[str]) -> Any:
@@ -37,12 +36,3 @@ def secret_values(value: Any, secret: Collection[str]) -> frozenset[str]:
                 return
 
     return frozenset(text for text in leaves(value, hidden=False) if text)
-
-
-def redacted(text: str, secrets: Collection[str]) -> str:
-    """Mask secrets in a message. Error messages of the service can quote rejected values."""
-    # Longest first: one secret may be part of another.
-    for secret in sorted(secrets, key=len, reverse=True):
-        for form in (secret, json.dumps(secret)[1:-1], repr(secret)[1:-1]):
-            text = text.replace(form, MASK)
-    return text

@@ -8,8 +8,10 @@ from pathlib import Path
 import attrs
 
 from .. import bulk
+from .._core.masking import redacted
+from .._core.pagination import complete
 from ..client import MarketplaceClient
-from ..errors import MissingExtraError, NotFoundError
+from ..errors import MissingExtraError, NotFoundError, UnreadableFieldError
 from ..resources.available_add_ons import AvailableAddOn, configuration_errors
 from ._engine.checkpoint import Checkpoint
 from ._engine.driver import Driver, entry_of
@@ -18,7 +20,7 @@ from ._engine.shards import AccountResult, Shard, Task
 from .desired import Desired, DesiredStateError, Wanted
 from .executors import EmbeddedExecutor, Executor
 from .inventories import read_extensions, read_installed
-from .masking import redacted, secret_values
+from .masking import secret_values
 from .outputs import JsonLines, Nowhere, Output
 from .plan_report import PlanReport, Summary, Unmatched
 from .sources import Source, Target
@@ -109,8 +111,11 @@ async def read_catalogue(driver: Driver, desired: Desired) -> dict[str, Availabl
             path = desired.path_of(sid)
             raise DesiredStateError(f"{path}: Add-on {sid} does not exist") from None
         if paths:
-            extensions = client.available_add_ons.extensions(sid).list()
-            names = {extension.unique_name or "" async for extension in extensions}
+            names = set()
+            async for extension in complete(client.available_add_ons.extensions(sid).list()):
+                if "unique_name" in extension.unreadable:
+                    raise UnreadableFieldError(extension.sid, ["unique_name"])
+                names.add(extension.unique_name or "")
             for name in paths.keys() - names:
                 raise DesiredStateError(
                     f"{paths[name]}: {catalogue[sid].friendly_name} has no such extension; "
@@ -188,10 +193,11 @@ class PlanSteps(Task):
     async def run(self, client: MarketplaceClient, target: Target) -> AccountPlan:
         """Compare the account with the desired state."""
         desired = self.desired
+        target.check_name()
         wanted = desired.wanted(target.account_sid, target.friendly_name)
         if not wanted:
             return AccountPlan(target.account_sid, target.friendly_name, ())
-        observed = await observe(client, wanted)
+        observed = await observe(client, target, wanted)
         steps, problems = steps_for(wanted, observed, desired.secret)
         written = {step.unique_name for step in steps if step.action in ("install", "update")}
         invalid = {
@@ -208,9 +214,13 @@ class PlanSteps(Task):
         )
 
 
-async def observe(client: MarketplaceClient, wanted: Sequence[Wanted]) -> Observed:
+async def observe(client: MarketplaceClient, target: Target, wanted: Sequence[Wanted]) -> Observed:
     """Read the parts of an account that a plan depends on."""
-    observed = Observed(await read_installed(client))
+    observed = Observed(await read_installed(client, target))
+    for one in observed.installed:
+        if one.account_sid is None:
+            # It need not be this account: an API key can belong to another one.
+            raise UnreadableFieldError(one.sid, ["account_sid"])
     extensions = {
         installed.sid: tuple(await read_extensions(client, installed))
         for installed in relevant_add_ons(wanted, observed)

@@ -21,11 +21,13 @@ import attrs
 
 from .. import accounts
 from .._core.limiter import Stats
+from .._core.pagination import complete
+from .._core.streams import Stream
 from ..accounts import Account
 from ..accounts.vault import Find
 from ..client import ClientOptions, MarketplaceClient
 from ..credentials import Credentials
-from ..errors import CredentialsError
+from ..errors import CredentialsError, UnreadableFieldError
 
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ async def iterating(items: AsyncIterable[T]) -> AsyncIterator[AsyncIterator[T]]:
     try:
         yield iterator
     finally:
-        if isinstance(iterator, AsyncGenerator):
+        if isinstance(iterator, AsyncGenerator | Stream):
             await iterator.aclose()
 
 
@@ -51,10 +53,17 @@ class Target:
     Attributes:
         account_sid: The account, `AC...`.
         friendly_name: The account's friendly name.
+        unreadable: The fields that the list of accounts left unknown.
     """
 
     account_sid: str
     friendly_name: str | None = None
+    unreadable: tuple[str, ...] = ()
+
+    def check_name(self) -> None:
+        """Raise UnreadableFieldError if the friendly name, which selects accounts, is unknown."""
+        if "friendly_name" in self.unreadable:
+            raise UnreadableFieldError(self.account_sid, ["friendly_name"])
 
 
 class Source(Protocol):
@@ -107,7 +116,7 @@ class Connection:
                     if len(self._recent) >= _MAX_RECENT:
                         del self._recent[next(iter(self._recent))]
                     self._recent[account.sid] = account.credentials
-                yield Target(account.sid, account.friendly_name)
+                yield Target(account.sid, account.friendly_name, tuple(account.unreadable))
 
     async def count(self) -> int:
         """List the accounts and return their number."""
@@ -177,7 +186,11 @@ class Subaccounts:
         async with self.connect() as client:
             accounts = client.accounts
             yield Connection(
-                self, lambda: accounts.list(status="active"), accounts.fetch, client=client
+                self,
+                # No account may be missed. There may be many.
+                lambda: complete(accounts.list(status="active"), max_pages=None),
+                accounts.fetch,
+                client=client,
             )
 
 

@@ -1,16 +1,18 @@
 """The steps from the observed state of an account to its desired state. No I/O."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from .._core.codec import same_json
+from .._core.masking import MASK
+from ..errors import UnreadableFieldError
 from ..resources.installed_add_on_extensions import InstalledAddOnExtension
 from ..resources.installed_add_ons import InstalledAddOn
 from .desired import Wanted
-from .masking import MASK, masked, secret_values
+from .masking import masked, secret_values
 
 Action: TypeAlias = Literal["install", "update", "enable", "disable", "remove"]
 
@@ -117,12 +119,16 @@ def relevant_add_ons(wanted: Iterable[Wanted], observed: Observed) -> Iterator[I
 
 
 def steps_for(
-    wanted: Iterable[Wanted], observed: Observed, secret: Collection[str]
+    wanted: Sequence[Wanted], observed: Observed, secret: Collection[str]
 ) -> tuple[tuple[Step, ...], tuple[str, ...]]:
     """Return the steps from the observed to the wanted state, and the problems.
 
     Removals come first.
+
+    Raises:
+        UnreadableFieldError: The steps depend on a field that is unknown.
     """
+    _check_known(wanted, observed)
     steps: list[Step] = []
     problems: list[str] = []
     for one in wanted:
@@ -139,6 +145,27 @@ def steps_for(
             steps.append(_step("remove", one, installed))
     steps.sort(key=lambda step: step.action != "remove")
     return tuple(steps), tuple(problems)
+
+
+def _check_known(wanted: Iterable[Wanted], observed: Observed) -> None:
+    """Raise UnreadableFieldError if the steps depend on a field that is unknown."""
+    for installed in observed.installed:
+        # It may be any of the wanted ones.
+        if "unique_name" in installed.unreadable:
+            raise UnreadableFieldError(installed.sid, ["unique_name"])
+    for one in wanted:
+        found = observed.named(one.unique_name)
+        if found is None:
+            continue
+        if one.available_add_on_sid is not None and found.available_add_on_sid is None:
+            raise UnreadableFieldError(found.sid, ["links"])
+        if one.configuration is not None and "configuration" in found.unreadable:
+            raise UnreadableFieldError(found.sid, ["configuration"])
+        for extension in observed.extensions.get(found.sid, ()) if one.extensions else ():
+            if "unique_name" in extension.unreadable:
+                raise UnreadableFieldError(extension.sid, ["unique_name"])
+            if extension.unique_name in one.extensions and extension.enabled is None:
+                raise UnreadableFieldError(extension.sid, ["enabled"])
 
 
 def _steps_to_present(
@@ -166,7 +193,7 @@ def _steps_to_present(
         if name not in current:
             path = f"{wanted.path}.extensions.{name}"
             problems.append(f"{path}: {installed.sid} has no such extension")
-        elif bool(current[name]) is not enabled:
+        elif current[name] is not enabled:
             yield _step("enable" if enabled else "disable", wanted, installed, extension=name)
 
 

@@ -7,15 +7,17 @@ import attrs
 
 from .._core.arguments import check_sid
 from .._core.codec import to
-from .._core.messages import Request
+from .._core.expectations import expecting, expecting_each
+from .._core.messages import trusted_request
 from .._core.operation import Call
 from .._core.pagination import Listable, Meta
+from .._core.records import Envelope, Record, absent
 from .._core.schema import schema_violations
-from ..errors import ConfigurationError, ConfigurationIssue
+from ..errors import ConfigurationError, ConfigurationIssue, SchemaError
 
 
-@attrs.frozen(kw_only=True)
-class AvailableAddOn:
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class AvailableAddOn(Record):
     """An Add-on in the catalogue.
 
     Attributes:
@@ -29,16 +31,16 @@ class AvailableAddOn:
     """
 
     sid: str
-    friendly_name: str | None = None
-    description: str | None = None
-    pricing_type: str | None = None
-    configuration_schema: dict[str, Any] | None = attrs.field(default=None, hash=False)
-    url: str | None = None
-    links: dict[str, str] | None = attrs.field(default=None, hash=False)
+    friendly_name: str | None = attrs.field(factory=absent)
+    description: str | None = attrs.field(factory=absent)
+    pricing_type: str | None = attrs.field(factory=absent)
+    configuration_schema: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
+    url: str | None = attrs.field(factory=absent)
+    links: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
 
 
-@attrs.frozen(kw_only=True)
-class AvailableAddOnExtension:
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class AvailableAddOnExtension(Record):
     """An extension of an available Add-on: a place in Twilio's products where it can work.
 
     Attributes:
@@ -51,23 +53,23 @@ class AvailableAddOnExtension:
     """
 
     sid: str
-    available_add_on_sid: str
-    friendly_name: str | None = None
-    product_name: str | None = None
-    unique_name: str | None = None
-    url: str | None = None
+    available_add_on_sid: str | None = attrs.field(factory=absent)
+    friendly_name: str | None = attrs.field(factory=absent)
+    product_name: str | None = attrs.field(factory=absent)
+    unique_name: str | None = attrs.field(factory=absent)
+    url: str | None = attrs.field(factory=absent)
 
 
 @attrs.frozen(eq=False, repr=False)
-class _Page:
+class _Page(Envelope):
     available_add_ons: tuple[AvailableAddOn, ...]
-    meta: Meta
+    meta: Meta = attrs.field(factory=Meta)
 
 
 @attrs.frozen(eq=False, repr=False)
-class _ExtensionsPage:
+class _ExtensionsPage(Envelope):
     extensions: tuple[AvailableAddOnExtension, ...]
-    meta: Meta
+    meta: Meta = attrs.field(factory=Meta)
 
 
 class AvailableAddOns(Listable[AvailableAddOn]):
@@ -77,7 +79,9 @@ class AvailableAddOns(Listable[AvailableAddOn]):
     """
 
     def __init__(self, call: Call) -> None:
-        super().__init__(call, "/v1/AvailableAddOns", to(_Page), "available_add_ons")
+        super().__init__(
+            call, "/v1/AvailableAddOns", to(_Page), "available_add_ons", "available_add_ons.list"
+        )
 
     async def fetch(self, sid: str) -> AvailableAddOn:
         """Fetch one Add-on of the catalogue.
@@ -90,8 +94,10 @@ class AvailableAddOns(Listable[AvailableAddOn]):
             NotFoundError: There is no such Add-on.
             MarketplaceError: The request failed.
         """
-        request = Request("GET", f"{self._path}/{check_sid('XB', sid, 'sid')}")
-        return await self._call(request, to(AvailableAddOn))
+        sid = check_sid("XB", sid, "sid")
+        path = f"{self._path}/{sid}"
+        request = trusted_request("GET", path, operation="available_add_ons.fetch")
+        return await self._call(request, expecting(to(AvailableAddOn), sid=sid))
 
     def extensions(self, sid: str) -> "AvailableAddOnExtensions":
         """Return the extensions of an available Add-on. Sends nothing by itself.
@@ -102,7 +108,7 @@ class AvailableAddOns(Listable[AvailableAddOn]):
         Raises:
             ValueError, TypeError: `sid` is not an available Add-on SID.
         """
-        return AvailableAddOnExtensions(self._call, f"{self._path}/{check_sid('XB', sid, 'sid')}")
+        return AvailableAddOnExtensions(self._call, check_sid("XB", sid, "sid"))
 
 
 class AvailableAddOnExtensions(Listable[AvailableAddOnExtension]):
@@ -111,9 +117,17 @@ class AvailableAddOnExtensions(Listable[AvailableAddOnExtension]):
     See https://www.twilio.com/docs/marketplace/api/available-add-ons-extensions
     """
 
-    def __init__(self, call: Call, available_add_on_path: str) -> None:
-        path = f"{available_add_on_path}/Extensions"
-        super().__init__(call, path, to(_ExtensionsPage), "extensions")
+    def __init__(self, call: Call, available_add_on_sid: str) -> None:
+        self._available_add_on_sid = available_add_on_sid
+        super().__init__(
+            call,
+            f"/v1/AvailableAddOns/{available_add_on_sid}/Extensions",
+            expecting_each(
+                to(_ExtensionsPage), _of_other_add_ons, available_add_on_sid=available_add_on_sid
+            ),
+            "extensions",
+            "available_add_ons.extensions.list",
+        )
 
     async def fetch(self, sid: str) -> AvailableAddOnExtension:
         """Fetch one extension.
@@ -126,8 +140,17 @@ class AvailableAddOnExtensions(Listable[AvailableAddOnExtension]):
             NotFoundError: The Add-on has no such extension.
             MarketplaceError: The request failed.
         """
-        request = Request("GET", f"{self._path}/{check_sid('XF', sid, 'sid')}")
-        return await self._call(request, to(AvailableAddOnExtension))
+        sid = check_sid("XF", sid, "sid")
+        path = f"{self._path}/{sid}"
+        request = trusted_request("GET", path, operation="available_add_ons.extensions.fetch")
+        parse = expecting(
+            to(AvailableAddOnExtension), sid=sid, available_add_on_sid=self._available_add_on_sid
+        )
+        return await self._call(request, parse)
+
+
+def _of_other_add_ons(page: _ExtensionsPage, sid: str) -> list[AvailableAddOnExtension]:
+    return [record for record in page.extensions if record.available_add_on_sid != sid]
 
 
 def configuration_errors(
@@ -149,6 +172,8 @@ def configuration_errors(
 
     See https://www.twilio.com/docs/marketplace/api/available-add-ons
     """
+    if "configuration_schema" in add_on.unreadable:
+        raise SchemaError(f"the configuration schema of {add_on.sid} is unknown")
     return schema_violations(add_on.sid, add_on.configuration_schema, configuration)
 
 

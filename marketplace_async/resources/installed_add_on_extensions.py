@@ -4,13 +4,15 @@ import attrs
 
 from .._core.arguments import check_flag, check_sid
 from .._core.codec import to
-from .._core.messages import FORM, Request, form
-from .._core.operation import Call
+from .._core.expectations import expecting, expecting_each
+from .._core.messages import FORM, form, trusted_request
+from .._core.operation import Call, Parse
 from .._core.pagination import Listable, Meta
+from .._core.records import Envelope, Record, absent
 
 
-@attrs.frozen(kw_only=True)
-class InstalledAddOnExtension:
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class InstalledAddOnExtension(Record):
     """An extension of an installed Add-on: a place in Twilio's products where it can work.
 
     Attributes:
@@ -24,18 +26,18 @@ class InstalledAddOnExtension:
     """
 
     sid: str
-    installed_add_on_sid: str
-    enabled: bool | None = None
-    friendly_name: str | None = None
-    product_name: str | None = None
-    unique_name: str | None = None
-    url: str | None = None
+    installed_add_on_sid: str | None = attrs.field(factory=absent)
+    enabled: bool | None = attrs.field(factory=absent)
+    friendly_name: str | None = attrs.field(factory=absent)
+    product_name: str | None = attrs.field(factory=absent)
+    unique_name: str | None = attrs.field(factory=absent)
+    url: str | None = attrs.field(factory=absent)
 
 
 @attrs.frozen(eq=False, repr=False)
-class _Page:
+class _Page(Envelope):
     extensions: tuple[InstalledAddOnExtension, ...]
-    meta: Meta
+    meta: Meta = attrs.field(factory=Meta)
 
 
 class InstalledAddOnExtensions(Listable[InstalledAddOnExtension]):
@@ -44,8 +46,15 @@ class InstalledAddOnExtensions(Listable[InstalledAddOnExtension]):
     See https://www.twilio.com/docs/marketplace/api/installed-add-ons-extensions
     """
 
-    def __init__(self, call: Call, installed_add_on_path: str) -> None:
-        super().__init__(call, f"{installed_add_on_path}/Extensions", to(_Page), "extensions")
+    def __init__(self, call: Call, installed_add_on_sid: str) -> None:
+        self._installed_add_on_sid = installed_add_on_sid
+        super().__init__(
+            call,
+            f"/v1/InstalledAddOns/{installed_add_on_sid}/Extensions",
+            expecting_each(to(_Page), _of_other_add_ons, installed_add_on_sid=installed_add_on_sid),
+            "extensions",
+            "installed_add_ons.extensions.list",
+        )
 
     async def fetch(self, sid: str) -> InstalledAddOnExtension:
         """Fetch one extension.
@@ -58,8 +67,10 @@ class InstalledAddOnExtensions(Listable[InstalledAddOnExtension]):
             NotFoundError: The installed Add-on has no such extension.
             MarketplaceError: The request failed.
         """
-        request = Request("GET", f"{self._path}/{check_sid('XF', sid, 'sid')}")
-        return await self._call(request, to(InstalledAddOnExtension))
+        sid = check_sid("XF", sid, "sid")
+        path = f"{self._path}/{sid}"
+        request = trusted_request("GET", path, operation="installed_add_ons.extensions.fetch")
+        return await self._call(request, self._expecting(sid))
 
     async def update(self, sid: str, *, enabled: bool) -> InstalledAddOnExtension:
         """Enable or disable an extension.
@@ -71,9 +82,30 @@ class InstalledAddOnExtensions(Listable[InstalledAddOnExtension]):
         Raises:
             ValueError, TypeError: An argument is invalid. Nothing was sent.
             NotFoundError: The installed Add-on has no such extension.
+            UnusableResponseError: Something was changed, but the response does not confirm that it
+                is this.
             MarketplaceError: The request failed.
         """
-        path = f"{self._path}/{check_sid('XF', sid, 'sid')}"
-        body = form(Enabled=check_flag(enabled, "enabled"))
-        request = Request("POST", path, body=body, content_type=FORM, repeat="always")
-        return await self._call(request, to(InstalledAddOnExtension))
+        sid = check_sid("XF", sid, "sid")
+        enabled = check_flag(enabled, "enabled")
+        request = trusted_request(
+            "POST",
+            f"{self._path}/{sid}",
+            body=form(Enabled=enabled),
+            content_type=FORM,
+            repeat="always",
+            operation="installed_add_ons.extensions.update",
+        )
+        return await self._call(request, self._expecting(sid, enabled))
+
+    def _expecting(self, sid: str, enabled: bool | None = None) -> Parse[InstalledAddOnExtension]:
+        return expecting(
+            to(InstalledAddOnExtension),
+            sid=sid,
+            installed_add_on_sid=self._installed_add_on_sid,
+            enabled=enabled,
+        )
+
+
+def _of_other_add_ons(page: _Page, sid: str) -> list[InstalledAddOnExtension]:
+    return [record for record in page.extensions if record.installed_add_on_sid != sid]

@@ -1,19 +1,25 @@
 """The usage of an installed Add-on, which its partner reports for billing."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import cast
 
 import attrs
 
-from .._core.arguments import check_sid
-from .._core.codec import encode, to
-from .._core.messages import JSON, Request
-from .._core.operation import Call
+from .._core.arguments import check_sid, plain_int
+from .._core.codec import encode, to, unusable
+from .._core.messages import JSON, Request, Response, trusted_request
+from .._core.operation import Call, Parse
+from .._core.records import Record, absent
 
 
 def _to_amount(value: Decimal | int) -> Decimal:
-    return Decimal(value) if type(value) is int else cast(Decimal, value)
+    # A plain Decimal, also of a subclass that shows itself as something else.
+    if isinstance(value, Decimal):
+        return Decimal(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(plain_int(value))
+    raise TypeError(f"quantity: expected a Decimal or an int, got {value!r}")
 
 
 @attrs.frozen
@@ -30,16 +36,14 @@ class BillableItem:
     quantity: Decimal = attrs.field(converter=_to_amount)
 
     def __attrs_post_init__(self) -> None:
-        check_sid("BI", self.sid, "sid")
-        if not isinstance(self.quantity, Decimal):
-            raise TypeError(f"quantity: expected a Decimal or an int, got {self.quantity!r}")
+        object.__setattr__(self, "sid", check_sid("BI", self.sid, "sid"))
         if not (self.quantity.is_finite() and self.quantity > 0):
             raise ValueError(f"quantity: expected more than 0, got {self.quantity}")
 
 
-@attrs.frozen(kw_only=True)
-class ReportedItem:
-    """The result for one billable item.
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class ReportedItem(Record):
+    """The result for one billable item. A field that the service did not return is None.
 
     Attributes:
         sid: The SID of the billing item, `BI...`.
@@ -47,22 +51,23 @@ class ReportedItem:
         submitted: Whether it was accepted for billing. Each item can fail on its own.
     """
 
-    sid: str
-    quantity: Decimal
-    submitted: bool
+    sid: str | None = attrs.field(factory=absent)
+    quantity: Decimal | None = attrs.field(factory=absent)
+    submitted: bool | None = attrs.field(factory=absent)
 
 
-@attrs.frozen(kw_only=True)
-class UsageReport:
-    """The result of a usage report.
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class UsageReport(Record):
+    """The result of a usage report. The service accepted it, whatever fields it returned.
 
     Attributes:
-        billable_items: One result for each reported item. Check `submitted`.
-        total_submitted: The sum of the accepted amounts.
+        billable_items: One result for each reported item. Check `submitted`. None if the service
+            returned no results.
+        total_submitted: The sum of the accepted amounts. None if the service did not return it.
     """
 
-    billable_items: tuple[ReportedItem, ...]
-    total_submitted: Decimal
+    billable_items: tuple[ReportedItem, ...] | None = attrs.field(factory=absent)
+    total_submitted: Decimal | None = attrs.field(factory=absent)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -92,6 +97,7 @@ class InstalledAddOnUsage:
             PermissionDeniedError: The account is not the Add-on's partner, or the Add-on does not
                 use manual usage reports.
             AmbiguousOutcomeError: The usage may or may not have been billed.
+            UnusableResponseError: The usage was accepted, but the response does not confirm which.
             MarketplaceError: The request failed. The usage was not billed.
 
         See https://www.twilio.com/docs/marketplace/listings/api-overview-users
@@ -104,5 +110,37 @@ class InstalledAddOnUsage:
                 raise TypeError(f"billable_items: expected BillableItem, got {item!r}")
         if not items:
             raise ValueError("billable_items: expected at least one")
-        request = Request("POST", self._path, body=encode(_Usage(items)), content_type=JSON)
-        return await self._call(request, to(UsageReport))
+        request = trusted_request(
+            "POST",
+            self._path,
+            body=encode(_Usage(items)),
+            content_type=JSON,
+            operation="installed_add_ons.usage.create",
+        )
+        return await self._call(request, _reporting(items))
+
+
+def _reporting(items: Sequence[BillableItem]) -> Parse[UsageReport]:
+    """Return a parser that compares the results with the reported items."""
+    parse = to(UsageReport)
+    asked = Counter(item.sid.lower() for item in items)
+
+    def parse_and_compare(request: Request, response: Response) -> UsageReport:
+        report = parse(request, response)
+        results = report.billable_items
+        if results is None:
+            return report
+        if len(results) != len(items):
+            reason = f"{len(items)} billable items were reported, and {len(results)} returned"
+            raise unusable(request, response, reason)
+        known = Counter(
+            result.sid.lower()
+            for result in results
+            if result.sid is not None and "sid" not in result.unreadable
+        )
+        if others := known - asked:
+            reason = f"the response is about billing items that were not reported: {min(others)}"
+            raise unusable(request, response, reason)
+        return report
+
+    return parse_and_compare

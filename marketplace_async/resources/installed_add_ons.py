@@ -1,24 +1,35 @@
 """The Add-ons that are installed on an account."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any, Literal
+from unicodedata import normalize
 
 import attrs
 
 from .._core.arguments import check_flag, check_sid, check_text
-from .._core.codec import AwareDatetime, json_object_or_none, same_json, to
-from .._core.messages import FORM, Request, form
-from .._core.operation import Call
-from .._core.pagination import Listable, Meta
-from ..errors import AmbiguousOutcomeError, ConflictError, MarketplaceError, NotFoundError
+from .._core.codec import AwareDatetime, json_object_or_none, plain_object_or_none, same_json, to
+from .._core.expectations import expecting, expecting_each, mismatches
+from .._core.messages import FORM, form, trusted_request
+from .._core.operation import Call, Parse
+from .._core.pagination import Listable, Meta, complete
+from .._core.records import Envelope, Record, absent
+from ..errors import (
+    AmbiguousOutcomeError,
+    ConflictError,
+    MarketplaceError,
+    NotEnsuredError,
+    NotFoundError,
+    UnreadableFieldError,
+)
 from ..retry import Attempts
 from .available_add_ons import AvailableAddOns, check_configuration
 from .installed_add_on_extensions import InstalledAddOnExtensions
 from .installed_add_on_usage import InstalledAddOnUsage
 
 
-@attrs.frozen(kw_only=True)
-class InstalledAddOn:
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class InstalledAddOn(Record):
     """An Add-on that is installed on an account.
 
     Attributes:
@@ -35,21 +46,21 @@ class InstalledAddOn:
     """
 
     sid: str
-    account_sid: str
-    friendly_name: str | None = None
-    description: str | None = None
-    configuration: dict[str, Any] | None = attrs.field(default=None, hash=False)
-    unique_name: str | None = None
-    date_created: AwareDatetime | None = None
-    date_updated: AwareDatetime | None = None
-    url: str | None = None
-    links: dict[str, str] | None = attrs.field(default=None, hash=False)
+    account_sid: str | None = attrs.field(factory=absent)
+    friendly_name: str | None = attrs.field(factory=absent)
+    description: str | None = attrs.field(factory=absent)
+    configuration: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
+    unique_name: str | None = attrs.field(factory=absent)
+    date_created: AwareDatetime | None = attrs.field(factory=absent)
+    date_updated: AwareDatetime | None = attrs.field(factory=absent)
+    url: str | None = attrs.field(factory=absent)
+    links: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
 
     @property
     def available_add_on_sid(self) -> str | None:
         """The SID of the available Add-on, `XB...`, taken from `links`."""
         link = (self.links or {}).get("available_add_on")
-        return link.rpartition("/")[2] if link else None
+        return link.rpartition("/")[2] or None if isinstance(link, str) else None
 
 
 @attrs.frozen
@@ -70,9 +81,9 @@ _ROUNDS = 3
 
 
 @attrs.frozen(eq=False, repr=False)
-class _Page:
+class _Page(Envelope):
     installed_add_ons: tuple[InstalledAddOn, ...]
-    meta: Meta
+    meta: Meta = attrs.field(factory=Meta)
 
 
 class InstalledAddOns(Listable[InstalledAddOn]):
@@ -82,7 +93,14 @@ class InstalledAddOns(Listable[InstalledAddOn]):
     """
 
     def __init__(self, call: Call) -> None:
-        super().__init__(call, "/v1/InstalledAddOns", to(_Page), "installed_add_ons")
+        self._account_sid = call.account_sid
+        super().__init__(
+            call,
+            "/v1/InstalledAddOns",
+            expecting_each(to(_Page), _of_other_accounts, account_sid=self._account_sid),
+            "installed_add_ons",
+            "installed_add_ons.list",
+        )
 
     async def create(
         self,
@@ -112,41 +130,62 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             NotFoundError: There is no such Add-on.
             AmbiguousOutcomeError: The Add-on may or may not be installed. With a unique name, the
                 client looks the installation up and retries; this is raised only if that fails.
+            UnusableResponseError: An Add-on was installed, but the response does not confirm that
+                it is this one.
             MarketplaceError: The request failed. The Add-on was not installed.
         """
+        available_add_on_sid = check_sid("XB", available_add_on_sid, "available_add_on_sid")
+        configuration = plain_object_or_none(configuration, "configuration")
+        unique_name = None if unique_name is None else check_text(unique_name, "unique_name")
         body = form(
-            AvailableAddOnSid=check_sid("XB", available_add_on_sid, "available_add_on_sid"),
+            AvailableAddOnSid=available_add_on_sid,
             AcceptTermsOfService=check_flag(accept_terms_of_service, "accept_terms_of_service"),
             Configuration=json_object_or_none(configuration, "configuration"),
-            UniqueName=None if unique_name is None else check_text(unique_name, "unique_name"),
+            UniqueName=unique_name,
         )
         if check_flag(check_schema, "check_schema"):
             add_on = await AvailableAddOns(self._call).fetch(available_add_on_sid)
             check_configuration(add_on, configuration or {})
-        request = Request("POST", self._path, body=body, content_type=FORM)
+        request = trusted_request(
+            "POST", self._path, body=body, content_type=FORM, operation="installed_add_ons.create"
+        )
+        parse = expecting(
+            to(InstalledAddOn),
+            account_sid=self._account_sid,
+            available_add_on_sid=available_add_on_sid,
+            unique_name=unique_name,
+        )
         if unique_name is None:
-            return await self._call(request, to(InstalledAddOn))
+            return await self._call(request, parse)
 
         call = self._call.within(Attempts())
+        wish = _Wish(unique_name, available_add_on_sid, configuration or {}, self._account_sid)
+
+        async def search() -> _Search:
+            return await InstalledAddOns(call)._search(unique_name)
 
         async def reconcile() -> InstalledAddOn | None:
-            found = await InstalledAddOns(call)._find(unique_name)
-            same = found is not None and _matches(found, available_add_on_sid, configuration or {})
-            return found if same else None
+            found = (await search()).found
+            return found if found is not None and wish.is_met_by(found) else None
 
         try:
-            return await call(request, to(InstalledAddOn), reconcile=reconcile)
+            return await call(request, parse, reconcile=reconcile)
         except ConflictError as error:
             if not error.after_unknown:
                 raise
             # Did an earlier attempt whose response was lost create it, or did someone else?
             try:
-                found = await reconcile()
+                result = await search()
+                found = result.found or result.similar
+                if found is not None and wish.is_met_by(found):
+                    return found
+                if found is None or not wish.may_have_become(found):
+                    raise
+                raise NotEnsuredError(found, wish.differences(found))
+            except ConflictError:
+                raise
             except MarketplaceError as failure:
                 raise AmbiguousOutcomeError(request, failure) from failure
-            if found is None:
-                raise
-            return found
 
     async def fetch(self, sid: str) -> InstalledAddOn:
         """Fetch one installed Add-on.
@@ -159,8 +198,10 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             NotFoundError: It is not installed on this account.
             MarketplaceError: The request failed.
         """
-        request = Request("GET", self._path_of(sid))
-        return await self._call(request, to(InstalledAddOn))
+        sid = check_sid("XE", sid, "sid")
+        path = f"{self._path}/{sid}"
+        request = trusted_request("GET", path, operation="installed_add_ons.fetch")
+        return await self._call(request, self._expecting(sid))
 
     async def update(
         self,
@@ -182,25 +223,37 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             BadRequestError: The configuration does not meet the schema.
             ConflictError: The unique name is taken.
             NotFoundError: It is not installed on this account.
+            UnusableResponseError: Something was changed, but the response does not confirm that it
+                is this.
             MarketplaceError: The request failed.
         """
-        path = self._path_of(sid)
+        sid = check_sid("XE", sid, "sid")
         if configuration is None and unique_name is None:
             raise ValueError("nothing to change: give a configuration, a unique_name, or both")
+        configuration = plain_object_or_none(configuration, "configuration")
+        unique_name = None if unique_name is None else check_text(unique_name, "unique_name")
         body = form(
             Configuration=json_object_or_none(configuration, "configuration"),
-            UniqueName=None if unique_name is None else check_text(unique_name, "unique_name"),
+            UniqueName=unique_name,
         )
-        request = Request("POST", path, body=body, content_type=FORM, repeat="always")
+        request = trusted_request(
+            "POST",
+            f"{self._path}/{sid}",
+            body=body,
+            content_type=FORM,
+            repeat="always",
+            operation="installed_add_ons.update",
+        )
         try:
-            return await self._call(request, to(InstalledAddOn))
+            return await self._call(request, self._expecting(sid, unique_name))
         except ConflictError as error:
             if not error.after_unknown:
                 raise
             # This record may already have the name, from an attempt whose response was lost.
             current = await self.fetch(sid)
             renamed = unique_name is None or current.unique_name == unique_name
-            if not (renamed and _matches(current, None, configuration)):
+            known = configuration is None or "configuration" not in current.unreadable
+            if not (renamed and known and _has_configuration(current, configuration)):
                 raise
             return current
 
@@ -215,7 +268,9 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             NotFoundError: It is not installed on this account.
             MarketplaceError: The request failed.
         """
-        request = Request("DELETE", self._path_of(sid), repeat="always")
+        request = trusted_request(
+            "DELETE", self._path_of(sid), repeat="always", operation="installed_add_ons.delete"
+        )
         try:
             await self._call(request, lambda _, __: None)
         except NotFoundError as error:
@@ -237,6 +292,9 @@ class InstalledAddOns(Listable[InstalledAddOn]):
         Installs the Add-on if the name is free, and updates the configuration if it differs.
         Otherwise changes nothing. Repeated and concurrent calls do not install the Add-on twice.
 
+        The result is compared with what was asked. Configurations are compared by the rules of JSON
+        Schema, where 1.0 equals 1.
+
         Args:
             unique_name: A name that is unique within the account.
             available_add_on_sid: The Add-on to install, `XB...`.
@@ -253,33 +311,39 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             ValueError, TypeError: An argument is invalid. Nothing was sent.
             ConfigurationError: `check_schema` found violations. This is a ValueError, too.
             ConflictError: A different Add-on uses the name. It is left unchanged.
+            NotEnsuredError: The result is not what was asked; the error says what differs. The
+                service may add defaults, or change the case of names.
+            UnreadableFieldError: A field that decides what to do is unknown. Nothing was changed.
+            IncompleteListError: The list of installed Add-ons does not say that it is complete.
+                Nothing was changed.
             MarketplaceError: A request failed.
         """
-        check_text(unique_name, "unique_name")
-        check_sid("XB", available_add_on_sid, "available_add_on_sid")
+        unique_name = check_text(unique_name, "unique_name")
+        available_add_on_sid = check_sid("XB", available_add_on_sid, "available_add_on_sid")
         check_flag(accept_terms_of_service, "accept_terms_of_service")
-        json_object_or_none(configuration, "configuration")
+        configuration = plain_object_or_none(configuration, "configuration")
         if check_flag(check_schema, "check_schema") and configuration is not None:
             add_on = await AvailableAddOns(self._call).fetch(available_add_on_sid)
             check_configuration(add_on, configuration)
+        wish = _Wish(unique_name, available_add_on_sid, configuration, self._account_sid)
+        search = _Search(unique_name)
         if inventory is None:
-            found = await self._find(unique_name)
+            search = await self._search(unique_name)
         else:
-            found = next((one for one in inventory if one.unique_name == unique_name), None)
-        rounds = _ROUNDS
-        while True:
-            rounds -= 1
+            search.all_of(inventory)
+        for rounds_left in reversed(range(_ROUNDS)):
             # After a concurrent change: look the name up and compare again.
-            if found is not None and _matches(found, available_add_on_sid, None):
-                if _matches(found, None, configuration):
+            found = search.found
+            if found is not None and wish.is_installed_as(found):
+                if wish.is_configured(found):
                     return Ensured(found, "unchanged")
                 try:
                     updated = await self.update(found.sid, configuration=configuration)
-                    return Ensured(updated, "updated")
+                    return wish.confirmed(updated, "updated")
                 except NotFoundError:
-                    if not rounds:
+                    if not rounds_left:
                         raise
-                found = await self._find(unique_name)
+                search = await self._search(unique_name)
             else:
                 # If a different Add-on has the name, the service reports the conflict.
                 try:
@@ -289,12 +353,19 @@ class InstalledAddOns(Listable[InstalledAddOn]):
                         configuration=configuration,
                         unique_name=unique_name,
                     )
-                    return Ensured(installed, "installed")
+                    return wish.confirmed(installed, "installed")
                 except ConflictError:
-                    found = await self._find(unique_name)
-                    other = found is not None and not _matches(found, available_add_on_sid, None)
-                    if other or not rounds:
+                    search = await self._search(unique_name)
+                    found = search.found
+                    other = found is not None and not wish.is_installed_as(found)
+                    if found is None and search.similar is not None:
+                        # The service takes one name for the other.
+                        raise NotEnsuredError(
+                            search.similar, wish.differences(search.similar)
+                        ) from None
+                    if other or not rounds_left:
                         raise
+        raise AssertionError("the last round returns or raises")
 
     def extensions(self, sid: str) -> InstalledAddOnExtensions:
         """Return the extensions of an installed Add-on. Sends nothing by itself.
@@ -305,7 +376,7 @@ class InstalledAddOns(Listable[InstalledAddOn]):
         Raises:
             ValueError, TypeError: `sid` is not an installed Add-on SID.
         """
-        return InstalledAddOnExtensions(self._call, self._path_of(sid))
+        return InstalledAddOnExtensions(self._call, check_sid("XE", sid, "sid"))
 
     def usage(self, sid: str) -> InstalledAddOnUsage:
         """Return the usage of an installed Add-on, to report more. Sends nothing by itself.
@@ -321,19 +392,178 @@ class InstalledAddOns(Listable[InstalledAddOn]):
     def _path_of(self, sid: str) -> str:
         return f"{self._path}/{check_sid('XE', sid, 'sid')}"
 
-    async def _find(self, unique_name: str) -> InstalledAddOn | None:
-        async for one in self.list():
-            if one.unique_name == unique_name:
-                return one
-        return None
+    def _expecting(self, sid: str, unique_name: str | None = None) -> Parse[InstalledAddOn]:
+        return expecting(
+            to(InstalledAddOn), sid=sid, account_sid=self._account_sid, unique_name=unique_name
+        )
+
+    async def _search(self, unique_name: str) -> "_Search":
+        search = _Search(unique_name)
+        async with aclosing(complete(self.list())) as records:
+            async for record in records:
+                if search.see(record):
+                    return search
+        search.end()
+        return search
 
 
-def _matches(
-    record: InstalledAddOn,
-    available_add_on_sid: str | None,
-    configuration: Mapping[str, Any] | None,
-) -> bool:
-    """Return whether a record has this Add-on and this configuration. None matches any."""
-    if available_add_on_sid not in (None, record.available_add_on_sid):
-        return False
-    return configuration is None or same_json(record.configuration or {}, configuration)
+def _of_other_accounts(page: _Page, account_sid: str) -> list[InstalledAddOn]:
+    return [record for record in page.installed_add_ons if record.account_sid != account_sid]
+
+
+class _Search:
+    """The search for a unique name among the installed Add-ons of an account.
+
+    Attributes:
+        found: The Add-on that has the name.
+        similar: One whose name differs in case, in spaces around it, or in its Unicode form.
+    """
+
+    def __init__(self, unique_name: str) -> None:
+        self.found: InstalledAddOn | None = None
+        self.similar: InstalledAddOn | None = None
+        self._name = unique_name
+        self._unknown: str | None = None
+
+    def see(self, record: InstalledAddOn) -> bool:
+        """Look at a record. Return whether it has the name."""
+        name = record.unique_name
+        if "unique_name" in record.unreadable:
+            self._unknown = record.sid
+        elif name == self._name:
+            self.found = record
+        elif name is not None and _folded(name) == _folded(self._name):
+            self.similar = record
+        return self.found is not None
+
+    def all_of(self, records: Iterable[InstalledAddOn]) -> None:
+        """Look at all records of an account."""
+        if not any(self.see(record) for record in records):
+            self.end()
+
+    def end(self) -> None:
+        """Raise UnreadableFieldError if a record whose name is unknown may have the name."""
+        if self._unknown is not None:
+            raise UnreadableFieldError(self._unknown, ["unique_name"])
+
+
+def _folded(name: str) -> str:
+    return normalize("NFKC", name).casefold().strip()
+
+
+@attrs.frozen
+class _Wish:
+    """What `ensure` or a named `create` is asked for. A configuration of None matches any."""
+
+    unique_name: str
+    available_add_on_sid: str
+    configuration: Mapping[str, Any] | None
+    account_sid: str | None
+
+    def is_installed_as(self, record: InstalledAddOn) -> bool:
+        """Return whether a record with this name is this Add-on.
+
+        Raises:
+            UnreadableFieldError: The record does not tell its Add-on, or its account.
+            ValueError: It belongs to another account.
+        """
+        if self.account_sid is not None and record.account_sid is None:
+            raise UnreadableFieldError(record.sid, ["account_sid"])
+        # The list was compared with the account. The caller's inventory was not.
+        if text := mismatches(record, {"account_sid": self.account_sid}):
+            raise ValueError(f"inventory: {record.sid} belongs to another account: {text}")
+        if record.available_add_on_sid is None:
+            raise UnreadableFieldError(record.sid, ["links"])
+        return not mismatches(record, {"available_add_on_sid": self.available_add_on_sid})
+
+    def is_met_by(self, record: InstalledAddOn) -> bool:
+        """Return whether a record is all that was asked.
+
+        Raises:
+            UnreadableFieldError: The record does not tell.
+        """
+        named = record.unique_name == self.unique_name
+        return named and self.is_installed_as(record) and self.is_configured(record)
+
+    def may_have_become(self, record: InstalledAddOn) -> bool:
+        """Return whether a service that adds defaults, or folds names, may have installed this.
+
+        Raises:
+            UnreadableFieldError: The record does not tell.
+        """
+        if not self.is_installed_as(record):
+            return False
+        if self.configuration is not None and "configuration" in record.unreadable:
+            raise UnreadableFieldError(record.sid, ["configuration"])
+        return _covers(record.configuration or {}, self.configuration or {})
+
+    def is_configured(self, record: InstalledAddOn) -> bool:
+        """Return whether a record has this configuration.
+
+        Raises:
+            UnreadableFieldError: Its configuration is unknown.
+        """
+        if self.configuration is not None and "configuration" in record.unreadable:
+            raise UnreadableFieldError(record.sid, ["configuration"])
+        return _has_configuration(record, self.configuration)
+
+    def confirmed(self, record: InstalledAddOn, action: Literal["installed", "updated"]) -> Ensured:
+        """Return the result of a write, or raise NotEnsuredError if it is not what was asked."""
+        differences = self.differences(record)
+        if differences:
+            raise NotEnsuredError(record, differences, action)
+        return Ensured(record, action)
+
+    def differences(self, record: InstalledAddOn) -> list[str]:
+        """Return what differs from a record, or is unknown in it; without configuration values."""
+        expected = {
+            "unique_name": self.unique_name,
+            "account_sid": self.account_sid,
+            "available_add_on_sid": self.available_add_on_sid,
+        }
+        found = [
+            f"{name} is unknown"
+            for name, value in expected.items()
+            if value is not None and (getattr(record, name) is None or name in record.unreadable)
+        ]
+        if text := mismatches(record, expected):
+            found.append(text)
+        if self.configuration is not None:
+            if "configuration" in record.unreadable:
+                found.append("configuration is unknown")
+            else:
+                found += _differences(record.configuration or {}, self.configuration)
+        return found
+
+
+def _has_configuration(record: InstalledAddOn, wanted: Mapping[str, Any] | None) -> bool:
+    return wanted is None or same_json(record.configuration or {}, wanted)
+
+
+def _covers(actual: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Return whether a configuration has all that is wanted, and perhaps more."""
+    return all(
+        key in actual
+        and (
+            _covers(actual[key], value)
+            if isinstance(actual[key], dict) and isinstance(value, dict)
+            else same_json(actual[key], value)
+        )
+        for key, value in wanted.items()
+    )
+
+
+def _differences(
+    actual: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "configuration"
+) -> Iterator[str]:
+    """Yield the paths at which configurations differ. The values may be secrets."""
+    for key in (*wanted, *(key for key in actual if key not in wanted)):
+        name = f"{path}.{key}"
+        if key not in wanted:
+            yield f"{name} was not asked for"
+        elif key not in actual:
+            yield f"{name} is missing"
+        elif isinstance(actual[key], dict) and isinstance(wanted[key], dict):
+            yield from _differences(actual[key], wanted[key], name)
+        elif not same_json(actual[key], wanted[key]):
+            yield f"{name} has another value"

@@ -7,15 +7,17 @@ import attrs
 
 from .._core.arguments import check_sid
 from .._core.codec import json_object, json_object_or_none, to
-from .._core.messages import FORM, Request, form
+from .._core.expectations import expecting
+from .._core.messages import FORM, form, trusted_request
 from .._core.operation import Call
+from .._core.records import Envelope, Record, absent
 from ..errors import APIError
 
 _MAX_POLICIES = 5_000_000
 
 
-@attrs.frozen(kw_only=True)
-class Listing:
+@attrs.frozen(kw_only=True, weakref_slot=False)
+class Listing(Record):
     """The Marketplace page of one Add-on. All parts but `sid` and `url` are free-form JSON.
 
     Attributes:
@@ -31,18 +33,18 @@ class Listing:
     """
 
     sid: str
-    module_info: dict[str, Any] | None = attrs.field(default=None, hash=False)
-    description: dict[str, Any] | None = attrs.field(default=None, hash=False)
-    documentation: dict[str, Any] | None = attrs.field(default=None, hash=False)
-    policies: dict[str, Any] | None = attrs.field(default=None, hash=False)
-    support: dict[str, Any] | None = attrs.field(default=None, hash=False)
-    configuration: dict[str, Any] | None = attrs.field(default=None, hash=False)
-    pricing: dict[str, Any] | None = attrs.field(default=None, hash=False)
-    url: str | None = None
+    module_info: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
+    description: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
+    documentation: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
+    policies: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
+    support: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
+    configuration: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
+    pricing: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
+    url: str | None = attrs.field(factory=absent)
 
 
 @attrs.frozen(eq=False, repr=False)
-class _OwnListings:
+class _OwnListings(Envelope):
     listings: tuple[dict[str, Any], ...]
 
 
@@ -68,13 +70,16 @@ class Listings:
             ValueError, TypeError: An argument is invalid. Nothing was sent.
             BadRequestError: A part is not valid.
             AmbiguousOutcomeError: The listing may or may not have been created.
+            UnusableResponseError: A listing was created, but the response is not readable.
             MarketplaceError: The request failed. The listing was not created.
         """
         body = form(
             ModuleInfo=json_object(module_info, "module_info"),
             Configuration=json_object_or_none(configuration, "configuration"),
         )
-        request = Request("POST", "/v1/Listings", body=body, content_type=FORM)
+        request = trusted_request(
+            "POST", "/v1/Listings", body=body, content_type=FORM, operation="listings.create"
+        )
         return await self._call(request, to(Listing))
 
     async def list_own(self) -> tuple[dict[str, Any], ...]:
@@ -86,7 +91,7 @@ class Listings:
         Raises:
             MarketplaceError: The request failed.
         """
-        request = Request("GET", "/v1/Listings")
+        request = trusted_request("GET", "/v1/Listings", operation="listings.list_own")
         return (await self._call(request, to(_OwnListings))).listings
 
     async def fetch(self, sid: str) -> Listing:
@@ -100,8 +105,9 @@ class Listings:
             NotFoundError: There is no such listing.
             MarketplaceError: The request failed.
         """
-        request = Request("GET", _path(sid))
-        return await self._call(request, to(Listing))
+        sid = check_sid("XB", sid, "sid")
+        request = trusted_request("GET", _path(sid), operation="listings.fetch")
+        return await self._call(request, expecting(to(Listing), sid=sid))
 
     async def update(
         self,
@@ -140,7 +146,7 @@ class Listings:
             NotFoundError: There is no such listing.
             MarketplaceError: The request failed.
         """
-        path = _path(sid)
+        sid = check_sid("XB", sid, "sid")
         body = form(
             ModuleInfo=json_object_or_none(module_info, "module_info"),
             Description=json_object_or_none(description, "description"),
@@ -152,9 +158,16 @@ class Listings:
         )
         if not body:
             raise ValueError("nothing to change: give at least one part of the listing")
-        request = Request("POST", path, body=body, content_type=FORM, repeat="always")
+        request = trusted_request(
+            "POST",
+            _path(sid),
+            body=body,
+            content_type=FORM,
+            repeat="always",
+            operation="listings.update",
+        )
         try:
-            return await self._call(request, to(Listing))
+            return await self._call(request, expecting(to(Listing), sid=sid))
         except APIError as error:
             if error.status != 304:
                 raise
@@ -163,7 +176,7 @@ class Listings:
 
 def _path(sid: str) -> str:
     # Singular, unlike the path of the list.
-    return f"/v1/Listing/{check_sid('XB', sid, 'sid')}"
+    return f"/v1/Listing/{sid}"
 
 
 def _check_policies(text: str | None) -> str | None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
 from support.accounts import SECRET, assert_hidden, collect, sid_of
+from support.interruptions import read_interrupted
 
 from marketplace_async import Account, AccountToken, ApiKey, CredentialsError, accounts
 
@@ -289,3 +291,22 @@ async def test_leaving_early_leaves_no_file_open(write: Any) -> None:
     stream = aiter(accounts.from_file(path))
     await anext(stream)
     assert not await asyncio.to_thread(is_open)
+
+
+@given(patience=st.lists(st.integers(0, 3), max_size=40))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_interrupted_file_yields_every_account_once(write: Any, patience: list[int]) -> None:
+    path = write("a.csv", HEADER + "".join(f"{sid_of(n)},x\n" for n in range(600)))
+
+    async def read() -> list[Account]:
+        return await read_interrupted(aiter(accounts.from_file(path)), patience)
+
+    assert [one.sid for one in asyncio.run(read())] == [sid_of(number) for number in range(600)]
+
+
+async def test_a_malformed_line_is_reported_at_each_step(write: Any) -> None:
+    stream = aiter(accounts.from_file(write("a.csv", HEADER + f"{sid_of(1)},x\nnonsense\n")))
+    assert (await anext(stream)).sid == sid_of(1)
+    for _ in range(3):
+        with pytest.raises(CredentialsError, match="line 3"):
+            await anext(stream)

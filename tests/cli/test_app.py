@@ -86,7 +86,10 @@ async def test_a_rejected_request_ends_the_demo_with_status_1(
     output = io.StringIO()
     marketplace_emulator.faults.add("DELETE", "*", status=403)
     assert await demo.run(marketplace_emulator.url, Console(file=output, width=140)) == 1
-    assert "✗ 403 20403: Forbidden (DELETE /v1/InstalledAddOns/XE" in output.getvalue()
+    assert (
+        "✗ 403 20403: Forbidden (installed_add_ons.delete, DELETE /v1/InstalledAddOns/XE"
+        in output.getvalue()
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ import pytest
 from support.command_line import SECRET, SID, Cli
 
 from marketplace_async import PermissionDeniedError, Request, Response, SchemaError
-from marketplace_async.cli.status import explain, print_error
+from marketplace_async.cli import resolution
+from marketplace_async.cli.explanations import explain
+from marketplace_async.cli.status import print_error
 from marketplace_async.emulator import Emulator
 
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
@@ -97,7 +99,7 @@ def test_an_error_is_a_message_and_a_hint(
         ),
         (
             ["--timeout", "0.05"],
-            "no answer within 0.05 s",
+            "no response within 0.05 s",
             "Use --timeout to allow more time per attempt.",
         ),
     ],
@@ -248,6 +250,10 @@ def test_an_unusable_schema_has_a_hint_to_skip_the_check() -> None:
     assert hint == "Use --no-check-schema to leave the check to the service."
 
 
-def test_an_unexpected_exception_is_raised() -> None:
+def test_an_unexpected_exception_is_raised(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(resolution, "resolve", fail)
     with pytest.raises(ZeroDivisionError):
-        explain(ZeroDivisionError())
+        cli("available", "list")

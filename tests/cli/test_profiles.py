@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.command_line import SECRET, SID, Cli, Finished
 
-from marketplace_async.cli import profiles
+from marketplace_async.cli import profiles, resolution
 from marketplace_async.cli.access import Access
 from marketplace_async.cli.connection import Connection
 from marketplace_async.cli.status import CommandError, Status
@@ -60,7 +60,7 @@ def file(tmp_path: Path) -> Path:
 
 def resolve(file: Path, environ: dict[str, str], **options: object) -> Access:
     connection = Connection(**options)  # type: ignore[arg-type]  # a table
-    return connection.resolve({"MARKETPLACE_PROFILES": str(file), **environ})
+    return resolution.resolve(connection, {"MARKETPLACE_PROFILES": str(file), **environ})
 
 
 # -- precedence
@@ -154,7 +154,7 @@ def test_options_precede_named_profiles_and_these_the_environment(
     if default:
         file.write_text(NAMED + DEFAULT)
     access = resolve(file, environ, **options)
-    assert (access.identity, access.options) == (identity, client_options)
+    assert (access.identity, access.options) == (identity, {**client_options, "trust_env": True})
 
 
 def test_each_setting_has_a_source(file: Path) -> None:
@@ -330,11 +330,11 @@ def test_profiles_are_listed_without_their_secrets(cli: Cli, file: Path) -> None
     finished = cli("profiles", "list", "--output", "csv")
     assert "-secret" not in finished.out
     assert finished.out.splitlines() == [
-        "name,kind,sid,secret,region,edge,base_url,allow_http,file",
-        f"work,account token,{OTHER},stored,au1,sydney,,,{file}",
-        f"local,API key,{KEY},stored,,,http://127.0.0.1:1,,{file}",
-        f"oauth,OAuth app,{APP},stored,,,http://emulator:8912,true,{file}",
-        f"bare,API key,{KEY},prompt,,,,,{file}",
+        "name,kind,sid,secret,region,edge,base_url,proxy,ca_file,allow_http,file",
+        f"work,account token,{OTHER},stored,au1,sydney,,,,,{file}",
+        f"local,API key,{KEY},stored,,,http://127.0.0.1:1,,,,{file}",
+        f"oauth,OAuth app,{APP},stored,,,http://emulator:8912,,,true,{file}",
+        f"bare,API key,{KEY},prompt,,,,,,,{file}",
     ]
     table = cli("profiles", "list", "--output", "table")
     assert table.err == f"note: profiles are stored in {file}\n"

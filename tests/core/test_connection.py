@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from marketplace_async._core import connection as connections
 from marketplace_async._core.connection import (
     Bounds,
     ExchangeError,
@@ -171,7 +173,9 @@ async def test_a_connect_timeout_is_not_connected() -> None:
         async with aiohttp.ClientSession() as session:
             progress = Progress()
             bounds = Bounds(aiohttp.ClientTimeout(total=None, connect=0.1), 1000)
-            with pytest.raises(ExchangeError, match=r"no connection to 127.0.0.1:\d+ in time"):
+            with pytest.raises(
+                ExchangeError, match=r"no connection to 127\.0\.0\.1:\d+ within 0\.1 s"
+            ):
                 await Origin(session, URL(url), True).exchange(GET, bounds, progress)
             assert progress.stage == Stage.NOT_CONNECTED
 
@@ -281,6 +285,7 @@ async def test_a_response_before_the_whole_request_was_sent_settles_nothing() ->
     finished = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
         writer.transport.pause_reading()  # type: ignore[attr-defined]  # a transport for both ways
         writer.write(OK)
         await finished.wait()
@@ -312,3 +317,78 @@ async def test_idle_connections_are_closed_in_time(monkeypatch: pytest.MonkeyPat
         assert idle == []
         await here.get()
         assert here.accepted == 2
+
+
+@contextlib.contextmanager
+def taken(writer: asyncio.StreamWriter) -> Iterator[socket.socket]:
+    """Take the socket of a server's connection away from the event loop."""
+    here = writer.get_extra_info("socket").fileno()
+    with socket.socket(fileno=os.dup(here)) as connected:
+        writer.transport.abort()
+        yield connected
+
+
+def reset(connected: socket.socket) -> None:
+    linger = struct.pack("ii", 1, 0)
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    connected.close()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["plain TCP", "a transport that cannot tell"])
+async def test_a_write_that_fails_at_once_is_a_rejection_where_the_transport_tells(
+    told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not told:
+        monkeypatch.setattr(connections, "_tells_what_it_accepted", lambda _: False)
+    async with wire(lambda _: OK) as here:
+        await here.get()
+        (kept,) = here.origin._idle
+        with taken(here.writers[0]) as server_side:
+            await asyncio.sleep(0.01)
+            reset(server_side)
+        # The loop has not run since. The check for input would notice: it is not asked here.
+        progress = Progress()
+        with pytest.raises(ExchangeError):
+            await asyncio.wait_for(kept.exchange(GET, BOUNDS, progress), 5)
+        told = told and type(kept._transport).__module__ == "asyncio.selector_events"
+        assert progress.stage == (Stage.CONNECTED if told else Stage.WRITTEN)
+
+
+async def test_a_write_after_the_server_closed_its_side_is_lost_and_counts_as_written() -> None:
+    async with wire(lambda _: OK) as here:
+        await here.get()
+        (kept,) = here.origin._idle
+        with taken(here.writers[0]) as server_side:
+            await asyncio.sleep(0.01)
+            server_side.shutdown(socket.SHUT_WR)
+            assert not kept.is_quiet()
+            progress = Progress()
+            with pytest.raises(ExchangeError):
+                await asyncio.wait_for(kept.exchange(GET, BOUNDS, progress), 5)
+        assert progress.stage == Stage.WRITTEN
+
+
+async def test_a_failure_after_a_part_was_accepted_counts_as_written() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", limit=1)
+    host, port = server.sockets[0].getsockname()
+    async with aiohttp.ClientSession() as session:
+        origin = Origin(session, URL(f"http://{host}:{port}"), True)
+        progress = Progress()
+        with pytest.raises(ExchangeError):
+            await origin.exchange(GET + b"x" * 64 * 2**20, BOUNDS, progress)
+        assert progress.stage == Stage.WRITTEN
+    server.close()
+    await asyncio.sleep(0.01)
+
+
+async def test_a_fresh_connection_is_neither_taken_from_the_idle_ones_nor_kept() -> None:
+    async with wire(lambda _: OK) as here:
+        for _ in range(2):
+            await here.get()
+            await here.origin.exchange(GET, BOUNDS, Progress(), fresh=True)
+        assert here.accepted == 3
+        assert len(here.origin._idle) == 1

@@ -2,24 +2,35 @@
 
 import pickle
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any
+from functools import partial
+from random import Random
+from typing import Any, Literal
 from urllib.parse import parse_qs
 
+import attrs
 import pytest
 from hypothesis import given, strategies as st
+from support.disguises import disguised
 from yarl import URL
 
 from marketplace_async import Request, Response
 from marketplace_async._core.arguments import (
     check_base_url,
     check_flag,
+    check_header_value,
+    check_headers,
+    check_location,
+    check_positive,
+    check_positive_int,
     check_sid,
     check_text,
     twilio_url,
 )
-from marketplace_async._core.messages import form
+from marketplace_async._core.codec import plain_object
+from marketplace_async._core.messages import form, trusted_request
 
 DIGITS = "0123456789abcdef0123456789ABCDEF"
 
@@ -125,6 +136,106 @@ def test_a_request_with_an_ambiguous_target_is_refused(method: str, path: str, q
         Request(method, path, query)
 
 
+@pytest.mark.parametrize("part", ["method", "path", "content_type"])
+def test_the_parts_of_a_request_are_text(part: str) -> None:
+    with pytest.raises(TypeError, match=f"{part}: expected text, got bytes"):
+        Request(**{"method": "POST", "path": "/v1/X", part: b"x"})  # type: ignore[arg-type]
+
+
+def test_a_bool_in_a_query_is_true_or_false() -> None:
+    request = Request("GET", "/v1/X", {"a": True, "b": False, "c": 1})
+    assert request.query == "a=true&b=false&c=1"
+
+
+@given(st.randoms(use_true_random=False))
+def test_a_request_holds_the_plain_values_of_its_parts(random: Random) -> None:
+    parts: dict[str, Any] = {
+        "method": "POST",
+        "path": "/v1/X",
+        "query": "a=b",
+        "body": b"{}",
+        "content_type": "text/plain",
+        "repeat": "always",
+        "operation": "x.y",
+    }
+    request = Request(**{name: disguised(value, random) for name, value in parts.items()})
+    assert request == Request(**parts)
+    for name, value in parts.items():
+        assert type(getattr(request, name)) is type(value)
+
+
+@given(st.sampled_from(["GET", "POST", "DELETE"]), st.sampled_from([None, "always"]))
+def test_a_trusted_request_equals_a_checked_one(
+    method: str, repeat: Literal["always"] | None
+) -> None:
+    parts = (method, "/v1/X", "a=b", b"{}", "text/plain", repeat)
+    trusted = trusted_request(*parts)
+    assert trusted == Request(*parts)
+    assert repr(trusted) == repr(Request(*parts))
+    assert attrs.evolve(trusted, body=None) == Request(*parts[:3], None, *parts[4:])
+    assert pickle.loads(pickle.dumps(trusted)) == trusted
+
+
+@given(
+    sid=st.text("0123456789abcdefABCDEF", min_size=32, max_size=32).map("XE".__add__),
+    name=st.text(min_size=1).filter(str.strip),
+    number=st.integers(1),
+    seconds=st.floats(0.001, 1e6),
+    value=st.dictionaries(st.text(), st.lists(st.text() | st.integers() | st.floats(-1, 1))),
+    random=st.randoms(use_true_random=False),
+)
+def test_every_check_returns_the_plain_value(
+    sid: str, name: str, number: int, seconds: float, value: dict[str, Any], random: Random
+) -> None:
+    def check(check: Callable[..., Any], given: Any, *args: str) -> None:
+        checked = check(disguised(given, random), *args)
+        assert (checked, type(checked)) == (given, type(given))
+
+    check(partial(check_sid, "XE"), sid, "sid")
+    check(check_text, name, "unique_name")
+    check(check_positive_int, number, "limit")
+    check(check_positive, seconds, "timeout", "seconds")
+    check(check_positive, number, "timeout", "seconds")
+    check(check_location, "au1", "region")
+    check(check_base_url, "http://127.0.0.1:1")
+    check(check_header_value, "a b", "user_agent")
+    check(check_headers, {"X-A": "1"})
+    check(plain_object, value, "configuration")
+    assert repr(plain_object(disguised(value, random), "configuration")) == repr(value)
+    assert twilio_url("api", region=disguised("au1", random)) == "https://api.au1.twilio.com"
+
+
+@pytest.mark.parametrize(
+    ("headers", "error", "message"),
+    [
+        ([("X-A", "1")], TypeError, "headers: expected a mapping, got list"),
+        ({5: "1"}, TypeError, "headers: expected text as a name, got int"),
+        ({"X-A": 5}, TypeError, "headers: X-A: expected text, got int"),
+        ({"X-A": None}, TypeError, "headers: X-A: expected text, got NoneType"),
+        ({"": "1"}, ValueError, "headers: '' is not the name of a header"),
+        ({"X A": "1"}, ValueError, "headers: 'X A' is not the name"),
+        ({"X-A:": "1"}, ValueError, "headers: 'X-A:' is not the name"),
+        ({"X-A\r\nX-B": "1"}, ValueError, "headers: .* is not the name"),
+        ({"X-Ä": "1"}, ValueError, "headers: 'X-Ä' is not the name"),
+        *(
+            ({"X-A": value}, ValueError, "headers: X-A: expected printable ASCII")
+            for value in ("", " ", "a ", " a", "geheim\r\nX: y", "a\n", "a\0", "a\x7f", "é", "名")
+        ),
+        *(
+            ({name: "1"}, ValueError, f"headers: the client sets {name} itself")
+            for name in ("Authorization", "host", "USER-AGENT", "Content-Length", "Connection")
+        ),
+        ({"X-A": "1", "x-a": "2"}, ValueError, "headers: x-a is given twice"),
+    ],
+)
+def test_a_header_that_cannot_be_added_is_refused_without_showing_its_value(
+    headers: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as raised:
+        check_headers(headers)
+    assert "geheim" not in str(raised.value)
+
+
 @given(st.dictionaries(st.text(min_size=1), st.text(min_size=1)))
 def test_a_mapping_is_encoded_as_a_query(query: dict[str, str]) -> None:
     read = parse_qs(Request("GET", "/v1/X", query).query, strict_parsing=bool(query))
@@ -142,6 +253,10 @@ def test_a_path_may_be_percent_encoded_and_contain_dots_in_names() -> None:
         ({"body": "text"}, TypeError),
         ({"content_type": "a/b\r\nX: y"}, ValueError),
         ({"content_type": "text"}, ValueError),
+        ({"repeat": "sometimes"}, ValueError),
+        ({"query": 5}, TypeError),
+        ({"query": {5: "a"}}, TypeError),
+        ({"query": {"a": 1.5}}, TypeError),
     ],
 )
 def test_the_other_parts_of_a_request_are_checked_too(
@@ -191,6 +306,48 @@ def test_retry_after_is_parsed_as_a_date() -> None:
     seconds = Response(429, {"Retry-After": date}, b"").retry_after
     assert seconds is not None
     assert 55 < seconds <= 60 + time.get_clock_info("time").resolution
+
+
+@pytest.fixture(params=["UTC", "America/New_York", "Asia/Kolkata"])
+def _zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a process cannot be changed")
+@pytest.mark.usefixtures("_zone")
+@pytest.mark.parametrize("date", ["Fri, 06 Nov 2026 08:49:17 GMT", "Fri Nov  6 08:49:17 2026"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        "Fri, 06 Nov 2026 08:49:37 GMT",
+        "Friday, 06-Nov-26 08:49:37 GMT",
+        "Fri Nov  6 08:49:37 2026",
+        "Fri, 06 Nov 2026 08:49:37 -0000",
+        "Fri, 06 Nov 2026 08:49:37",
+    ],
+)
+def test_a_date_is_in_utc_and_measured_against_the_date_of_the_response(
+    date: str, after: str
+) -> None:
+    assert Response(429, {"Retry-After": after, "Date": date}, b"").retry_after == 20.0
+
+
+def test_a_retry_after_before_the_date_of_the_response_is_now() -> None:
+    headers = {
+        "Retry-After": "Fri, 06 Nov 2099 08:49:37 GMT",
+        "Date": "Sat, 07 Nov 2099 08:49:37 GMT",
+    }
+    assert Response(503, headers, b"").retry_after == 0.0
+
+
+@given(value=st.text(), date=st.text())
+def test_any_retry_after_and_any_date_are_read_or_ignored(value: str, date: str) -> None:
+    seconds = Response(429, {"Retry-After": value, "Date": date}, b"").retry_after
+    assert seconds is None or seconds >= 0
 
 
 @pytest.mark.parametrize(

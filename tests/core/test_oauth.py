@@ -5,11 +5,16 @@ import logging
 import pickle
 import traceback
 from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
+from support.raw_servers import web_server
 
 from marketplace_async import (
+    APIError,
     AuthenticationError,
     ClientClosedError,
     ClientCredentials,
@@ -20,6 +25,7 @@ from marketplace_async import (
     TokenError,
     capture,
 )
+from marketplace_async._core.oauth import _TokenDocument
 from marketplace_async.credentials import from_env
 from marketplace_async.emulator import Emulator
 from marketplace_async.testing import emulated
@@ -162,6 +168,106 @@ async def test_no_secret_and_no_token_is_in_an_error_or_its_causes(
         assert isinstance(error.value, AuthenticationError)
     else:
         assert isinstance(error.value, TokenError)
+
+
+@asynccontextmanager
+async def token_server(
+    status: int = 200, **document: object
+) -> AsyncIterator[tuple[MarketplaceClient, list[str]]]:
+    """Run a service with this token response. Yields a client, and the paths of its requests."""
+    paths: list[str] = []
+
+    async def respond(request: web.Request) -> web.Response:
+        paths.append(request.path)
+        if request.path == "/v2/token":
+            return web.json_response(document, status=status)
+        return web.json_response({"listings": []})
+
+    async with web_server(respond) as url:
+        async with MarketplaceClient(CREDENTIALS, base_url=url, retry=RETRY) as client:
+            yield client, paths
+
+
+UNREADABLE: list[Any] = ["", "soon", "nan", "inf", 0, -5, True, [1], {}, 10**400]
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "seconds"),
+    [
+        (1800, 1800.0),
+        (0.5, 0.5),
+        ("1800", 1800.0),
+        (" 90 ", 90.0),
+        (None, 3600.0),
+        *((value, 3600.0) for value in UNREADABLE),
+    ],
+)
+async def test_a_lifetime_may_be_text_and_is_an_hour_if_unknown(
+    expires_in: Any, seconds: float
+) -> None:
+    assert _TokenDocument("x", expires_in).lifetime == seconds
+    if expires_in == 10**400:
+        return  # more digits than JSON decoders read as a number
+    async with token_server(access_token="x", expires_in=expires_in) as (client, paths):
+        await client.listings.list_own()
+        await client.listings.list_own()
+    assert paths == ["/v2/token", "/v1/Listings", "/v1/Listings"]
+
+
+async def test_a_token_without_a_lifetime_is_used() -> None:
+    async with token_server(access_token="x") as (client, paths):
+        await client.listings.list_own()
+        await client.listings.list_own()
+    assert paths == ["/v2/token", "/v1/Listings", "/v1/Listings"]
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", " ", "geheim ", " geheim", "geheim\r\nX: y", "geheim\n", "geheim\0", "名geheim", "é"],
+)
+async def test_a_token_that_no_header_can_hold_is_an_error_at_once(token: str) -> None:
+    async with token_server(access_token=token, expires_in=3600) as (client, paths):
+        with pytest.raises(TokenError, match="no header can hold the access token") as error:
+            await create(client)
+    assert paths == ["/v2/token"]
+    traced = error.value.__traceback__
+    assert traced is not None
+    # Without the frame of this test, which holds the token.
+    shown = "".join(
+        traceback.TracebackException(
+            TokenError, error.value, traced.tb_next, capture_locals=True
+        ).format()
+    )
+    assert "geheim" not in shown
+    assert b"access_token" not in pickle.dumps(error.value)
+
+
+@pytest.mark.parametrize("document", [{}, {"access_token": None}, {"access_token": 5}])
+async def test_a_response_without_a_token_is_an_error_at_once(document: dict[str, Any]) -> None:
+    async with token_server(**document) as (client, paths):
+        with pytest.raises(TokenError, match="the response contains no access token"):
+            await create(client)
+    assert paths == ["/v2/token"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, AuthenticationError), (401, AuthenticationError), (503, TokenError)]
+)
+async def test_the_error_of_a_token_endpoint_is_shown_without_the_secret(
+    status: int, kind: type[MarketplaceError]
+) -> None:
+    document = {
+        "error": "invalid_client",
+        "error_description": f"the secret {SECRET} is wrong",
+        "error_uri": "https://example.com/help",
+    }
+    async with token_server(status, **document) as (client, _):
+        with pytest.raises(kind, match=r"invalid_client: the secret \*\*\* is wrong") as error:
+            await client.listings.list_own()
+    failure = error.value.error if isinstance(error.value, TokenError) else error.value
+    assert isinstance(failure, APIError)
+    assert failure.more_info == "https://example.com/help"
+    assert SECRET.encode() not in pickle.dumps(error.value)
 
 
 async def test_without_a_token_a_write_is_not_ambiguous() -> None:

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import pickle
+import re
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -13,18 +15,23 @@ from support.raw_servers import free_port
 from marketplace_async import (
     AmbiguousOutcomeError,
     APIError,
+    BillableItem,
+    ClientCredentials,
     MarketplaceClient,
+    PermissionDeniedError,
     RateLimitedError,
     Request,
+    RequestTimeoutError,
     Response,
     Retry,
     ServerError,
+    TokenError,
     TransportError,
     capture,
 )
 from marketplace_async.testing import account, emulated
 
-XE = "XE" + "a" * 32
+XE, XF = "XE" + "a" * 32, "XF" + "a" * 32
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 FAST = Retry(attempts=3, initial_backoff=0.001)
 
@@ -100,6 +107,119 @@ async def test_sleeping_between_attempts_holds_no_permit() -> None:
             await another.available_add_ons.list(limit=1).collect()
         assert not throttled.done()
         await throttled
+
+
+# -- what errors say about the attempts
+
+
+async def test_an_error_names_operation_account_and_request_and_counts_the_attempts() -> None:
+    sid = account().account_sid
+    async with emulated(retry=FAST) as (client, emulator):
+        emulator.faults.add("*", "*", status=403, code=20003)
+        with pytest.raises(PermissionDeniedError) as once:
+            await create(client)
+        emulator.faults.add("*", "*", status=429, times=None)
+        with pytest.raises(RateLimitedError) as often:
+            await create(client)
+        first, *_, last = emulator.log
+    where = f"(installed_add_ons.create, POST /v1/InstalledAddOns, {sid}, "
+    assert str(once.value).endswith(f"{where}{first.request_id}, attempt 1)")
+    assert re.search(
+        re.escape(f"{where}{last.request_id}, after 3 attempts in ") + r"0\.[0-9] s\)$",
+        str(often.value),
+    )
+    assert (often.value.account_sid, often.value.attempts) == (sid, 3)
+    assert 0 < often.value.total_elapsed < 1
+
+
+async def test_an_ambiguous_outcome_says_how_often_it_was_attempted() -> None:
+    async with emulated(retry=FAST) as (client, emulator):
+        emulator.faults.add("POST", "*", status=429)
+        emulator.faults.add("POST", "*", drop=True)
+        with pytest.raises(AmbiguousOutcomeError) as error:
+            await create(client)
+    assert str(error.value).startswith("installed_add_ons.create may or may not have taken effect")
+    assert "after 2 attempts in 0." in str(error.value)
+    assert (error.value.attempts, error.value.account_sid) == (2, account().account_sid)
+
+
+async def test_a_deadline_and_a_pause_say_how_often_it_was_attempted() -> None:
+    async with emulated(retry=Retry(max_elapsed=0.5)) as (client, emulator):
+        emulator.faults.add("*", "*", delay=2)
+        with pytest.raises(RequestTimeoutError, match=r"has passed \(.*, AC.*, attempt 1\)$"):
+            await client.with_options(deadline=0.1).installed_add_ons.fetch(XE)
+        emulator.faults.add("*", "*", status=429, retry_after=5)
+        with pytest.raises(RateLimitedError, match="attempt 1"):
+            await client.installed_add_ons.fetch(XE)
+        with pytest.raises(RateLimitedError, match="not sent: the account is paused") as error:
+            await client.installed_add_ons.fetch(XE)
+        assert error.value.attempts is None
+
+
+async def test_the_error_of_a_token_says_how_often_it_was_attempted() -> None:
+    async with emulated(retry=FAST) as (client, emulator):
+        emulator.faults.add("POST", "/v2/token", times=None, status=503, code=20503)
+        oauth = ClientCredentials("OQ" + "1" * 32, "made-up", account().account_sid)
+        with pytest.raises(
+            TokenError, match=r"\(oauth.create_token, POST /v2/token, AC.*after 3 at"
+        ):
+            await client.with_credentials(oauth).installed_add_ons.fetch(XE)
+
+
+OPERATIONS: dict[str, Callable[[MarketplaceClient], Awaitable[object]]] = {
+    "available_add_ons.list": lambda client: client.available_add_ons.list().collect(),
+    "available_add_ons.fetch": lambda client: client.available_add_ons.fetch(SPAM_SCORE),
+    "available_add_ons.extensions.list": lambda client: (
+        client.available_add_ons.extensions(SPAM_SCORE).list().collect()
+    ),
+    "available_add_ons.extensions.fetch": lambda client: client.available_add_ons.extensions(
+        SPAM_SCORE
+    ).fetch(XF),
+    "installed_add_ons.create": create,
+    "installed_add_ons.list": lambda client: client.installed_add_ons.list().collect(),
+    "installed_add_ons.fetch": lambda client: client.installed_add_ons.fetch(XE),
+    "installed_add_ons.update": lambda client: client.installed_add_ons.update(XE, unique_name="a"),
+    "installed_add_ons.delete": lambda client: client.installed_add_ons.delete(XE),
+    "installed_add_ons.extensions.list": lambda client: (
+        client.installed_add_ons.extensions(XE).list().collect()
+    ),
+    "installed_add_ons.extensions.fetch": lambda client: client.installed_add_ons.extensions(
+        XE
+    ).fetch(XF),
+    "installed_add_ons.extensions.update": lambda client: client.installed_add_ons.extensions(
+        XE
+    ).update(XF, enabled=True),
+    "installed_add_ons.usage.create": lambda client: client.installed_add_ons.usage(XE).create(
+        [BillableItem("BI" + "1" * 32, 1)]
+    ),
+    "listings.create": lambda client: client.listings.create(module_info={}),
+    "listings.list_own": lambda client: client.listings.list_own(),
+    "listings.fetch": lambda client: client.listings.fetch(SPAM_SCORE),
+    "listings.update": lambda client: client.listings.update(SPAM_SCORE, module_info={}),
+    "referral_conversions.create": lambda client: client.referral_conversions.create(
+        referral_account_sid="AC" + "1" * 32
+    ),
+    "accounts.list": lambda client: client.accounts.list().collect(),
+    "accounts.fetch": lambda client: client.accounts.fetch("AC" + "1" * 32),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+async def test_every_request_has_the_name_of_its_method(name: str) -> None:
+    async with emulated(retry=FAST) as (client, emulator):
+        emulator.faults.add("*", "*", status=418)
+        with capture() as exchanges, pytest.raises(APIError, match=rf"\({name}, ") as error:
+            await OPERATIONS[name](client)
+    assert {exchange.request.operation for exchange in exchanges} == {name}
+    assert pickle.loads(pickle.dumps(error.value)).request.operation == name
+
+
+async def test_pages_after_the_first_have_the_name_of_the_method() -> None:
+    async with emulated() as (client, _):
+        with capture() as exchanges:
+            await client.available_add_ons.list(page_size=1, limit=3).collect()
+    names = [exchange.request.operation for exchange in exchanges]
+    assert names == ["available_add_ons.list"] * 3
 
 
 # -- captures and logs
@@ -180,11 +300,11 @@ async def test_one_line_per_attempt_is_logged_without_secrets(
         ids = [entry.request_id for entry in emulator.log]
     lines = [record.getMessage() for record in caplog.records if record.name == "marketplace_async"]
     assert len(lines) == 3
-    assert lines[0].startswith("GET /v1/AvailableAddOns -> 429 in 0.")
+    assert lines[0].startswith("available_add_ons.list: GET /v1/AvailableAddOns -> 429 in 0.")
     assert lines[0].endswith(f" s, {ids[0]}")
-    assert lines[1].startswith("GET /v1/AvailableAddOns -> 200 in 0.")
+    assert lines[1].startswith("available_add_ons.list: GET /v1/AvailableAddOns -> 200 in 0.")
     assert lines[2].startswith(
-        "POST /v1/InstalledAddOns -> the server closed the connection before it resp"
+        "installed_add_ons.create: POST /v1/InstalledAddOns -> the server closed the connection "
     )
     assert "made-up" not in caplog.text
     assert "Basic" not in caplog.text

@@ -32,7 +32,7 @@ async def test_concurrency_limits_requests_in_flight() -> None:
         highest = max(highest, in_flight)
         await asyncio.sleep(0.005)
         in_flight -= 1
-        return web.json_response({"sid": XE, "account_sid": "AC"})
+        return web.json_response({"sid": XE})
 
     async with web_server(handle) as url:
         client = MarketplaceClient(account(), base_url=url, concurrency=7)
@@ -85,7 +85,7 @@ async def test_a_read_timeout_applies_between_two_reads() -> None:
 async def test_the_timeout_excludes_the_wait_for_a_permit() -> None:
     async def slow(request: web.Request) -> web.Response:
         await asyncio.sleep(0.06)
-        return web.json_response({"sid": XE, "account_sid": "AC"})
+        return web.json_response({"sid": XE})
 
     async with (
         web_server(slow) as url,

@@ -1,6 +1,6 @@
 """The long proofs of `nox -s reliability`: nothing is lost, duplicated or leaked.
 
-    python tests/reliability/proofs.py [--scale 1.0] [--seed 1] [--minutes 10] [NAME ...]
+    PYTHONPATH=tests python -m reliability.proofs [--scale 1] [--seed 1] [--minutes 10] [NAME ...]
 
 `--scale 0.01` runs a quick check. Each proof prints a table row. The exit status is 0 only if every
 proof holds. Emulators run in separate processes on loopback.
@@ -29,6 +29,7 @@ from typing import Any
 
 import aiohttp
 from hypothesis import given, seed, settings, strategies as st
+from reliability.reloads import MOST_UNSEEN, Result, is_installed, report_under_reloads
 
 from marketplace_async import (
     AccountToken,
@@ -42,7 +43,8 @@ from marketplace_async import (
     Retry,
     bulk,
 )
-from marketplace_async._core.codec import api_error, decode
+from marketplace_async._core.codec import to
+from marketplace_async._core.error_documents import api_error
 from marketplace_async.accounts import Account
 from marketplace_async.testing import account
 
@@ -286,8 +288,11 @@ async def cancellations(scale: float, chance: random.Random, minutes: float) -> 
             await run_concurrently(60, range(3 * total), one)
             permits = client.stats.in_flight
             tasks = len(asyncio.all_tasks()) - 1
-            connector = client._session.pool.session().connector
-            busy = len(connector._acquired) if connector is not None else 0
+            pool = client._session.pool
+            connector = pool.session().connector
+            assert connector is not None
+            idle = sum(len(origin._idle) for origin in pool._origins.values())
+            busy = len(connector._acquired) - idle
         await asyncio.sleep(0.05)
         gc.collect()
         files = open_files() - files_before
@@ -349,13 +354,44 @@ async def fuzz(scale: float, chance: random.Random, minutes: float) -> tuple[str
         str(api_error(request, response))
         assert response.retry_after is None or response.retry_after >= 0
         with contextlib.suppress(MarketplaceError):
-            decode(request, response, cls=InstalledAddOn)
+            to(InstalledAddOn)(request, response)
 
     try:
         await asyncio.to_thread(run)
     except Exception as error:  # noqa: BLE001 - any other error is a violation
         return f"{total:,} fuzzed responses: {type(error).__name__}: {error}", 1
     return f"{total:,} fuzzed responses: only errors of the package", 0
+
+
+async def nginx(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """Report usage through nginx while it reloads."""
+    return await reloads("nginx", "nginx -s reload", scale)
+
+
+async def haproxy(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """Report usage through haproxy while it reloads."""
+    return await reloads("haproxy", "haproxy -sf", scale)
+
+
+async def reloads(program: str, command: str, scale: float) -> tuple[str, int]:
+    """No report is lost, billed twice, or denied. Few are ambiguous that nobody saw."""
+    if not is_installed(program):
+        return f"{command}: not run, because {program} is not installed", 0
+    total = max(500, int(3_000 * scale))
+    kept = await report_under_reloads(program, total)
+    fresh = await report_under_reloads(program, total, fresh_connection_for_unsafe_writes=True)
+
+    def wrong(result: Result) -> int:
+        return result.lost + result.twice + result.denied + (result.reloads == 0)
+
+    text = (
+        f"2 x {total:,} usage reports, 500 in flight, {command} {kept.reloads + fresh.reloads} "
+        f"times: {kept.lost + fresh.lost} lost, {kept.twice + fresh.twice} billed twice, "
+        f"{kept.denied + fresh.denied} denied though billed; ambiguous though never seen: "
+        f"{kept.unseen} ({kept.unseen / total:.2%}), with fresh connections {fresh.unseen}"
+    )
+    too_many = kept.unseen > MOST_UNSEEN * total
+    return text, wrong(kept) + wrong(fresh) + too_many + fresh.unseen
 
 
 DESIRED = f"""
@@ -500,7 +536,7 @@ async def jobs(scale: float, chance: random.Random, minutes: float) -> tuple[str
     return f"{text}: {wrong} records or accounts lost, duplicated or wrong", wrong
 
 
-PROOFS = [creates, usage, kills, cancellations, fuzz, fetches, jobs]
+PROOFS = [creates, usage, nginx, haproxy, kills, cancellations, fuzz, fetches, jobs]
 
 
 def main() -> int:

@@ -15,13 +15,17 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 async def raw_server(handler: Handler) -> AsyncIterator[str]:
     """Run a server whose handler controls every byte of the response. Yields its URL."""
 
+    running: set[asyncio.Task[None] | None] = set()
+
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running.add(asyncio.current_task())
         try:
             await handler(reader, writer)
         except ConnectionError:
             pass
         finally:
             writer.close()
+            running.discard(asyncio.current_task())
 
     server = await asyncio.start_server(handle, "127.0.0.1")
     host, port = server.sockets[0].getsockname()
@@ -30,6 +34,10 @@ async def raw_server(handler: Handler) -> AsyncIterator[str]:
     finally:
         server.close()
         await server.wait_closed()
+        for _ in range(20):
+            if not running:
+                break
+            await asyncio.sleep(0.005)  # until the handlers have read the end
 
 
 def responding(response: bytes) -> Handler:
@@ -49,12 +57,14 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 async def web_server(
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
     ssl_context: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[str]:
     runner = web.ServerRunner(web.Server(handler))  # type: ignore[arg-type]
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl_context).start()
+    await web.TCPSite(runner, host, 0, ssl_context=ssl_context).start()
+    place = f"[{host}]" if ":" in host else host
     try:
-        yield f"{'https' if ssl_context else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+        yield f"{'https' if ssl_context else 'http'}://{place}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

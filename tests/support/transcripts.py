@@ -24,6 +24,7 @@ _FILE = re.compile(r"`(\S+)`:\n\n```(?:toml|csv)\n(.*?)^```", re.MULTILINE | re.
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
 _SID = re.compile(r"\b(?:[A-Z]{2})[0-9a-f]{32}\b")
 _ERRNO = re.compile(r"\[Errno \d+\]")
+_ELAPSED = re.compile(r"attempts in \d+\.\d s")
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\dZ)?")
 
 
@@ -98,7 +99,7 @@ class Session:
         return screen.replace(str(self._home), README_HOME)
 
     def as_expected(self, output: str, expected: str) -> str:
-        """Replace the SIDs, dates and error numbers in `output` that vary by the expected ones.
+        """Replace SIDs, dates, times and error numbers in `output` that vary by the expected ones.
 
         A placeholder SID stands for the same record in all steps.
         """
@@ -108,6 +109,7 @@ class Session:
                 if known == real:
                     output = output.replace(real, readme)
         output = _ERRNO.sub("[Errno 111]", output)
+        output = _ELAPSED.sub("attempts in 1.9 s", output)
         dates = iter(_DATE.findall(expected))
 
         def date(match: re.Match[str]) -> str:

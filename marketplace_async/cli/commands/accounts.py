@@ -1,12 +1,13 @@
 """`marketplace-async accounts`: the parent account and its subaccounts."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
+import attrs
 from cyclopts import App
 
-from ..._core.rows import field_names
-from ...accounts import Account, AccountStatus
+import marketplace_async as sdk
+
 from ..connection import Connection
 from ..output import Output
 from ..paging import Paging
@@ -19,13 +20,19 @@ Examples:
   marketplace-async accounts list --output csv > subaccounts.csv""",
 )
 
-# Auth tokens are never shown.
-_FIELDS = tuple(name for name in field_names(Account) if name != "credentials")
+# As in `marketplace_async.accounts`, which help must not import.
+AccountStatus: TypeAlias = Literal["active", "suspended", "closed"]
+
 _COLUMNS = ("sid", "friendly_name", "status", "date_created")
 
 
-def _without_auth_token(account: Account) -> Mapping[str, Any]:
-    return {name: getattr(account, name) for name in _FIELDS}
+def _fields() -> tuple[str, ...]:
+    """Return the fields that are shown. Auth tokens are not."""
+    return tuple(field.name for field in attrs.fields(sdk.Account) if field.name != "credentials")
+
+
+def _without_auth_token(account: "sdk.Account") -> Mapping[str, Any]:
+    return {name: getattr(account, name) for name in _fields()}
 
 
 @app.command(name="list")
@@ -50,7 +57,7 @@ async def list_(
         accounts = client.accounts.list(
             status=status, friendly_name=friendly_name, **paging.options
         )
-        await output.pages(accounts, _FIELDS, _COLUMNS, convert=_without_auth_token)
+        await output.pages(accounts, _fields(), _COLUMNS, convert=_without_auth_token)
 
 
 @app.command

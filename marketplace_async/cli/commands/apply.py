@@ -1,18 +1,18 @@
 """`marketplace-async apply`: bring every account to the desired state."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
-from ... import fleet
-from ..._core.threads import to_daemon_thread
-from .. import jobs
-from ..flags import Yes
 from ..fleet_accounts import Accounts
+from ..options import Yes
 from ..output import Output
 from ..prompts import confirm, confirmation_required, is_interactive
 from ..status import Status, note, usage_error, warn
-from .plan import figures, show, summary
+
+if TYPE_CHECKING:
+    from ... import fleet
 
 app: App = App(
     name="apply",
@@ -42,6 +42,10 @@ async def apply(
     journal
         The journal, a SQLite file. Default: the name of the desired state with suffix .journal.
     """
+    from ... import fleet
+    from ..._core.threads import to_daemon_thread
+    from .. import jobs, plans
+
     if output.output == "csv":
         raise usage_error("--output: apply supports table, json or jsonl")
     if not (yes or is_interactive()):
@@ -49,13 +53,13 @@ async def apply(
     state = await to_daemon_thread(fleet.load, desired)
     with jobs.running() as job:
 
-        async def approve(plan: fleet.PlanReport) -> bool:
+        async def approve(plan: "fleet.PlanReport") -> bool:
             job.bar.close()
             if output.format == "table":
-                await to_daemon_thread(show, plan)
+                await to_daemon_thread(plans.show, plan)
             for message in plan.unmatched:
                 warn(message)
-            note(summary(plan))
+            note(plans.summary(plan))
             job.prompting = True
             await confirm(f"Apply this to {jobs.count_accounts(plan.to_change)}", yes=yes)
             job.prompting = False
@@ -73,7 +77,7 @@ async def apply(
     if output.format != "table":
         await output.record(
             {
-                "plan": figures(report.plan),
+                "plan": plans.figures(report.plan),
                 "changed": report.changed,
                 "writes": dict(report.writes),
                 "failed": report.failures.count,
@@ -92,7 +96,7 @@ async def apply(
     hint = "Run apply again to finish the remaining steps."
     if not report.complete:
         raise jobs.interrupted(result, hint)
-    note(result if report.plan.steps else summary(report.plan))
+    note(result if report.plan.steps else plans.summary(report.plan))
     if report.failures.count:
         raise jobs.failed(report.failures, report.plan.accounts, hint)
     return Status.DONE

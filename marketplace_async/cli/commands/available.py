@@ -2,8 +2,8 @@
 
 from cyclopts import App
 
-from ... import AvailableAddOn, AvailableAddOnExtension
-from ..._core.rows import field_names
+import marketplace_async as sdk
+
 from ..connection import Connection
 from ..output import Output
 from ..paging import Paging
@@ -26,7 +26,7 @@ async def list_(
     """List the Add-ons in the catalogue."""
     async with connection.client() as client:
         add_ons = client.available_add_ons.list(**paging.options)
-        await output.pages(add_ons, field_names(AvailableAddOn), _COLUMNS)
+        await output.pages(add_ons, sdk.AvailableAddOn, _COLUMNS)
 
 
 @app.command
@@ -64,7 +64,7 @@ async def list_extensions(
         extensions = client.available_add_ons.extensions(available_add_on_sid)
         await output.pages(
             extensions.list(**paging.options),
-            field_names(AvailableAddOnExtension),
+            sdk.AvailableAddOnExtension,
             _EXTENSION_COLUMNS,
         )
 

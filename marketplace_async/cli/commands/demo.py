@@ -177,7 +177,7 @@ await clients[0].installed_add_ons.create(
         self._table(
             "installed SID",
             "account SID",
-            rows=[(one.sid, one.account_sid) for one in installed],
+            rows=[(one.sid, one.account_sid or "") for one in installed],
         )
         self._done(f"{spam_score.friendly_name} is installed on one, as {spam_score.unique_name}")
         return first
@@ -259,7 +259,11 @@ await asyncio.gather(*(installed.collect() for installed in lists))""",
         self._table(
             "account SID",
             "unique name",
-            rows=[(item.account_sid, item.unique_name or "") for items in lists for item in items],
+            rows=[
+                (item.account_sid or "", item.unique_name or "")
+                for items in lists
+                for item in items
+            ],
         )
 
     async def _update(self, installed: InstalledAddOn) -> None:

@@ -1,15 +1,12 @@
 """`marketplace-async emulator`: run an emulator of the API."""
 
-import asyncio
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from ..._core.threads import to_daemon_thread
 from ..status import CommandError, usage_error
 
 
@@ -63,7 +60,10 @@ async def emulator(
     latency
         Minimum response time, in seconds.
     """
-    # Imported here to keep `--help` fast.
+    import asyncio
+    import signal
+
+    from ..._core.threads import to_daemon_thread
     from ...emulator import Catalogue, Emulator
 
     accounts = dict(_parse_pair("--account", pair) for pair in account or ())

@@ -4,26 +4,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, TypeAlias
 
+import attrs
 from cyclopts import App, Parameter
 
-from ... import (
-    ConfigurationError,
-    InstalledAddOn,
-    MarketplaceClient,
-    NotFoundError,
-    configuration_errors,
-)
-from ..._core.arguments import check_sid
-from ..._core.rows import field_names
-from ..batch import run_each
+import marketplace_async as sdk
+
 from ..connection import Connection
-from ..flags import Yes
 from ..json_objects import JsonObjectOrNone
+from ..options import Yes
 from ..output import Output
 from ..paging import Paging
 from ..prompts import confirm, is_interactive
 from ..status import Status, usage_error, warn, warn_if_interrupted
-from . import installed_extensions, installed_usage
 
 app: App = App(
     name="installed",
@@ -34,8 +26,16 @@ Examples:
   marketplace-async installed create XB... --unique-name transcription \\
       --configuration @transcription.json --accept-terms-of-service""",
 )
-app.command(installed_extensions.app)
-app.command(installed_usage.app)
+app.command(
+    f"{__package__}.installed_extensions:app",
+    name="extensions",
+    help="List, enable and disable the extensions of an installed Add-on.",
+)
+app.command(
+    f"{__package__}.installed_usage:app",
+    name="usage",
+    help="For partners: bill the usage of an installed Add-on.",
+)
 
 AcceptTerms: TypeAlias = Annotated[
     bool,
@@ -54,7 +54,6 @@ CheckSchema: TypeAlias = Annotated[
     ),
 ]
 
-_FIELDS = field_names(InstalledAddOn)
 _COLUMNS = ("sid", "unique_name", "friendly_name", "date_created")
 
 _CREATE_EXAMPLES = """\
@@ -128,7 +127,7 @@ async def list_(
     """List the Add-ons that are installed on the account."""
     async with connection.client() as client:
         installed = client.installed_add_ons.list(**paging.options)
-        await output.pages(installed, _FIELDS, _COLUMNS)
+        await output.pages(installed, sdk.InstalledAddOn, _COLUMNS)
 
 
 @app.command(
@@ -191,10 +190,11 @@ async def delete(
     sids
         The SIDs of the installed Add-ons, XE...
     """
+    from ..batch import check_sids, run_each
+
     if not sids:
         raise usage_error("expected the SID of at least one installed Add-on, XE...")
-    for sid in sids:
-        check_sid("XE", sid, "sid")  # all of them, before the first request
+    check_sids("XE", sids)
     async with connection.client() as client:
         await confirm(await _deletion(client, sids, yes=yes), yes=yes)
 
@@ -208,7 +208,7 @@ async def delete(
         )
 
 
-async def _deletion(client: MarketplaceClient, sids: Sequence[str], *, yes: bool) -> str:
+async def _deletion(client: "sdk.MarketplaceClient", sids: Sequence[str], *, yes: bool) -> str:
     """Describe a deletion for the confirmation prompt."""
     if len(sids) > 1:
         return f"Delete {len(sids)} installed Add-ons"
@@ -260,7 +260,7 @@ async def ensure(
                 configuration=configuration,
                 check_schema=check_schema,
             )
-        record = {name: getattr(ensured.record, name) for name in _FIELDS}
+        record = attrs.asdict(ensured.record, recurse=False)
         await output.record({"action": ensured.action, **record})
 
 
@@ -273,14 +273,16 @@ def _check_terms(accepted: bool) -> None:
 
 
 async def _check_configuration(
-    client: MarketplaceClient, sid: str, configuration: Mapping[str, Any]
+    client: "sdk.MarketplaceClient", sid: str, configuration: Mapping[str, Any]
 ) -> None:
     available_add_on_sid = (await client.installed_add_ons.fetch(sid)).available_add_on_sid
+    if available_add_on_sid is None:
+        warn("the service did not say which Add-on it is; the configuration was not checked")
+        return
     add_on = None
-    if available_add_on_sid is not None:
-        with suppress(NotFoundError):
-            add_on = await client.available_add_ons.fetch(available_add_on_sid)
+    with suppress(sdk.NotFoundError):
+        add_on = await client.available_add_ons.fetch(available_add_on_sid)
     if add_on is None:
         warn("the Add-on is no longer in the catalogue; the configuration was not checked")
-    elif issues := configuration_errors(add_on, configuration):
-        raise ConfigurationError(add_on.sid, issues)
+    elif issues := sdk.configuration_errors(add_on, configuration):
+        raise sdk.ConfigurationError(add_on.sid, issues)

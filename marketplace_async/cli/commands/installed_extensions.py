@@ -2,10 +2,8 @@
 
 from cyclopts import App
 
-from ... import InstalledAddOnExtension
-from ..._core.arguments import check_sid
-from ..._core.rows import field_names
-from ..batch import run_each
+import marketplace_async as sdk
+
 from ..connection import Connection
 from ..output import Output
 from ..paging import Paging
@@ -13,14 +11,12 @@ from ..status import Status, usage_error
 
 app: App = App(
     name="extensions",
-    help="List, enable and disable the extensions of an installed Add-on.",
     help_epilogue="""\
 Examples:
   marketplace-async installed extensions list XE...
   marketplace-async installed extensions enable XE... XF... XF...""",
 )
 
-_FIELDS = field_names(InstalledAddOnExtension)
 _COLUMNS = ("sid", "enabled", "unique_name", "friendly_name", "product_name")
 
 
@@ -42,7 +38,7 @@ async def list_(
     """
     async with connection.client() as client:
         extensions = client.installed_add_ons.extensions(installed_add_on_sid)
-        await output.pages(extensions.list(**paging.options), _FIELDS, _COLUMNS)
+        await output.pages(extensions.list(**paging.options), sdk.InstalledAddOnExtension, _COLUMNS)
 
 
 @app.command
@@ -115,19 +111,25 @@ async def _set_enabled(
     connection: Connection,
     output: Output,
 ) -> Status:
+    from ..batch import check_sids, run_each
+
     if not sids:
         raise usage_error(
             "expected the SID of at least one extension, XF...",
             f"`marketplace-async installed extensions list {installed_add_on_sid}` shows them.",
         )
-    for sid in sids:
-        check_sid("XF", sid, "sid")  # all of them, before the first request
+    check_sids("XF", sids)
     async with connection.client() as client:
         extensions = client.installed_add_ons.extensions(installed_add_on_sid)
 
-        async def update(sid: str) -> InstalledAddOnExtension:
+        async def update(sid: str) -> "sdk.InstalledAddOnExtension":
             return await extensions.update(sid, enabled=enabled)
 
         return await run_each(
-            update, sids, connection=connection, output=output, fields=_FIELDS, columns=_COLUMNS
+            update,
+            sids,
+            connection=connection,
+            output=output,
+            fields=sdk.InstalledAddOnExtension,
+            columns=_COLUMNS,
         )

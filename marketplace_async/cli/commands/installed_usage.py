@@ -5,14 +5,14 @@ from decimal import Decimal
 
 from cyclopts import App
 
-from ... import BillableItem
+import marketplace_async as sdk
+
 from ..connection import Connection
 from ..output import Output
 from ..status import CommandError, Status, usage_error, warn_if_interrupted
 
 app: App = App(
     name="usage",
-    help="For partners: bill the usage of an installed Add-on.",
     help_epilogue="""\
 Example:
   marketplace-async installed usage create XE... BI...=12.355""",
@@ -45,18 +45,27 @@ async def create(
                 billable_items
             )
         await output.record(report)
-    rejected = [item.sid for item in report.billable_items if not item.submitted]
+    results = report.billable_items or ()
+    rejected = [item.sid or "?" for item in results if item.submitted is False]
+    total = len(billable_items)
     if rejected:
-        total = len(report.billable_items)
         raise CommandError(
             f"{len(rejected)} of {total} items were not accepted for billing: "
             + ", ".join(rejected),
             status=Status.FAILED if len(rejected) == total else Status.PARTLY_FAILED,
         )
+    unknown = total - sum(item.submitted is True for item in results)
+    if unknown:
+        raise CommandError(
+            f"the report was accepted, but the service did not say whether {unknown} of {total} "
+            "items were accepted for billing",
+            hint="do not send the report again before you have checked the account",
+            status=Status.UNKNOWN,
+        )
 
 
-def _billable_item(text: str) -> BillableItem:
+def _billable_item(text: str) -> "sdk.BillableItem":
     sid, _, quantity = text.partition("=")
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", quantity, re.ASCII):
         raise usage_error(f"expected BI...=QUANTITY, such as BI...=12.355, got {text!r}")
-    return BillableItem(sid, Decimal(quantity))
+    return sdk.BillableItem(sid, Decimal(quantity))

@@ -1,18 +1,13 @@
 """`marketplace-async inventory`: every installed Add-on of every account."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from ... import fleet
-from ..._core.rows import field_names
-from ..._core.threads import to_daemon_thread
-from .. import jobs
-from ..flags import Flag
 from ..fleet_accounts import Accounts
-from ..output import Output, StandardOutput
+from ..options import Flag
+from ..output import Output
 from ..status import Status, note, usage_error
 
 _COLUMNS = ("account_sid", "unique_name", "account_friendly_name", "sid", "friendly_name")
@@ -54,11 +49,18 @@ async def inventory(
     overwrite
         Start over and replace the file.
     """
+    from ... import fleet
+    from ..._core.threads import to_daemon_thread
+    from .. import jobs
+    from ..displays import RecordDisplay
+
     if to is not None and output.output is not None:
         raise usage_error("--output cannot be combined with --to: the file suffix sets the format")
     if to is None and (resume or overwrite):
         raise usage_error("--resume and --overwrite require --to FILE")
-    display = _Display(output) if to is None else None
+    display = None
+    if to is None:
+        display = RecordDisplay(output.format, fleet.InventoryRecord, _COLUMNS)
     with jobs.running(
         shows=to is not None or output.format != "table", hint=jobs.RESUME_HINT
     ) as job:
@@ -89,21 +91,3 @@ async def inventory(
         hint = "" if to is None else "Use --resume to retry them."
         raise jobs.failed(report.failures, report.accounts, hint)
     return Status.DONE
-
-
-class _Display(jobs.DisplayOutput):
-    """Prints the records."""
-
-    def __init__(self, output: Output) -> None:
-        self._out = StandardOutput(output.format, field_names(fleet.InventoryRecord), _COLUMNS)
-
-    def begin(self) -> None:
-        self._out.begin()
-
-    def write(self, account_sid: str, records: Sequence[fleet.InventoryRecord]) -> None:
-        if records:
-            self._out.chunk(records)
-
-    def end(self) -> None:
-        """Finish the output of a complete inventory, such as a JSON array."""
-        self._out.end()

@@ -1,9 +1,10 @@
 """`marketplace-async listings`: the Marketplace listings that the account owns."""
 
+import attrs
 from cyclopts import App
 
-from ... import Listing
-from ..._core.rows import field_names
+import marketplace_async as sdk
+
 from ..connection import Connection
 from ..json_objects import JsonObject, JsonObjectOrNone
 from ..output import Output
@@ -54,7 +55,7 @@ async def list_(*, connection: Connection = Connection(), output: Output = Outpu
         listings = await client.listings.list_own()
 
     # Listings are free-form: show the undocumented fields as well.
-    known = field_names(Listing)
+    known = [field.name for field in attrs.fields(sdk.Listing)]
     present = {key: None for listing in listings for key in listing}
     more = [key for key in present if key not in known]
     columns = [key for key in _COLUMNS if key in present] or list(present) or _COLUMNS

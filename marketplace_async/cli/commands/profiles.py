@@ -1,5 +1,6 @@
 """`marketplace-async profiles`: manage named credentials."""
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import attrs
 from cyclopts import App
 
-from ... import Secret
-from ..._core.threads import to_daemon_thread
+import marketplace_async as sdk
+
 from .. import profiles, prompts
-from ..flags import Flag, Yes
+from ..options import Flag, Yes
 from ..output import Output
 from ..profiles import ACCOUNT_TOKEN, API_KEY, KINDS, OAUTH_APP, Profile
 from ..status import CommandError, note, usage_error
@@ -27,12 +28,15 @@ The profile "default" is used if no profile is named and no credentials are set
 in environment variables. `marketplace-async profiles list` shows the file.""",
 )
 
-_FIELDS = ("name", "kind", "sid", "secret", "region", "edge", "base_url", "allow_http", "file")
+_ADDRESS = ("region", "edge", "base_url", "proxy", "ca_file", "allow_http")
+_FIELDS = ("name", "kind", "sid", "secret", *_ADDRESS, "file")
 
 
 @app.command(name="list")
 async def list_(*, output: Output = Output()) -> None:
     """List the profiles without their secrets, and show the file that contains them."""
+    from ..._core.threads import to_daemon_thread
+
     file = profiles.profiles_file()
     known = await to_daemon_thread(profiles.load, file)
     async with output.listing(_FIELDS, _FIELDS[:7]) as show:
@@ -42,7 +46,8 @@ async def list_(*, output: Output = Output()) -> None:
 
 
 def _without_secret(profile: Profile) -> Mapping[str, Any]:
-    settings = {name: profile.settings.get(name) for name in _FIELDS[4:8]}
+    settings = {name: profile.settings.get(name) for name in _ADDRESS}
+    settings["proxy"] = profile.proxy_address
     return {
         "name": profile.name,
         "kind": profile.kind.name,
@@ -73,6 +78,8 @@ def add(
     region: str | None = None,
     edge: str | None = None,
     base_url: str | None = None,
+    proxy: str | None = None,
+    ca_file: str | None = None,
     allow_http: Flag = False,
     replace: Flag = False,
 ) -> None:
@@ -99,8 +106,13 @@ def add(
         The Twilio edge location, such as sydney.
     base_url
         Send requests to this URL instead of Twilio, such as an emulator.
+    proxy
+        The URL of an HTTP proxy. A password is safer added to the file than given here.
+    ca_file
+        Trust the CAs in this PEM file, and no others.
     allow_http
-        Allow a base URL with plain http on another host. Credentials are sent unencrypted.
+        Allow a base URL with plain http on another host, or through a proxy. Credentials are
+        sent unencrypted.
     replace
         Replace an existing profile.
     """
@@ -118,6 +130,8 @@ def add(
         "region": region,
         "edge": edge,
         "base_url": base_url,
+        "proxy": None if proxy is None else sdk.Secret(proxy),
+        "ca_file": None if ca_file is None else os.path.abspath(ca_file),
         "allow_http": allow_http or None,
     }
     settings = {key: value for key, value in values.items() if value is not None}
@@ -134,7 +148,7 @@ def add(
     note(f"Saved {profile}. Try: marketplace-async available list --profile {name}")
 
 
-def _secret(profile: Profile, *, from_stdin: bool) -> Secret:
+def _secret(profile: Profile, *, from_stdin: bool) -> "sdk.Secret":
     name = f"{profile.kind.secret} of {profile.sid}"
     if from_stdin:
         text = sys.stdin.readline().strip()
@@ -146,7 +160,7 @@ def _secret(profile: Profile, *, from_stdin: bool) -> Secret:
         )
     if not text:
         raise usage_error(f"expected the {name}, got nothing")
-    return Secret(text)
+    return sdk.Secret(text)
 
 
 def _ask_for_sid(prompt: str) -> str:
@@ -164,6 +178,8 @@ async def delete(name: str, /, *, yes: Yes = False) -> None:
     name
         The name of the profile.
     """
+    from ..._core.threads import to_daemon_thread
+
     file = profiles.profiles_file()
     profile = (await to_daemon_thread(profiles.load, file)).get(name)
     if profile is None:

@@ -31,7 +31,7 @@ class AccountError(MarketplaceError):
         super().__init__(failure)
         self.failure = failure
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return self.failure.message
 
 

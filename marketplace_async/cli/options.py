@@ -1,9 +1,10 @@
-"""Options without a value."""
+"""Types of options that several commands have."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from cyclopts import Parameter
 
+Format: TypeAlias = Literal["table", "json", "jsonl", "csv"]
 Flag: TypeAlias = Annotated[bool, Parameter(negative=(), show_default=False)]
 Yes: TypeAlias = Annotated[
     bool,

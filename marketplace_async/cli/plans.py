@@ -1,0 +1,108 @@
+"""Plans as text: their summary, their steps and their JSON."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from .. import fleet
+from .._core.printable import printable
+from .displays import Display
+from .jobs import count_accounts
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_MARKS: Final = {"install": "+", "update": "~", "enable": "+", "disable": "-", "remove": "-"}
+_STYLES: Final = {"+": "bold green", "~": "bold cyan", "-": "bold red"}
+
+
+def summary(report: fleet.PlanReport) -> str:
+    """Summarize a plan in one sentence."""
+    if not report.steps:
+        return f"nothing to do on {count_accounts(report.accounts)}"
+    steps = f"{report.steps:,} step" + ("" if report.steps == 1 else "s")
+    return f"{steps} to do on {report.to_change:,} of {count_accounts(report.accounts)}"
+
+
+def figures(report: fleet.PlanReport) -> dict[str, Any]:
+    """Return the summary of a plan as plain JSON."""
+    return {
+        "accounts": report.accounts,
+        "to_change": report.to_change,
+        "steps": report.steps,
+        "failed": report.failures.count,
+        "complete": report.complete,
+        "groups": [attrs.asdict(group) for group in report.groups],
+        "unmatched": list(report.unmatched),
+    }
+
+
+def show(report: fleet.PlanReport) -> None:
+    """Print the steps of a plan, grouping identical ones."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    for group in report.groups:
+        mark = _MARKS[group.action]
+        add_on = f" ({group.available_add_on_sid})" if group.action == "install" else ""
+        name = f"{group.extension} of {group.unique_name}" if group.extension else group.unique_name
+        head = Text(printable(f"{group.action} {name}"), "bold")
+        console.print(
+            Text.assemble((mark, _STYLES[mark]), " ", head, printable(add_on)),
+            f"on all {count_accounts(group.accounts)}"
+            if group.accounts == report.accounts > 1
+            else f"on {count_accounts(group.accounts)}",
+        )
+        for change, count in sorted(group.changes.items(), key=_by_path):
+            line = Text.assemble("    ", _change(change))
+            if count != group.accounts:
+                line.append(f"   on {count:,}", "dim")
+            console.print(line)
+        if group.other_changes:
+            console.print(f"    ... and {group.other_changes:,} other changes")
+        few = len(group.examples) == group.accounts < max(report.accounts, 2)
+        if few or group.action == "remove":
+            for target in group.examples:
+                console.print("   ", Text(printable(_name(target)), "dim"))
+            if more := group.accounts - len(group.examples):
+                console.print("   ", Text(f"... and {more:,} more", "dim"))
+
+
+def _by_path(change: tuple[str, int]) -> tuple[str, int]:
+    text, count = change
+    return text[2:].partition(" = ")[0], -count
+
+
+def _name(target: fleet.Target) -> str:
+    name = target.friendly_name
+    return f"{target.account_sid} ({name})" if name else target.account_sid
+
+
+def _change(change: str) -> "Text":
+    from rich.text import Text
+
+    mark, _, text = change.partition(" ")
+    return Text.assemble((mark, _STYLES[mark]), " ", printable(text))
+
+
+class PlanDisplay(Display):
+    """Prints the steps of each account."""
+
+    def write(self, account_sid: str, records: Sequence[fleet.AccountPlan]) -> None:
+        """Print the steps of an account."""
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        for plan in records:
+            target = fleet.Target(plan.account_sid, plan.friendly_name)
+            console.print(Text(printable(_name(target))))
+            for step in plan.steps:
+                mark = _MARKS[step.action]
+                text = Text.assemble((mark, _STYLES[mark]), " ", printable(str(step)))
+                console.print("   ", text)
+                for change in step.changes:
+                    console.print("       ", _change(str(change)))
