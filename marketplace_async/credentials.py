@@ -86,8 +86,10 @@ class AccountToken:
     authorization: Secret = attrs.field(init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
-        _check_sid("AC", self, "account_sid")
-        object.__setattr__(self, "authorization", _basic(self.account_sid, self.auth_token))
+        sid = check_sid("AC", self.account_sid, "account_sid", may_be_secret=True)
+        if sid is not self.account_sid:
+            object.__setattr__(self, "account_sid", sid)
+        object.__setattr__(self, "authorization", _basic(sid, self.auth_token))
 
 
 @hide_init_arguments

@@ -52,7 +52,7 @@ class RetryQuotas:
                     del self.missing[bucket]
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.define(eq=False, repr=False)
 class RetryQuota:
     """The quotas that apply to one account at one origin."""
 

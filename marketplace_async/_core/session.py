@@ -137,7 +137,7 @@ class Session:
         # Computed once: per request it would cost as much as decoding the response.
         base = URL(self.base_url)
         host = base.host_port_subcomponent
-        fixed = {"Host": host, **self.headers, "Accept-Encoding": "gzip, deflate"}
+        fixed = {"Host": host, **self.headers}
         proxy = self.network.proxy_for(base)
         path = base.raw_path.rstrip("/")
         # A proxy forwards plain http. It opens a tunnel for https, which aiohttp does.
@@ -285,9 +285,14 @@ class Session:
 
     def _message(self, request: Request, authorization: Secret | None) -> bytes:
         """Return the bytes of a request, head and body."""
+        # Only pages are worth compressing. A single record is read faster as it is.
         query = f"?{request.query}" if request.query else ""
+        coding = "gzip" if request.query else "identity"
         secret = f"Authorization: {_header(authorization)}\r\n" if authorization else ""
-        head = f"{request.method} {self._target}{request.path}{query}{self._fixed_lines}{secret}"
+        head = (
+            f"{request.method} {self._target}{request.path}{query}{self._fixed_lines}"
+            f"Accept-Encoding: {coding}\r\n{secret}"
+        )
         if request.content_type is not None:
             head += f"Content-Type: {request.content_type}\r\n"
         body = request.body

@@ -6,4 +6,6 @@ from cyclopts.completion.install import create_install_completion_command
 
 from ..app import app
 
-install: Callable[..., None] = create_install_completion_command(app.install_completion, add_to_startup=True)
+install: Callable[..., None] = create_install_completion_command(
+    app.install_completion, add_to_startup=True
+)
