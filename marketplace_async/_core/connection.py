@@ -6,13 +6,11 @@ to aiohttp's own parser, from its first byte.
 """
 
 import asyncio
-import re
 import select
 import socket
 import ssl as tls
 import time
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -21,34 +19,16 @@ import aiohttp
 import attrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
+from .bodies import read_body
 from .messages import MAX_ERROR_BODY, Headers
+from .plain_heads import PLAIN_HEAD, is_begun
 
 # Seconds for which an idle connection is kept, as in aiohttp.
 _KEEP_ALIVE: Final = 15.0
-# Bytes of a response's head, as in aiohttp for one line of it.
-_MAX_HEAD: Final = 8190
-
-# These headers change how the body is read, or what happens to the connection afterwards.
-_OTHER = (
-    rb"(?!(?i:content-length|(?:proxy-)?connection|transfer-encoding|content-encoding|upgrade"
-    rb"|trailer):)"
-    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++:[ -~\t]*+\r\n"
-)
-_LINES = rb"((?:" + _OTHER + rb"|(?i:connection:[ \t]*+keep-alive[ \t]*+\r\n)){0,60}+)"
-_STATUS = rb"HTTP/1\.1 ([2-5][0-9]{2}) [ -~]*+\r\n"
-_PLAIN = re.compile(
-    _STATUS + _LINES + rb"(?i:content-length:)[ \t]*+([0-9]{1,12}+)[ \t]*+\r\n" + _LINES + rb"\r\n"
-)
-# A plain head of which the end has not arrived.
-_BEGUN = re.compile(
-    _STATUS + _LINES + rb"(?:(?i:content-length:)[ \t]*+[0-9]{1,12}+[ \t]*+\r\n" + _LINES + rb")?+"
-)
-_BEGUN_LINE = re.compile(rb"[ -~\t]*+\r?")
 CLOSED_EARLY: Final = "the server closed the connection before it responded"
-_BODILESS: Final = (b"204", b"304")
 
 
 class Stage(IntEnum):
@@ -290,9 +270,9 @@ class _Connection(asyncio.Protocol):
             self._head = b""
         else:
             self._progress.stage = Stage.RESPONDING
-        head = _PLAIN.match(data)
-        if head is None or head[1] in _BODILESS:
-            if head is None and _is_begun(data):
+        head = PLAIN_HEAD.match(data)
+        if head is None:
+            if is_begun(data):
                 self._head = data
             else:
                 self._delegate(data)
@@ -362,15 +342,6 @@ class _Connection(asyncio.Protocol):
         return Reply(message.code, Headers(message.headers), body)
 
 
-def _is_begun(data: bytes) -> bool:
-    """Return True if this may be the start of a plain head. A bare LF or CR, for one, is not."""
-    if len(data) > _MAX_HEAD or not b"HTTP/1.1 ".startswith(data[:9]):
-        return False
-    end = data.rfind(b"\n") + 1
-    complete = not end or _BEGUN.fullmatch(data, 0, end) is not None
-    return complete and _BEGUN_LINE.fullmatch(data, end) is not None
-
-
 def _tells_what_it_accepted(transport: asyncio.Transport) -> bool:
     """Return True if a transport that is closing as soon as `write` returns has accepted nothing.
 
@@ -390,52 +361,3 @@ def input_check(transport: asyncio.BaseTransport) -> Callable[[], bool]:
     poll = select.poll()
     poll.register(connected.fileno(), select.POLLIN)
     return lambda: bool(poll.poll(0))
-
-
-async def read_body(
-    message: "RawResponseMessage | aiohttp.ClientResponse",
-    payload: aiohttp.StreamReader,
-    most: int,
-) -> bytes | None:
-    """Return the body, decompressed, or None if it is larger than `most` bytes.
-
-    The body of an error response is cut instead, and read no further.
-    """
-    status = message.status if isinstance(message, aiohttp.ClientResponse) else message.code
-    is_error = status >= 300
-    if is_error:
-        most = min(most, MAX_ERROR_BODY)
-    length = message.headers.get("Content-Length", "")
-    if "Content-Encoding" not in message.headers and length.isdecimal() and int(length) <= most:
-        return await payload.read()
-    # The size is not known, so it is counted while the body is decompressed.
-    unzip = _unzip(message.headers)
-    pieces, size = [], 0
-    async for piece in payload.iter_any():
-        if unzip is not None:
-            piece = unzip(piece, most + 1 - size)
-        size += len(piece)
-        if size > most and not is_error:
-            return None
-        pieces.append(piece)
-        if size > most:
-            return b"".join(pieces)[:most]
-    return b"".join(pieces)
-
-
-def _unzip(headers: Mapping[str, str]) -> Callable[[bytes, int], bytes] | None:
-    """Return a function that decompresses a body piece by piece, if aiohttp does not do it.
-
-    It knows gzip, and not the older name of gzip that some proxies use.
-    """
-    if headers.get("Content-Encoding", "").strip().lower() != "x-gzip":
-        return None
-    decompressor = zlib.decompressobj(16 + zlib.MAX_WBITS)
-
-    def unzip(piece: bytes, most: int) -> bytes:
-        try:
-            return decompressor.decompress(piece, most)
-        except zlib.error:
-            raise aiohttp.ClientPayloadError("cannot decompress the body, x-gzip") from None
-
-    return unzip

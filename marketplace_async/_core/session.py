@@ -23,13 +23,13 @@ from ..errors import (
     TransportError,
 )
 from .arguments import check_header_value, check_headers, check_positive
+from .bodies import read_body
 from .connection import (
     Bounds,
     ExchangeError,
     Progress,
     Reply,
     Stage,
-    read_body,
 )
 from .deadlines import Deadlines
 from .failures import explain, proxy_rejection

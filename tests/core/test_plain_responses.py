@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, example, given, settings, strategies as st
 from yarl import URL
 
 from marketplace_async._core import connection as exchanges
-from marketplace_async._core.connection import Bounds, ExchangeError, Progress, read_body
+from marketplace_async._core.bodies import read_body
+from marketplace_async._core.connection import Bounds, ExchangeError, Progress
 
 CASES = int(os.environ.get("MARKETPLACE_DIFFERENTIAL_CASES", "300"))
 BOUNDS = Bounds(aiohttp.ClientTimeout(total=None), 10_000)
