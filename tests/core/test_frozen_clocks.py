@@ -7,7 +7,6 @@ import pytest
 
 USE = """
 import asyncio
-from datetime import UTC, datetime
 
 from marketplace_async import ClientCredentials
 from marketplace_async._core.codec import encode
@@ -17,6 +16,8 @@ SPEECH_TO_TEXT = "XB85b56ed9ce713e0ac62342b901233193"
 
 
 async def use(frozen):
+    from datetime import UTC, datetime  # the class of this moment
+
     async with emulated() as (client, emulator):
         installed = await client.installed_add_ons.create(
             available_add_on_sid=SPEECH_TO_TEXT, accept_terms_of_service=True
