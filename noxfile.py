@@ -138,7 +138,7 @@ def api(session: nox.Session) -> None:
 
 @nox.session
 def reliability(session: nox.Session) -> None:
-    """Test every operation under every fault, then run the long proofs (about 20 minutes)."""
+    """Test every operation under every fault, then run the long proofs (about half an hour)."""
     session.install("-e", ".[cli]", *TESTS)
     session.run("pytest", "tests/reliability/test_safety.py")
     session.run(

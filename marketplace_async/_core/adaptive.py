@@ -28,7 +28,16 @@ class AdaptiveLimit:
     """
 
     __slots__ = (
-        *("_accepted", "_base", "_burst", "_burst_end", "_confirmed", "_interval"),
+        *(
+            "_accepted",
+            "_base",
+            "_before",
+            "_burst",
+            "_burst_end",
+            "_confirmed",
+            "_informative",
+            "_interval",
+        ),
         *("_left", "_probe_at", "_round", "_step", "ceiling", "limit"),
     )
 
@@ -46,6 +55,10 @@ class AdaptiveLimit:
         self._burst_end = 0
         # Responses accepted since the latest burst began.
         self._accepted = 1
+        # The ceiling before that burst, and whether something had been accepted since the one
+        # before it.
+        self._before: int | None = None
+        self._informative = True
         self._interval = _FIRST_PROBE
         self._probe_at = 0.0
 
@@ -99,17 +112,22 @@ class AdaptiveLimit:
             self._interval = min(_LAST_PROBE, self._interval * 2) if probing else self._interval
             self._base = min(self.limit, float(in_flight))
             self._burst, self._burst_end = 1, latest
-            # If nothing at all was accepted since the last burst, the service is out. That shows
-            # nothing about concurrency.
-            if self._accepted:
-                ceiling = max(2, int(self._base))
-                # One throttled request may be a stray. Twice at the same point is a limit.
-                self._confirmed = self.ceiling is not None and abs(self.ceiling - ceiling) <= 1
-                self.ceiling = ceiling
+            self._before, self._informative = self.ceiling, self._accepted > 0
             self._accepted = 0
+        self._learn_ceiling()
         self.limit = max(1.0, min(self._base * _DECREASE, self._base - self._burst))
         self._begin_round(1.0)
         self._probe_at = now + self._interval
+
+    def _learn_ceiling(self) -> None:
+        if not self._informative or self._burst >= self._base:
+            # Nothing at all is accepted: the service is out. That shows nothing about concurrency.
+            self.ceiling = self._before
+            return
+        self.ceiling = max(2, int(self._base) - self._burst + 1)
+        # One throttled request may be a stray. Several, or the same point twice, are a limit.
+        again = self._before is not None and abs(self._before - self.ceiling) <= 1
+        self._confirmed = self._burst > 1 or again
 
     def _is_probe_due(self, now: float) -> bool:
         if not self._confirmed:

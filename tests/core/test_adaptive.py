@@ -41,7 +41,7 @@ def test_a_burst_is_one_signal_that_tells_how_many_were_too_many(serials: tuple[
     adaptive = AdaptiveLimit()
     for serial in serials:
         adaptive.throttled(serial, latest=8, in_flight=8, now=0.0)
-    assert (int(adaptive.limit), adaptive.ceiling) == (5, 8)
+    assert (int(adaptive.limit), adaptive.ceiling) == (5, 6)
 
 
 def test_a_throttled_request_that_was_alone_says_nothing_about_concurrency() -> None:

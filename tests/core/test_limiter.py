@@ -83,9 +83,9 @@ async def test_idle_accounts_are_forgotten() -> None:
     limiter = Limiter(4, clock=clock)
     for number in range(10_000):
         permits = [limiter.try_acquire(str(number)) for _ in range(2)]
-        for permit in permits:
+        for permit, response in zip(permits, [THROTTLED if number < 6 else OK, OK], strict=True):
             assert permit is not None
-            limiter.release(permit, THROTTLED if number < 6 else OK)
+            limiter.release(permit, response)
         assert len(limiter._queues) <= 16
     assert "0" in limiter._queues  # its limit is remembered for a while
     clock.now = 100.0
@@ -294,7 +294,8 @@ async def test_the_limit_of_the_account_is_found_and_few_are_throttled() -> None
         throttled_at_first = client.stats.throttled
         in_flight.highest_of.clear()
         await asyncio.gather(*(client.installed_add_ons.list().collect() for _ in range(200)))
-        assert client.stats.throttled == throttled_at_first
+        # A probe now and then is all.
+        assert client.stats.throttled - throttled_at_first <= 0.02 * 200
         assert in_flight.highest_of[account().account_sid] == 5
 
 
