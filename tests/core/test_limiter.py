@@ -296,7 +296,7 @@ async def test_the_limit_of_the_account_is_found_and_few_are_throttled() -> None
         await asyncio.gather(*(client.installed_add_ons.list().collect() for _ in range(200)))
         # A probe now and then is all.
         assert client.stats.throttled - throttled_at_first <= 0.02 * 200
-        assert in_flight.highest_of[account().account_sid] == 5
+        assert in_flight.highest_of[account().account_sid] in (5, 6)  # 6 during a probe
 
 
 async def test_keys_of_one_account_share_its_limit_if_the_account_is_known() -> None:
