@@ -267,7 +267,7 @@ def _number(text: str) -> Decimal | float:
 
 
 def _integer(text: str) -> int | float:
-    # Python refuses to convert thousands of digits, and no field holds so many.
+    # Python refuses to convert thousands of digits, and no field holds that many.
     return int(text) if len(text) <= _MAX_DIGITS else math.copysign(math.inf, -(text[0] == "-"))
 
 

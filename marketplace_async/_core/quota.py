@@ -71,6 +71,6 @@ class RetryQuota:
         return withheld
 
     def put_back(self, retries: int) -> None:
-        """Record a success that took so many retries."""
+        """Record a success after this many retries."""
         if self.quotas.missing:
             self.quotas.put_back(self.account, self.origin, retries)

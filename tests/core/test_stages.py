@@ -271,7 +271,11 @@ class Counted:
             self.open -= 1
 
 
-async def test_a_fresh_connection_carries_one_unsafe_write_and_nothing_else() -> None:
+async def test_a_fresh_connection_carries_one_unsafe_write_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # aiohttp's own session would open one for every request.
+    monkeypatch.setattr(sessions, "_direct", True)
     server = Counted()
     async with server.running() as url:
         async with MarketplaceClient(
