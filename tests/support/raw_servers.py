@@ -15,17 +15,17 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 async def raw_server(handler: Handler) -> AsyncIterator[str]:
     """Run a server whose handler controls every byte of the response. Yields its URL."""
 
-    running: set[asyncio.Task[None] | None] = set()
+    running: set[asyncio.StreamWriter] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        running.add(asyncio.current_task())
+        running.add(writer)
         try:
             await handler(reader, writer)
         except ConnectionError:
             pass
         finally:
             writer.close()
-            running.discard(asyncio.current_task())
+            running.discard(writer)
 
     server = await asyncio.start_server(handle, "127.0.0.1")
     host, port = server.sockets[0].getsockname()
@@ -33,11 +33,14 @@ async def raw_server(handler: Handler) -> AsyncIterator[str]:
         yield f"http://{host}:{port}"
     finally:
         server.close()
-        await server.wait_closed()
         for _ in range(20):
             if not running:
                 break
             await asyncio.sleep(0.005)  # until the handlers have read the end
+        # From Python 3.12 on, `wait_closed` waits for every connection.
+        for writer in list(running):
+            writer.transport.abort()
+        await server.wait_closed()
 
 
 def responding(response: bytes) -> Handler:
