@@ -28,28 +28,34 @@ class RetryQuotas:
 
     def __init__(self, limiter: Limiter) -> None:
         self.limiter = limiter
-        # What is missing from each bucket, by account or origin.
-        self.missing: dict[str, float] = {}
+        # The tokens that are missing from the bucket of each account and origin.
+        self._accounts: dict[str, float] = {}
+        self._origins: dict[str, float] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no bucket misses a token."""
+        return not self._origins and not self._accounts
 
     def take(self, account: str, origin: str) -> Withheld | None:
         """Take a token from both buckets, or return the name of the one that is empty."""
-        missing = self.missing
-        if missing.get(origin, 0.0) + 1 > _PER_ORIGIN:
+        of_account = self._accounts.get(account, 0.0) + 1
+        of_origin = self._origins.get(origin, 0.0) + 1
+        if of_origin > _PER_ORIGIN:
             return "service"
-        if missing.get(account, 0.0) + 1 > _PER_ACCOUNT:
+        if of_account > _PER_ACCOUNT:
             return "account"
-        for bucket in (account, origin):
-            missing[bucket] = missing.get(bucket, 0.0) + 1
-        while len(missing) > _MAX_ACCOUNTS:
-            del missing[next(iter(missing))]
+        self._accounts[account], self._origins[origin] = of_account, of_origin
+        if len(self._accounts) > _MAX_ACCOUNTS:
+            del self._accounts[next(iter(self._accounts))]
         return None
 
     def put_back(self, account: str, origin: str, retries: int) -> None:
-        for bucket in (account, origin):
-            if bucket in self.missing:
-                self.missing[bucket] -= retries + _REFUND
-                if self.missing[bucket] <= 0:
-                    del self.missing[bucket]
+        for buckets, key in ((self._accounts, account), (self._origins, origin)):
+            if key in buckets:
+                buckets[key] -= retries + _REFUND
+                if buckets[key] <= 0:
+                    del buckets[key]
 
 
 @attrs.define(eq=False, repr=False)
@@ -72,5 +78,5 @@ class RetryQuota:
 
     def put_back(self, retries: int) -> None:
         """Record a success after this many retries."""
-        if self.quotas.missing:
+        if not self.quotas.is_full:
             self.quotas.put_back(self.account, self.origin, retries)

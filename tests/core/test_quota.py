@@ -18,6 +18,8 @@ from marketplace_async import (
     ServerError,
     bulk,
 )
+from marketplace_async._core.limiter import Limiter
+from marketplace_async._core.quota import RetryQuotas
 from marketplace_async.emulator import Emulator
 from marketplace_async.testing import account, emulated
 
@@ -91,6 +93,17 @@ async def test_throttling_while_the_limit_is_searched_costs_no_quota() -> None:
         assert all(outcome.ok for outcome in outcomes)
         assert client.stats.throttled
         assert client.stats.retries_withheld == 0
+
+
+def test_forgetting_accounts_does_not_refill_the_quota_of_the_service() -> None:
+    quotas = RetryQuotas(Limiter(1))
+    for _ in range(400):
+        assert quotas.take("first", "origin") is None
+        quotas.put_back("first", "elsewhere", 1)
+    for number in range(20_000):
+        quotas.take(f"account {number}", f"origin {number}")
+    taken = sum(quotas.take(f"later {number}", "origin") is None for number in range(500))
+    assert taken == 500 - 400
 
 
 async def test_looking_up_the_outcome_of_a_write_is_never_withheld() -> None:
