@@ -107,7 +107,7 @@ class Origin:
         except BaseException:
             connection.close()
             raise
-        if connection.is_reusable() and not fresh:
+        if connection.is_open() and not fresh:
             self._keep(connection)
         else:
             connection.close()
@@ -195,10 +195,10 @@ class _Connection(asyncio.Protocol):
 
         A server may have closed it while the event loop was busy. Whatever is sent then is lost.
         """
-        return not (self._lost or self._transport.is_closing() or self._has_input())
+        return self.is_open() and not self._has_input()
 
-    def is_reusable(self) -> bool:
-        """Return True if the last exchange left nothing behind."""
+    def is_open(self) -> bool:
+        """Return True if the connection is open, as far as the event loop knows."""
         return not (self._lost or self._transport.is_closing())
 
     def close(self) -> None:

@@ -61,8 +61,6 @@ def explain(error: Exception, proxy: Proxy | None, *, written: bool) -> Failure:
         case aiohttp.ClientResponseError():
             sender = f" of the proxy {proxy.address}" if proxy and not written else ""
             return Failure(f"malformed response{sender}: {error.status} {error.message}")
-        case aiohttp.InvalidURL():
-            return Failure(type(error).__name__, True)
         case _:
             return Failure(f"{type(error).__name__}: {error}")
 

@@ -132,7 +132,7 @@ class Limiter:
             self._bind(loop)
         queue = self._queue_of(account)
         if queue.pause is not None:
-            self._check_pause(queue)
+            self._check_pause(queue, queue.pause)
         if self._free and not self._turns and self._has_room(queue) and self._is_due():
             return self._permit(queue)
         return None
@@ -148,7 +148,7 @@ class Limiter:
             self._bind(loop)
         queue = self._queue_of(account)
         if queue.pause is not None:
-            self._check_pause(queue)
+            self._check_pause(queue, queue.pause)
         turn: asyncio.Future[_Permit] = loop.create_future()
         queue.waiting.append(turn)
         self._line_up(queue)
@@ -235,10 +235,7 @@ class Limiter:
             if not turn.done():
                 turn.set_exception(Paused(queue.pause.until, queue.pause.response))
 
-    def _check_pause(self, queue: _AccountQueue) -> None:
-        pause = queue.pause
-        if pause is None:
-            return
+    def _check_pause(self, queue: _AccountQueue, pause: Paused) -> None:
         if self._clock() < pause.until:
             raise Paused(pause.until, pause.response)
         queue.pause = None

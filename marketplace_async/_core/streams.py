@@ -8,7 +8,7 @@ from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast
 from weakref import ref
 
-from .tasks import cancelled, settled
+from .tasks import cancelled, create_task, settled
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class Reading(Generic[T]):
     async def result_of(self, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of the task. If there is none, start one that runs `read`."""
         if not self.started:
-            self.start(_create_task(read()))
+            self.start(create_task(read()))
         return (await self.ended()).result()
 
     async def ended(self) -> "asyncio.Task[T]":
@@ -143,15 +143,3 @@ def _begin(reference: "ref[Stream[T]]") -> Awaitable[T]:
     if generator.ag_frame is None and not stream._closed:
         stream._generator = stream._generate(Running(stream, stream._reading))
     return stream._generator.__anext__()
-
-
-def _create_task(coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-    task = asyncio.create_task(coroutine)
-    task.add_done_callback(_retrieve_exception)
-    return task
-
-
-def _retrieve_exception(task: "asyncio.Task[Any]") -> None:
-    # No waiter may be left to retrieve it.
-    if not task.cancelled():
-        task.exception()

@@ -17,9 +17,9 @@ class Tasks:
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         """Run a coroutine as a task."""
-        task = asyncio.create_task(coroutine)
+        task = create_task(coroutine)
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._running.discard)
         return task
 
     async def aclose(self) -> None:
@@ -28,11 +28,17 @@ class Tasks:
         while running := [task for task in self._running if not _has_ended(task)]:
             await cancelled(*running)
 
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            # Retrieve the exception: no waiter may be left to do it.
-            task.exception()
+
+def create_task(coroutine: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    """Run a coroutine as a task. Its exception is not logged if no waiter is left to see it."""
+    task = asyncio.create_task(coroutine)
+    task.add_done_callback(_retrieve_exception)
+    return task
+
+
+def _retrieve_exception(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def settled(task: "asyncio.Task[Any]") -> None:

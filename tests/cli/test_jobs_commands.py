@@ -15,6 +15,7 @@ from pathlib import Path
 import attrs
 import pytest
 from support.command_line import Cli
+from support.fleet import PARENT, SPAM_SCORE, TRANSCRIPTION, VOICEBASE
 from support.outputs import read
 from support.served import ServedEmulator, serve
 from support.terminal import PROGRAM, on_a_terminal
@@ -22,10 +23,6 @@ from support.terminal import PROGRAM, on_a_terminal
 from marketplace_async.emulator import Emulator
 from marketplace_async.testing import account
 
-SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
-TRANSCRIPTION = "XB85b56ed9ce713e0ac62342b901233193"
-VOICEBASE = "XB7afe11af3e292cadb03248e0066b8c1e"
-PARENT = account().account_sid
 SHOPS = 60
 
 DESIRED = f"""

@@ -5,13 +5,13 @@ import contextlib
 import os
 import socket
 import struct
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
+from support.raw_servers import full_backlog
 from yarl import URL
 
 from marketplace_async._core import connection as connections
@@ -178,21 +178,6 @@ async def test_a_connect_timeout_is_not_connected() -> None:
             ):
                 await Origin(session, URL(url), True).exchange(GET, bounds, progress)
             assert progress.stage == Stage.NOT_CONNECTED
-
-
-@contextlib.contextmanager
-def full_backlog() -> Iterator[str]:
-    """A port at which connections are neither accepted nor rejected."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        time.sleep(0.05)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("late", [b"", b"x", OK], ids=["closed", "a byte", "a response"])

@@ -6,14 +6,14 @@ import json
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
 import aiohttp
 import pytest
-from support.raw_servers import raw_server, silent
+from support.raw_servers import full_backlog, raw_server, silent
 
 from marketplace_async import (
     AmbiguousOutcomeError,
@@ -52,21 +52,6 @@ UNSAFE: dict[str, Call] = {
 
 
 # -- no connection
-
-
-@contextlib.contextmanager
-def full_backlog() -> Iterator[str]:
-    """A port at which connections are neither accepted nor rejected."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        time.sleep(0.05)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @asynccontextmanager
