@@ -1,8 +1,9 @@
 """The public names of the package, which `marketplace_async` imports when one is used."""
 
+from ._core.cursor import Page
 from ._core.limiter import Stats
 from ._core.messages import Exchange, Request, Response
-from ._core.pagination import ListOptions, Page, Paginator
+from ._core.pagination import ListOptions, Paginator
 from ._core.pipeline import capture
 from ._core.session import Timeout
 from ._version import __version__
@@ -42,9 +43,9 @@ from .resources.available_add_ons import (
     AvailableAddOnExtension,
     configuration_errors,
 )
+from .resources.installed_add_on import Ensured, InstalledAddOn
 from .resources.installed_add_on_extensions import InstalledAddOnExtension
 from .resources.installed_add_on_usage import BillableItem, ReportedItem, UsageReport
-from .resources.installed_add_ons import Ensured, InstalledAddOn
 from .resources.listings import Listing
 from .resources.referral_conversions import ReferralConversion
 from .retry import Retry

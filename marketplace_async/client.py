@@ -24,7 +24,6 @@ from ._core.network import Network, Proxy, allows_http, ca_file, trusting
 from ._core.oauth import Tokens
 from ._core.operation import Call
 from ._core.pipeline import (
-    Retrying,
     authorized,
     concealing,
     limited,
@@ -33,6 +32,7 @@ from ._core.pipeline import (
 )
 from ._core.pool import Pool
 from ._core.quota import RetryQuota, RetryQuotas
+from ._core.retrying import Retrying
 from ._core.session import Session, Timeout, headers_with
 from ._core.tasks import Tasks
 from .accounts import Account, Accounts

@@ -54,7 +54,7 @@ class MarketplaceError(Exception):
             "account" or "service"; otherwise None.
         after_unknown: Whether an earlier attempt had an unknown outcome: it may have taken effect,
             and this response may be its consequence.
-        account_sid: The account that the credentials belong to, `AC...`, if they tell.
+        account_sid: The account that the credentials belong to, `AC...`, if known.
         attempts: The number of the failed attempt; the first is 1. None if nothing was sent.
         total_elapsed: Seconds that this and all earlier attempts took, with the waits between them.
     """

@@ -1,4 +1,4 @@
-"""Webhooks from Twilio: verify who sent one, and read the results of Add-ons in it.
+"""Webhooks from Twilio: verify their signatures, and read the results of Add-ons in them.
 
     signature = headers.get("X-Twilio-Signature")
     webhooks.verify(url=url, body=body, signature=signature, auth_token=token)
@@ -6,7 +6,7 @@
     if results["transcription"].ok:
         ...
 
-Both are plain functions: they know no web framework and send nothing.
+Both are plain functions. They depend on no web framework and send nothing.
 """
 
 import hashlib
@@ -42,15 +42,15 @@ def verify(
     shared_keys: Mapping[str, str | Secret] | None = None,
     public_url: str | None = None,
 ) -> None:
-    """Check that a request comes from Twilio and was not changed. Returns if so.
+    """Verify that Twilio sent a request and that it was not changed. Return None if so.
 
     Args:
         url: The URL that was requested, with its query.
         body: The body as it arrived. Fields of a form may be given as a mapping of lists or as
             pairs instead. A JSON body must be given as it arrived.
         signature: The `X-Twilio-Signature` header; None if the request has none.
-        auth_token: The auth token of the account. Several are tried in turn, as during a rotation
-            or for many subaccounts.
+        auth_token: The auth token of the account. Pass several during a rotation, or for
+            many subaccounts.
         settings: The `X-Twilio-Webhooks-Signature-Settings` header, if the request has one. It
             names the shared key that signed the request with HMAC-SHA256.
         shared_keys: The secrets of your shared keys, by key.
@@ -114,7 +114,7 @@ def _shared_key(settings: str, shared_keys: Mapping[str, Secret]) -> Secret:
 
 
 def _body_text(url: str, body: bytes | str | Fields) -> str:
-    """Return what a signature covers beside the URL."""
+    """Return the text that a signature covers in addition to the URL."""
     digests = parse_qs(_split(url).query, keep_blank_values=True).get("bodySHA256", [])
     if digests:
         if not isinstance(body, bytes | str):
@@ -196,8 +196,8 @@ class AddOnResult:
         message: Why it failed, if it did.
         code: Twilio's error code, 61xxx, if it failed.
         result: What the Add-on returned; free-form.
-        payload: The payloads of a recording Add-on.
-        links: The URLs of what belongs to it.
+        payload: The payloads, if this is a recording Add-on.
+        links: The URLs of related resources.
     """
 
     status: str | None = None

@@ -89,9 +89,13 @@ ROOMS: dict[str, set[str]] = {
     "_core.schema": {"_core.codec", "errors"},
     "_core.operation": {"_core.messages", "errors", "retry"},
     "_core.streams": {"_core.tasks"},
-    "_core.pagination": {
+    "_core.cursor": {
         *("_core.arguments", "_core.codec", "_core.messages", "_core.operation"),
         *("_core.streams", "_core.tasks", "errors"),
+    },
+    "_core.pagination": {
+        *("_core.arguments", "_core.cursor", "_core.messages", "_core.operation"),
+        *("_core.streams", "errors"),
     },
     "_core.session": {
         *("_core.arguments", "_core.bodies", "_core.connection", "_core.deadlines"),
@@ -112,26 +116,32 @@ ROOMS: dict[str, set[str]] = {
     },
     "_core.pipeline": {
         *("_core.error_documents", "_core.limiter", "_core.messages", "_core.oauth"),
-        *("_core.operation", "_core.quota", "_core.tasks", "credentials", "errors", "retry"),
+        *("_core.operation", "_core.retrying", "credentials", "errors", "retry"),
+    },
+    "_core.retrying": {
+        *("_core.error_documents", "_core.limiter", "_core.messages", "_core.operation"),
+        *("_core.quota", "_core.tasks", "errors", "retry"),
     },
     "resources": {
-        *("_core.arguments", "_core.codec", "_core.expectations", "_core.messages"),
+        *("_core.arguments", "_core.codec", "_core.cursor", "_core.expectations"),
+        "_core.messages",
         *("_core.operation", "_core.pagination", "_core.records", "_core.schema"),
         *("errors", "retry"),
     },
     "accounts": {
-        *("_core.arguments", "_core.codec", "_core.expectations", "_core.messages"),
+        *("_core.arguments", "_core.codec", "_core.cursor", "_core.expectations"),
+        "_core.messages",
         *("_core.operation", "_core.pagination", "_core.records", "_core.streams"),
         *("credentials", "errors"),
     },
     "bulk": {
-        *("_core.arguments", "_core.messages", "_core.pagination", "_core.streams", "_core.tasks"),
-        "errors",
+        *("_core.arguments", "_core.cursor", "_core.messages", "_core.pagination"),
+        *("_core.streams", "_core.tasks", "errors"),
     },
     "client": {
         *("_core.arguments", "_core.frames", "_core.limiter", "_core.messages", "_core.oauth"),
         *("_core.network", "_core.operation", "_core.pipeline", "_core.pool", "_core.quota"),
-        *("_core.session", "_core.tasks", "accounts"),
+        *("_core.retrying", "_core.session", "_core.tasks", "accounts"),
         *("credentials", "errors", "resources", "retry"),
     },
     "webhooks": {"_core.codec", "credentials", "errors"},
@@ -165,7 +175,7 @@ THIRD_PARTIES = {
     "_core.messages": {"attrs", "multidict"},
     "_core.oauth": {"attrs"},
     "_core.lenient": {"attrs", "msgspec"},
-    "_core.pagination": {"attrs", "msgspec", "yarl"},
+    "_core.cursor": {"attrs", "msgspec", "yarl"},
     "_core.records": {"attrs"},
     "_core.rows": {"attrs"},
     "_core.schema": {"jsonschema_rs"},

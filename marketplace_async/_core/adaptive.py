@@ -1,4 +1,4 @@
-"""The adaptive concurrency limit of one account: pure decisions, without a clock of their own."""
+"""The adaptive concurrency limit of one account: pure decisions, without a clock."""
 
 from typing import Final
 
@@ -19,8 +19,8 @@ class AdaptiveLimit:
     The limit doubles each round trip until Twilio throttles a request. It then stays just below
     that point and occasionally probes whether the limit has risen.
 
-    A burst is one signal: requests that were sent before the limit was lowered tell how many were
-    too many, and nothing else.
+    A burst is one signal. Throttled requests that were sent before the limit was lowered only
+    show by how much it was exceeded.
 
     Attributes:
         limit: Maximum number of requests in flight now; only the integral part counts.
@@ -64,7 +64,7 @@ class AdaptiveLimit:
 
     @property
     def is_searching(self) -> bool:
-        """Whether nothing has shown yet where the limit is."""
+        """Whether the limit is not known yet."""
         return self.ceiling is None
 
     def accepted(self, serial: int, in_flight: int, now: float, *, in_use: bool = True) -> None:
@@ -105,7 +105,7 @@ class AdaptiveLimit:
         if serial <= self._burst_end:
             self._burst += 1
         elif in_flight == 1 and serial == latest:
-            # Nothing else was in flight: this says nothing about concurrency.
+            # Nothing else was in flight, so concurrency was not the reason.
             return
         else:
             probing = self.ceiling is not None and self.limit >= self.ceiling
@@ -121,11 +121,11 @@ class AdaptiveLimit:
 
     def _learn_ceiling(self) -> None:
         if not self._informative or self._burst >= self._base:
-            # Nothing at all is accepted: the service is out. That shows nothing about concurrency.
+            # No request is accepted. The service is down, and concurrency is not the reason.
             self.ceiling = self._before
             return
         self.ceiling = max(2, int(self._base) - self._burst + 1)
-        # One throttled request may be a stray. Several, or the same point twice, are a limit.
+        # A single throttled request may be an accident. Several, or the same point twice, are not.
         again = self._before is not None and abs(self._before - self.ceiling) <= 1
         self._confirmed = self._burst > 1 or again
 

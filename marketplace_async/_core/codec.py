@@ -177,7 +177,8 @@ def encode(value: object) -> bytes:
 def plain_object(value: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Return a copy of a mapping of plain JSON. `name` is the argument to name in errors.
 
-    The copy is made of plain dicts, lists, text and numbers, and nobody else can change it.
+    The copy consists of plain dicts, lists, text and numbers. Later changes of the original do not
+    affect it.
     """
     plain, _ = _checked(value, name)
     return plain
@@ -213,9 +214,11 @@ def same_json(one: object, other: object) -> bool:
     return one == other
 
 
-def plain_object_or_none(value: Mapping[str, Any] | None, name: str) -> dict[str, Any] | None:
-    """Like `plain_object`, for an optional argument."""
-    return None if value is None else plain_object(value, name)
+def plain_and_json(
+    value: Mapping[str, Any] | None, name: str
+) -> tuple[dict[str, Any] | None, str | None]:
+    """Return the results of both `plain_object` and `json_object`, for an optional argument."""
+    return (None, None) if value is None else _checked(value, name)
 
 
 def json_object_or_none(value: Mapping[str, Any] | None, name: str) -> str | None:

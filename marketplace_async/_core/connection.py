@@ -352,7 +352,7 @@ def _tells_what_it_accepted(transport: asyncio.Transport) -> bool:
 
 
 def input_check(transport: asyncio.BaseTransport) -> Callable[[], bool]:
-    """Return a function that tells whether there is anything to read, the end included."""
+    """Return a function that checks whether there is anything to read, including the end."""
     connected: socket.socket | None = transport.get_extra_info("socket")
     if connected is None:
         return lambda: False

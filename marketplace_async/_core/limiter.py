@@ -19,7 +19,7 @@ _MEMORY: Final = 60.0
 _CATCH_UP: Final = 0.05
 # Jitter lengthens a pause by up to this share, so that accounts do not resume in step.
 _PAUSE_JITTER: Final = 0.1
-# Seconds that a pause lasts at most, whatever the service asks for.
+# Maximum length of a pause in seconds. A longer Retry-After is shortened to it.
 _MAX_PAUSE: Final = 600.0
 
 
@@ -68,7 +68,7 @@ class _AccountQueue:
         self.in_flight = 0
         self.sent = 0
         self.pause: Paused | None = None
-        # What it took, and the last request that was sent before it.
+        # Its length, and the last request that was sent before it.
         self.pause_seconds = 0.0
         self.pause_end = 0
         self.waiting: deque[asyncio.Future[_Permit]] = deque()
@@ -80,9 +80,9 @@ class _AccountQueue:
 class _Permit:
     queue: _AccountQueue
     serial: int
-    """How many permits the account had acquired by then, this one included."""
+    """Number of permits that the account has acquired, including this one."""
     number: int
-    """Requests of the account in flight by then, this one included."""
+    """Requests of the account in flight, including this one, when the permit was acquired."""
 
 
 class Limiter:
@@ -98,7 +98,7 @@ class Limiter:
         self,
         total: int,
         requests_per_second: float | None = None,
-        # Looked up late: freezegun replaces it, also for those who compare with a pause.
+        # Looked up late: freezegun replaces `time.monotonic`, and pauses are compared with it.
         clock: Callable[[], float] = lambda: time.monotonic(),
     ) -> None:
         self._total = total
@@ -228,7 +228,7 @@ class Limiter:
         until = self._clock() + seconds * (1 + _PAUSE_JITTER * random.random())
         queue.pause = Paused(until, response.without_secrets())
         queue.pause_seconds, queue.pause_end = seconds, queue.sent
-        # One request finds out whether the pause is over. The others follow.
+        # One request probes whether the pause is over. The others follow.
         queue.adaptive.restart()
         while queue.waiting:
             turn = queue.waiting.popleft()

@@ -13,7 +13,7 @@ from yarl import URL
 
 from .arguments import check_proxy, is_local
 
-# In order of precedence. As in curl, lowercase goes first.
+# In order of precedence. As in curl, lowercase takes precedence.
 _PROXY_VARIABLES: Final = {
     "https": ("MARKETPLACE_PROXY", "https_proxy", "HTTPS_PROXY"),
     "http": ("MARKETPLACE_PROXY", "http_proxy", "HTTP_PROXY"),
@@ -152,7 +152,7 @@ def trusting(file: str | Path, name: str) -> ssl.SSLContext:
     """Return TLS settings that trust the CAs in a PEM file, and no others. It is read now.
 
     Raises:
-        ValueError: It cannot be read. `name` says in the message where its path comes from.
+        ValueError: It cannot be read. `name` is the source of its path, for the message.
     """
     try:
         context = ssl.create_default_context(cafile=file)

@@ -25,7 +25,7 @@ from .tasks import Tasks, result_of
 # A token is renewed when a tenth of its lifetime is left, but at most a minute before it expires.
 _RENEWAL_SHARE = 0.1
 _RENEWAL_SECONDS = 60.0
-# The lifetime of a token whose response does not tell it. A token that expires earlier is renewed
+# The lifetime of a token whose response omits it. A token that expires earlier is renewed
 # after a 401.
 _DEFAULT_LIFETIME = 3600.0
 

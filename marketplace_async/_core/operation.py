@@ -19,7 +19,7 @@ class Call(Protocol):
 
     @property
     def account_sid(self) -> str | None:
-        """The account that the credentials belong to, `AC...`, if they tell."""
+        """The account that the credentials belong to, `AC...`, if known."""
         ...
 
     async def __call__(

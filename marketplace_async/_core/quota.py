@@ -1,4 +1,4 @@
-"""Retry quotas: how many requests to a failing service are retries."""
+"""Retry quotas: bound the retries that are sent to a failing service."""
 
 from typing import Final, Literal
 
@@ -22,8 +22,8 @@ class RetryQuotas:
     """The token buckets of a client and its derived clients: one per account, one per origin.
 
     A retry takes a token from both. A success puts back the tokens of the retries that led to it,
-    and a little more. So a service that is out soon costs one request per call, and a service that
-    fails now and then costs a retry each time.
+    and a little more. So calls to a service that is down soon send one request each, and
+    occasional failures are always retried.
     """
 
     def __init__(self, limiter: Limiter) -> None:
@@ -67,9 +67,9 @@ class RetryQuota:
     origin: str
 
     def take(self, error: MarketplaceError) -> Withheld | None:
-        """Take what a retry after this error costs, or return the name of the empty quota."""
+        """Take the tokens for a retry after this error, or return the name of the empty quota."""
         if isinstance(error, RateLimitedError) and self.quotas.limiter.is_searching(self.account):
-            # The limiter caused it: it does not know the limit yet.
+            # The limiter caused it, because it does not know the limit yet.
             return None
         withheld = self.quotas.take(self.account, self.origin)
         if withheld is not None:

@@ -1,4 +1,4 @@
-"""What all records share: they tell which of their fields are unknown."""
+"""The base class of records, which lists the fields that are unknown."""
 
 import itertools
 from collections.abc import Mapping

@@ -41,7 +41,8 @@ class Reading(Generic[T]):
     async def ended(self) -> "asyncio.Task[T]":
         """Wait until the task ends, and return it. If the waiter is cancelled, the next one waits.
 
-        The caller uses the task before it waits for anything else: nobody else has its result.
+        The caller must use the task before it waits for anything else: no other reference to its
+        result is left.
         """
         task = self._task
         if task is None:
@@ -112,7 +113,7 @@ class Stream(AsyncIterator[T]):
 class Running:
     """The generator of a stream enters it when it starts, and leaves it when it ends.
 
-    Its reference to the stream is weak: a cycle would delay the end of a stream that nobody holds.
+    Its reference to the stream is weak: a cycle would delay the collection of the stream.
     """
 
     __slots__ = ("_reading", "_stream")

@@ -1,7 +1,7 @@
-"""How far a request got that an aiohttp session sends, with all that the session adds.
+"""Watches how far aiohttp gets with a request of a session.
 
-aiohttp does not tell. A body can: aiohttp holds the head back until the body writes itself, so the
-first byte is sent no earlier. A request without a body counts as written once aiohttp has it.
+aiohttp does not report it. A body can: aiohttp holds the head back until the body is written, so
+the first byte is sent no earlier. A request without a body counts as written once aiohttp has it.
 """
 
 from collections.abc import Callable, Mapping
@@ -67,7 +67,7 @@ class Watched:
         self.sent += 1
         before = self._progress.stage
         if self.body is None or request.body is not self.body or "Expect" in request.headers:
-            # Without a body of ours, or if the head is sent first, nothing tells.
+            # Without our body, or if the head is sent first, the stage is not known.
             self._progress.stage = Stage.WRITTEN
         try:
             return await handler(request)

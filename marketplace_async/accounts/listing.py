@@ -10,10 +10,11 @@ from msgspec import UNSET, UnsetType
 
 from .._core.arguments import check_sid, check_text
 from .._core.codec import to, unusable
+from .._core.cursor import Meta
 from .._core.expectations import expecting
 from .._core.messages import Request, Response, trusted_request
 from .._core.operation import Call
-from .._core.pagination import Meta, Paginator
+from .._core.pagination import Paginator
 from .._core.records import Envelope, Record, absent, marked
 from ..credentials import AccountToken
 from .account import Account, AccountStatus, check_status

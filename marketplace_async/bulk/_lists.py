@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from .._core.pagination import Page, Paginator, cursor_of
+from .._core.cursor import Page
+from .._core.pagination import Paginator, cursor_of
 from .._core.streams import Running, Stream
 from ..errors import ResponseError
 from ._outcomes import Failure, Outcome, Success

@@ -12,8 +12,8 @@ from .. import bulk
 from .._core.pagination import complete
 from ..client import MarketplaceClient
 from ..errors import CredentialsError, NotFoundError
+from ..resources.installed_add_on import InstalledAddOn
 from ..resources.installed_add_on_extensions import InstalledAddOnExtension
-from ..resources.installed_add_ons import InstalledAddOn
 from ._engine.checkpoint import Checkpoint
 from ._engine.driver import Driver, entry_of
 from ._engine.journal import Failures

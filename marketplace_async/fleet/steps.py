@@ -9,8 +9,8 @@ import attrs
 from .._core.codec import same_json
 from .._core.masking import MASK
 from ..errors import UnreadableFieldError
+from ..resources.installed_add_on import InstalledAddOn
 from ..resources.installed_add_on_extensions import InstalledAddOnExtension
-from ..resources.installed_add_ons import InstalledAddOn
 from .desired import Wanted
 from .masking import masked, secret_values
 

@@ -4,10 +4,11 @@ import attrs
 
 from .._core.arguments import check_flag, check_sid
 from .._core.codec import to
+from .._core.cursor import Meta
 from .._core.expectations import expecting, expecting_each
 from .._core.messages import FORM, form, trusted_request
 from .._core.operation import Call, Parse
-from .._core.pagination import Listable, Meta
+from .._core.pagination import Listable
 from .._core.records import Envelope, Record, absent
 
 

@@ -1,80 +1,32 @@
 """The Add-ons that are installed on an account."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, Literal
-from unicodedata import normalize
+from typing import Any
 
 import attrs
 
 from .._core.arguments import check_flag, check_sid, check_text
-from .._core.codec import AwareDatetime, json_object_or_none, plain_object_or_none, same_json, to
-from .._core.expectations import expecting, expecting_each, mismatches
+from .._core.codec import plain_and_json, to
+from .._core.cursor import Meta
+from .._core.expectations import expecting, expecting_each
 from .._core.messages import FORM, form, trusted_request
 from .._core.operation import Call, Parse
-from .._core.pagination import Listable, Meta, complete
-from .._core.records import Envelope, Record, absent
+from .._core.pagination import Listable, complete
+from .._core.records import Envelope
 from ..errors import (
     AmbiguousOutcomeError,
     ConflictError,
     MarketplaceError,
     NotEnsuredError,
     NotFoundError,
-    UnreadableFieldError,
 )
 from ..retry import Attempts
 from .available_add_ons import AvailableAddOns, check_configuration
+from .installed_add_on import Ensured, InstalledAddOn
 from .installed_add_on_extensions import InstalledAddOnExtensions
 from .installed_add_on_usage import InstalledAddOnUsage
-
-
-@attrs.frozen(kw_only=True, weakref_slot=False)
-class InstalledAddOn(Record):
-    """An Add-on that is installed on an account.
-
-    Attributes:
-        sid: `XE` and 32 hex digits.
-        account_sid: The account, `AC...`.
-        friendly_name: The display name of the Add-on.
-        description: A short description of the Add-on.
-        configuration: The configuration, which meets the Add-on's schema.
-        unique_name: A name that is unique within the account.
-        date_created: When it was installed, in UTC.
-        date_updated: When it was last changed, in UTC.
-        url: The absolute URL of this record.
-        links: The URLs of related resources: `extensions` and `available_add_on`.
-    """
-
-    sid: str
-    account_sid: str | None = attrs.field(factory=absent)
-    friendly_name: str | None = attrs.field(factory=absent)
-    description: str | None = attrs.field(factory=absent)
-    configuration: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
-    unique_name: str | None = attrs.field(factory=absent)
-    date_created: AwareDatetime | None = attrs.field(factory=absent)
-    date_updated: AwareDatetime | None = attrs.field(factory=absent)
-    url: str | None = attrs.field(factory=absent)
-    links: dict[str, Any] | None = attrs.field(factory=absent, hash=False)
-
-    @property
-    def available_add_on_sid(self) -> str | None:
-        """The SID of the available Add-on, `XB...`, taken from `links`."""
-        link = (self.links or {}).get("available_add_on")
-        return link.rpartition("/")[2] or None if isinstance(link, str) else None
-
-
-@attrs.frozen
-class Ensured:
-    """The result of `ensure`.
-
-    Attributes:
-        record: The installed Add-on.
-        action: What `ensure` did: "installed", "updated" or "unchanged".
-    """
-
-    record: InstalledAddOn
-    action: Literal["installed", "updated", "unchanged"]
-
+from .wishes import Search, Wish, has_configuration
 
 # How often `ensure` compares again after a concurrent change.
 _ROUNDS = 3
@@ -135,12 +87,12 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             MarketplaceError: The request failed. The Add-on was not installed.
         """
         available_add_on_sid = check_sid("XB", available_add_on_sid, "available_add_on_sid")
-        configuration = plain_object_or_none(configuration, "configuration")
+        configuration, text = plain_and_json(configuration, "configuration")
         unique_name = None if unique_name is None else check_text(unique_name, "unique_name")
         body = form(
             AvailableAddOnSid=available_add_on_sid,
             AcceptTermsOfService=check_flag(accept_terms_of_service, "accept_terms_of_service"),
-            Configuration=json_object_or_none(configuration, "configuration"),
+            Configuration=text,
             UniqueName=unique_name,
         )
         if check_flag(check_schema, "check_schema"):
@@ -159,9 +111,9 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             return await self._call(request, parse)
 
         call = self._call.within(Attempts())
-        wish = _Wish(unique_name, available_add_on_sid, configuration or {}, self._account_sid)
+        wish = Wish(unique_name, available_add_on_sid, configuration or {}, self._account_sid)
 
-        async def search() -> _Search:
+        async def search() -> Search:
             return await InstalledAddOns(call)._search(unique_name)
 
         async def reconcile() -> InstalledAddOn | None:
@@ -230,10 +182,10 @@ class InstalledAddOns(Listable[InstalledAddOn]):
         sid = check_sid("XE", sid, "sid")
         if configuration is None and unique_name is None:
             raise ValueError("nothing to change: give a configuration, a unique_name, or both")
-        configuration = plain_object_or_none(configuration, "configuration")
+        configuration, text = plain_and_json(configuration, "configuration")
         unique_name = None if unique_name is None else check_text(unique_name, "unique_name")
         body = form(
-            Configuration=json_object_or_none(configuration, "configuration"),
+            Configuration=text,
             UniqueName=unique_name,
         )
         request = trusted_request(
@@ -253,7 +205,7 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             current = await self.fetch(sid)
             renamed = unique_name is None or current.unique_name == unique_name
             known = configuration is None or "configuration" not in current.unreadable
-            if not (renamed and known and _has_configuration(current, configuration)):
+            if not (renamed and known and has_configuration(current, configuration)):
                 raise
             return current
 
@@ -321,12 +273,12 @@ class InstalledAddOns(Listable[InstalledAddOn]):
         unique_name = check_text(unique_name, "unique_name")
         available_add_on_sid = check_sid("XB", available_add_on_sid, "available_add_on_sid")
         check_flag(accept_terms_of_service, "accept_terms_of_service")
-        configuration = plain_object_or_none(configuration, "configuration")
+        configuration, _ = plain_and_json(configuration, "configuration")
         if check_flag(check_schema, "check_schema") and configuration is not None:
             add_on = await AvailableAddOns(self._call).fetch(available_add_on_sid)
             check_configuration(add_on, configuration)
-        wish = _Wish(unique_name, available_add_on_sid, configuration, self._account_sid)
-        search = _Search(unique_name)
+        wish = Wish(unique_name, available_add_on_sid, configuration, self._account_sid)
+        search = Search(unique_name)
         if inventory is None:
             search = await self._search(unique_name)
         else:
@@ -359,7 +311,7 @@ class InstalledAddOns(Listable[InstalledAddOn]):
                     found = search.found
                     other = found is not None and not wish.is_installed_as(found)
                     if found is None and search.similar is not None:
-                        # The service takes one name for the other.
+                        # The service treats the two names as equal.
                         raise NotEnsuredError(
                             search.similar, wish.differences(search.similar)
                         ) from None
@@ -397,8 +349,8 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             to(InstalledAddOn), sid=sid, account_sid=self._account_sid, unique_name=unique_name
         )
 
-    async def _search(self, unique_name: str) -> "_Search":
-        search = _Search(unique_name)
+    async def _search(self, unique_name: str) -> Search:
+        search = Search(unique_name)
         async with aclosing(complete(self.list())) as records:
             async for record in records:
                 if search.see(record):
@@ -409,161 +361,3 @@ class InstalledAddOns(Listable[InstalledAddOn]):
 
 def _of_other_accounts(page: _Page, account_sid: str) -> list[InstalledAddOn]:
     return [record for record in page.installed_add_ons if record.account_sid != account_sid]
-
-
-class _Search:
-    """The search for a unique name among the installed Add-ons of an account.
-
-    Attributes:
-        found: The Add-on that has the name.
-        similar: One whose name differs in case, in spaces around it, or in its Unicode form.
-    """
-
-    def __init__(self, unique_name: str) -> None:
-        self.found: InstalledAddOn | None = None
-        self.similar: InstalledAddOn | None = None
-        self._name = unique_name
-        self._unknown: str | None = None
-
-    def see(self, record: InstalledAddOn) -> bool:
-        """Look at a record. Return whether it has the name."""
-        name = record.unique_name
-        if "unique_name" in record.unreadable:
-            self._unknown = record.sid
-        elif name == self._name:
-            self.found = record
-        elif name is not None and _folded(name) == _folded(self._name):
-            self.similar = record
-        return self.found is not None
-
-    def all_of(self, records: Iterable[InstalledAddOn]) -> None:
-        """Look at all records of an account."""
-        if not any(self.see(record) for record in records):
-            self.end()
-
-    def end(self) -> None:
-        """Raise UnreadableFieldError if a record whose name is unknown may have the name."""
-        if self._unknown is not None:
-            raise UnreadableFieldError(self._unknown, ["unique_name"])
-
-
-def _folded(name: str) -> str:
-    return normalize("NFKC", name).casefold().strip()
-
-
-@attrs.frozen
-class _Wish:
-    """What `ensure` or a named `create` is asked for. A configuration of None matches any."""
-
-    unique_name: str
-    available_add_on_sid: str
-    configuration: Mapping[str, Any] | None
-    account_sid: str | None
-
-    def is_installed_as(self, record: InstalledAddOn) -> bool:
-        """Return whether a record with this name is this Add-on.
-
-        Raises:
-            UnreadableFieldError: The record does not tell its Add-on, or its account.
-            ValueError: It belongs to another account.
-        """
-        if self.account_sid is not None and record.account_sid is None:
-            raise UnreadableFieldError(record.sid, ["account_sid"])
-        # The list was compared with the account. The caller's inventory was not.
-        if text := mismatches(record, {"account_sid": self.account_sid}):
-            raise ValueError(f"inventory: {record.sid} belongs to another account: {text}")
-        if record.available_add_on_sid is None:
-            raise UnreadableFieldError(record.sid, ["links"])
-        return not mismatches(record, {"available_add_on_sid": self.available_add_on_sid})
-
-    def is_met_by(self, record: InstalledAddOn) -> bool:
-        """Return whether a record is all that was asked.
-
-        Raises:
-            UnreadableFieldError: The record does not tell.
-        """
-        named = record.unique_name == self.unique_name
-        return named and self.is_installed_as(record) and self.is_configured(record)
-
-    def may_have_become(self, record: InstalledAddOn) -> bool:
-        """Return whether a service that adds defaults, or folds names, may have installed this.
-
-        Raises:
-            UnreadableFieldError: The record does not tell.
-        """
-        if not self.is_installed_as(record):
-            return False
-        if self.configuration is not None and "configuration" in record.unreadable:
-            raise UnreadableFieldError(record.sid, ["configuration"])
-        return _covers(record.configuration or {}, self.configuration or {})
-
-    def is_configured(self, record: InstalledAddOn) -> bool:
-        """Return whether a record has this configuration.
-
-        Raises:
-            UnreadableFieldError: Its configuration is unknown.
-        """
-        if self.configuration is not None and "configuration" in record.unreadable:
-            raise UnreadableFieldError(record.sid, ["configuration"])
-        return _has_configuration(record, self.configuration)
-
-    def confirmed(self, record: InstalledAddOn, action: Literal["installed", "updated"]) -> Ensured:
-        """Return the result of a write, or raise NotEnsuredError if it is not what was asked."""
-        differences = self.differences(record)
-        if differences:
-            raise NotEnsuredError(record, differences, action)
-        return Ensured(record, action)
-
-    def differences(self, record: InstalledAddOn) -> list[str]:
-        """Return what differs from a record, or is unknown in it; without configuration values."""
-        expected = {
-            "unique_name": self.unique_name,
-            "account_sid": self.account_sid,
-            "available_add_on_sid": self.available_add_on_sid,
-        }
-        found = [
-            f"{name} is unknown"
-            for name, value in expected.items()
-            if value is not None and (getattr(record, name) is None or name in record.unreadable)
-        ]
-        if text := mismatches(record, expected):
-            found.append(text)
-        if self.configuration is not None:
-            if "configuration" in record.unreadable:
-                found.append("configuration is unknown")
-            else:
-                found += _differences(record.configuration or {}, self.configuration)
-        return found
-
-
-def _has_configuration(record: InstalledAddOn, wanted: Mapping[str, Any] | None) -> bool:
-    return wanted is None or same_json(record.configuration or {}, wanted)
-
-
-def _covers(actual: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Return whether a configuration has all that is wanted, and perhaps more."""
-    return all(
-        key in actual
-        and (
-            _covers(actual[key], value)
-            if isinstance(actual[key], dict) and isinstance(value, dict)
-            else same_json(actual[key], value)
-        )
-        for key, value in wanted.items()
-    )
-
-
-def _differences(
-    actual: Mapping[str, Any], wanted: Mapping[str, Any], path: str = "configuration"
-) -> Iterator[str]:
-    """Yield the paths at which configurations differ. The values may be secrets."""
-    for key in (*wanted, *(key for key in actual if key not in wanted)):
-        name = f"{path}.{key}"
-        if key not in wanted:
-            yield f"{name} was not asked for"
-        elif key not in actual:
-            yield f"{name} is missing"
-        elif isinstance(actual[key], dict) and isinstance(wanted[key], dict):
-            yield from _differences(actual[key], wanted[key], name)
-        elif not same_json(actual[key], wanted[key]):
-            yield f"{name} has another value"

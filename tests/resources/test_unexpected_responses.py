@@ -26,7 +26,8 @@ from marketplace_async import (
     UnusableResponseError,
     configuration_errors,
 )
-from marketplace_async._core.pipeline import Retrying, parsing
+from marketplace_async._core.pipeline import parsing
+from marketplace_async._core.retrying import Retrying
 from marketplace_async._core.tasks import Tasks
 from marketplace_async.accounts import Accounts
 from marketplace_async.resources import (

@@ -66,7 +66,7 @@ class Driver:
 
     @property
     def stopped(self) -> bool:
-        """Whether the job was told to stop early."""
+        """Whether a stop was requested."""
         return self.stop is not None and self.stop.is_set()
 
     async def batches(
