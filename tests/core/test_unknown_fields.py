@@ -274,7 +274,7 @@ def test_unknown_fields_can_be_neither_changed_nor_sent_by_the_service() -> None
 
 def test_a_record_is_no_larger_for_what_it_can_note() -> None:
     plain = attrs.make_class("Plain", list(DOCUMENT), frozen=True, slots=True)
-    assert sys.getsizeof(read(DOCUMENT)) == sys.getsizeof(plain(**DOCUMENT))
+    assert sys.getsizeof(read(DOCUMENT)) <= sys.getsizeof(plain(**DOCUMENT))
 
 
 def test_a_warning_names_record_and_field_and_no_value(caplog: pytest.LogCaptureFixture) -> None:

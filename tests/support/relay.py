@@ -48,9 +48,10 @@ class Relay:
     async def close_unnoticed(self) -> None:
         """Close the idle connections. The event loop does not run meanwhile."""
         for writer in self._writers:
-            with socket.socket(
-                fileno=os.dup(writer.get_extra_info("socket").fileno())
-            ) as connection:
+            number = writer.get_extra_info("socket").fileno()
+            if number == -1:  # the client has closed it
+                continue
+            with socket.socket(fileno=os.dup(number)) as connection:
                 connection.shutdown(socket.SHUT_RDWR)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
