@@ -23,11 +23,13 @@ Exit status:
     0  success
     1  failed
     2  invalid usage or missing credentials; nothing was changed
-    3  partly failed
+    3  partly failed, or partly skipped
     4  outcome unknown: check the account before retrying
-    5  changes pending: see `plan`
+    5  changes pending: see `plan --detailed-exitcode`
+  129  the terminal was closed
   130  interrupted
-  141  output pipe closed"""
+  141  output pipe closed
+  143  terminated"""
 
 app: App = App(
     name="marketplace-async",
@@ -63,7 +65,7 @@ failed accounts. Ctrl-C lets running requests finish.""",
     "plan": """\
 Preview the changes needed to bring every account to the desired state.
 
-Changes nothing. The exit status is 0 if there is nothing to do and 5 if there are changes.
+Changes nothing. With --detailed-exitcode, the exit status is 5 if there are changes.
 
 The table groups identical changes. JSON Lines contains one plan per account; JSON contains a \
 summary.""",

@@ -1,10 +1,13 @@
 """Outputs of jobs that print records."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .options import Format
 from .output import StandardOutput
+
+if TYPE_CHECKING:
+    from .. import fleet
 
 
 class Display:
@@ -35,6 +38,7 @@ class RecordDisplay(Display):
     """
 
     def __init__(self, format: Format, kind: type, columns: Sequence[str]) -> None:
+        self._format = format
         self._out = StandardOutput(format, kind, columns)
 
     def begin(self) -> None:
@@ -44,6 +48,11 @@ class RecordDisplay(Display):
         """Print the records of an account."""
         if records:
             self._out.chunk(records)
+
+    def fail(self, failure: "fleet.Failure") -> None:
+        """Print a failure where a line or an element can be one. Other formats have columns."""
+        if self._format in ("json", "jsonl"):
+            self._out.chunk([failure])
 
     def end(self) -> None:
         """Finish the output of a complete job, such as a JSON array."""

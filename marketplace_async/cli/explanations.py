@@ -67,12 +67,16 @@ def _explain(error: Explained, access: Access | None) -> CommandError:
             return attrs.evolve(_explain(error.error, access), message=str(error))
         case CredentialsError() | MissingExtraError():
             return usage_error(str(error))
+        case MarketplaceError() if isinstance(error, ValueError):
+            return usage_error(str(error))
         case MarketplaceError():
             return CommandError(str(error), _hint(error, access))
         case ValueError():
             return usage_error(str(error))
         case OSError() if error.filename is not None and error.strerror:
-            return CommandError(f"{error.filename}: {error.strerror}")
+            wrong_path = isinstance(error, FileNotFoundError | NotADirectoryError)
+            status = Status.USAGE if wrong_path else Status.FAILED
+            return CommandError(f"{error.filename}: {error.strerror}", status=status)
         case OSError():
             return CommandError(str(error))
 

@@ -3,7 +3,7 @@
 import functools
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import attrs
 from cyclopts import Group, Parameter
@@ -14,6 +14,14 @@ from .status import usage_error
 
 if TYPE_CHECKING:
     from .. import fleet
+
+
+class JobOptions(TypedDict):
+    """The options that all jobs share."""
+
+    account_timeout: float
+    executor: "fleet.Executor"
+
 
 _GROUP = Group("Accounts", sort_key=7)
 
@@ -40,6 +48,14 @@ class Accounts(Connection):
         int | None,
         Parameter(group=_GROUP, help="Maximum concurrent requests over all accounts. Default: 64."),
     ] = None
+    account_timeout: Annotated[
+        float | None,
+        Parameter(
+            group=_GROUP,
+            help="Seconds that one account may take. Then it fails, and the others continue. "
+            "Default: 300.",
+        ),
+    ] = None
 
     def needs_access(self) -> bool:
         """Return whether the command needs `access`. An accounts file has its own credentials.
@@ -49,6 +65,11 @@ class Accounts(Connection):
         """
         if self.subaccounts is (self.accounts is not None):
             raise usage_error("no accounts selected: pass either --subaccounts or --accounts FILE")
+        if self.concurrency is not None and self.concurrency < 1:
+            raise usage_error(f"--concurrency: must be at least 1, got {self.concurrency}")
+        seconds = self.account_timeout
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise usage_error(f"--account-timeout: must be more than 0 seconds, got {seconds:g}")
         return self.subaccounts
 
     def source(self) -> "fleet.Source":
@@ -68,8 +89,18 @@ class Accounts(Connection):
             functools.partial(MarketplaceClient, access.credentials, **options)
         )
 
+    def options(self) -> "JobOptions":
+        """Return the options that all jobs share."""
+        from ..fleet import ACCOUNT_TIMEOUT
+
+        seconds = self.account_timeout
+        return {
+            "account_timeout": ACCOUNT_TIMEOUT if seconds is None else seconds,
+            "executor": self.executor(),
+        }
+
     def executor(self) -> "fleet.Executor":
         """Return an executor for twice as many accounts as concurrent requests."""
         from .. import fleet
 
-        return fleet.EmbeddedExecutor(math.ceil(2 * (self.concurrency or 64) / fleet.SHARD_SIZE))
+        return fleet.EmbeddedExecutor(2 * (self.concurrency or 64))

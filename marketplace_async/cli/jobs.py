@@ -1,20 +1,39 @@
-"""Fleet jobs on the command line: progress, Ctrl-C, and errors."""
+"""Fleet jobs on the command line: signals, progress, and one way to end."""
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
 from .. import fleet
+from .explanations import EXPLAINED, explain
 from .progress import Bar
 from .status import CommandError, Status, note
 
 RESUME_HINT: Final = "Use --resume to continue it, or --overwrite to start over."
 
+# A terminal that is closed sends SIGHUP; Windows has neither this nor signal handlers.
+SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 _MAX_DETAILS: Final = 5
+
+
+class Report(Protocol):
+    """The report of a job."""
+
+    @property
+    def counts(self) -> fleet.Counts: ...
+    @property
+    def failures(self) -> fleet.Failures: ...
+    @property
+    def complete(self) -> bool: ...
+
+
+R = TypeVar("R", bound=Report)
 
 
 @attrs.define
@@ -23,23 +42,84 @@ class Running:
 
     Attributes:
         bar: The progress bar.
-        stop: Set by Ctrl-C. The job then finishes its running requests and ends.
-        prompting: Whether a prompt is open. Ctrl-C then ends the job immediately.
+        stop: Set by the first signal. The job then finishes its running requests and ends.
+        abort: Set by the second signal. The job then ends at once.
+        prompting: Whether a prompt is open. A signal then ends the job at once.
+        signal: The first signal.
+        error: The error that ended the job early.
     """
 
     bar: Bar
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
+    abort: asyncio.Event = attrs.field(factory=asyncio.Event)
     prompting: bool = False
+    signal: int = signal.SIGINT
+    error: BaseException | None = None
 
-    def interrupt(self, job: "asyncio.Task[object]") -> None:
-        """Stop the job: gracefully the first time, immediately the second time."""
-        if self.stop.is_set() or self.prompting:
+    def interrupt(self, number: int, job: "asyncio.Task[object]") -> None:
+        """Stop the job: gracefully the first time, at once the second time."""
+        if self.prompting or self.abort.is_set():
             self.stop.set()
             job.cancel()
+        elif self.stop.is_set():
+            self.abort.set()
+        else:
+            self.signal = number
+            self.stop.set()
+            self.bar.disable()
+            note("finishing running requests; press Ctrl-C again to stop immediately")
+
+    async def report_of(self, job: Coroutine[Any, Any, R]) -> R:
+        """Run a job and return its report, also if an error ended it early."""
+        try:
+            return await job
+        except fleet.JobEndedError as error:
+            self.error = error.__cause__
+            report: R = error.report
+            return report
+
+    def end(
+        self,
+        report: Report,
+        result: str,
+        hint: str,
+        *,
+        verb: str = "failed",
+        is_shown: bool = False,
+    ) -> None:
+        """Print what the job did.
+
+        Args:
+            report: The report.
+            result: What was done, in a few words.
+            hint: What to do next, if not everything was done.
+            verb: What happened to accounts that failed.
+            is_shown: Whether the output shows the result of a job that did everything.
+
+        Raises:
+            CommandError: Not everything was done. It has the exit status.
+        """
+        counts = report.counts
+        if self.error is None and report.complete:
+            if not_done(counts) or counts.left_out or not is_shown:
+                note(result + left_out(counts))
+            if not_done(counts):
+                raise _failed(report, hint, verb)
             return
-        self.stop.set()
-        self.bar.disable()
-        note("finishing running requests; press Ctrl-C again to stop immediately")
+        problems = [f"{result}{left_out(counts)}", summary(counts)]
+        if self.error is not None:
+            assert isinstance(self.error, EXPLAINED)
+            explained = explain(self.error)
+            status = Status.PARTLY_FAILED if counts.done else explained.status
+            hints = " ".join(filter(None, (explained.hint, hint)))
+            problems += _details(report.failures)
+            raise CommandError(
+                f"ended early: {explained.message}",
+                hints,
+                Status.UNKNOWN if counts.unknown else status,
+                problems,
+            )
+        raise CommandError("interrupted", hint, 128 + self.signal, problems)
 
 
 @contextmanager
@@ -47,15 +127,16 @@ def running(*, shows: bool = True, hint: str | None = None) -> Iterator[Running]
     """Run a job in the block.
 
     Args:
-        shows: Whether to show a progress bar on a terminal.
+        shows: Whether to show progress.
         hint: The hint for a job that cannot start or continue.
     """
     loop, job = asyncio.get_running_loop(), asyncio.current_task()
     assert job is not None
     with Bar(shows=shows) as bar:
         state = Running(bar)
-        with suppress(NotImplementedError):  # on Windows, Ctrl-C stops the job immediately
-            loop.add_signal_handler(signal.SIGINT, state.interrupt, job)
+        with suppress(NotImplementedError):  # on Windows, Ctrl-C ends the job at once
+            for number in SIGNALS:
+                loop.add_signal_handler(number, state.interrupt, number, job)
         try:
             yield state
         except fleet.JobError as error:
@@ -63,10 +144,11 @@ def running(*, shows: bool = True, hint: str | None = None) -> Iterator[Running]
         except asyncio.CancelledError:
             if not state.stop.is_set():
                 raise
-            raise CommandError("interrupted", status=Status.INTERRUPTED) from None
+            raise CommandError("interrupted", status=128 + state.signal) from None
         finally:
             with suppress(NotImplementedError):
-                loop.remove_signal_handler(signal.SIGINT)
+                for number in SIGNALS:
+                    loop.remove_signal_handler(number)
 
 
 def count_accounts(count: int) -> str:
@@ -74,36 +156,57 @@ def count_accounts(count: int) -> str:
     return f"{count:,} account" + ("" if count == 1 else "s")
 
 
-def failed(
-    failures: fleet.Failures, total: int, hint: str, *, verb: str = "failed"
-) -> CommandError:
-    """Return the error that lists the accounts that failed.
+def not_done(counts: fleet.Counts) -> int:
+    """Return the number of accounts that are not done."""
+    return counts.accounts - counts.done
 
-    Args:
-        failures: The failures.
-        total: The number of accounts in the job.
-        hint: How to continue.
-        verb: What happened to the accounts.
-    """
+
+def summary(counts: fleet.Counts) -> str:
+    """Return what became of the accounts in words."""
+    names = ("done", "skipped", "failed", "unknown", "not_begun")
+    parts = [
+        f"{getattr(counts, name):,} {name.replace('_', ' ')}"
+        for name in names
+        if getattr(counts, name)
+    ]
+    return f"{count_accounts(counts.accounts)}: {', '.join(parts) or 'none done'}"
+
+
+def left_out(counts: fleet.Counts) -> str:
+    """Return in words which accounts were left out."""
+    if not counts.left_out:
+        return ""
+    parts = " and ".join(f"{count:,} {status}" for status, count in sorted(counts.left_out.items()))
+    return f" ({parts} left out)"
+
+
+def plain(counts: fleet.Counts) -> dict[str, Any]:
+    """Return the counts as plain JSON."""
+    return {"accounts": counts.accounts, **attrs.asdict(counts)}
+
+
+def _failed(report: Report, hint: str, verb: str) -> CommandError:
+    counts, failures = report.counts, report.failures
+    count = not_done(counts)
+    kinds = [name for name in ("skipped", "failed", "unknown") if getattr(counts, name)]
+    message = f"{count:,} of {count_accounts(counts.accounts)} "
+    message += verb if kinds == ["failed"] else f"not done ({summary(counts)})"
+    if failures.file is not None and failures.count <= _MAX_DETAILS:
+        hint = f"Failures are also listed in {failures.file}. {hint}"
+    if counts.unknown:
+        status = Status.UNKNOWN
+    else:
+        status = Status.PARTLY_FAILED if counts.done else Status.FAILED
+    return CommandError(message, hint or None, status, _details(failures))
+
+
+def _details(failures: fleet.Failures) -> list[str]:
     details = [
         f"{failure.account_sid}{f' ({failure.friendly_name})' if failure.friendly_name else ''}: "
         f"{failure.message}"
         for failure in failures.first[:_MAX_DETAILS]
     ]
-    more = failures.count - len(details)
-    if more:
+    if more := failures.count - len(details):
         where = f", listed in {failures.file}" if failures.file is not None else ""
         details.append(f"... and {more:,} more{where}")
-    elif failures.file is not None:
-        hint = f"Failures are also listed in {failures.file}. {hint}"
-    return CommandError(
-        f"{failures.count:,} of {count_accounts(total)} {verb}",
-        hint or None,
-        Status.FAILED if failures.count >= total else Status.PARTLY_FAILED,
-        details,
-    )
-
-
-def interrupted(progress: str, hint: str) -> CommandError:
-    """Return the error of an interrupted job."""
-    return CommandError(f"interrupted: {progress}", hint, Status.INTERRUPTED)
+    return details

@@ -1,5 +1,6 @@
 """Plans as text: their summary, their steps and their JSON."""
 
+import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,7 @@ import attrs
 from .. import fleet
 from .._core.printable import printable
 from .displays import Display
-from .jobs import count_accounts
+from .jobs import count_accounts, plain
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -21,22 +22,35 @@ _STYLES: Final = {"+": "bold green", "~": "bold cyan", "-": "bold red"}
 def summary(report: fleet.PlanReport) -> str:
     """Summarize a plan in one sentence."""
     if not report.steps:
-        return f"nothing to do on {count_accounts(report.accounts)}"
+        return f"nothing to do on {count_accounts(report.counts.done)}"
     steps = f"{report.steps:,} step" + ("" if report.steps == 1 else "s")
     return f"{steps} to do on {report.to_change:,} of {count_accounts(report.accounts)}"
 
 
-def figures(report: fleet.PlanReport) -> dict[str, Any]:
+def figures(
+    report: fleet.PlanReport, failures: Sequence[fleet.Failure] | None = None
+) -> dict[str, Any]:
     """Return the summary of a plan as plain JSON."""
+    listed = {} if failures is None else {"failures": [attrs.asdict(one) for one in failures]}
     return {
         "accounts": report.accounts,
+        "counts": plain(report.counts),
         "to_change": report.to_change,
         "steps": report.steps,
         "failed": report.failures.count,
         "complete": report.complete,
         "groups": [attrs.asdict(group) for group in report.groups],
         "unmatched": list(report.unmatched),
+        **listed,
     }
+
+
+def failures_of(failures: fleet.Failures) -> list[fleet.Failure]:
+    """Return all failures."""
+    if failures.file is None:
+        return list(failures.first)
+    with failures.file.open("rb") as lines:
+        return [fleet.Failure(**json.loads(line)) for line in lines]
 
 
 def show(report: fleet.PlanReport) -> None:
@@ -106,3 +120,21 @@ class PlanDisplay(Display):
                 console.print("   ", text)
                 for change in step.changes:
                     console.print("       ", _change(str(change)))
+
+
+class FailureList(Display):
+    """Collects failures, and prints nothing.
+
+    Args:
+        failures: Receives them.
+    """
+
+    def __init__(self, failures: list[fleet.Failure]) -> None:
+        self._failures = failures
+
+    def write(self, account_sid: str, records: Sequence[fleet.AccountPlan]) -> None:
+        """Do nothing."""
+
+    def fail(self, failure: fleet.Failure) -> None:
+        """Keep a failure."""
+        self._failures.append(failure)

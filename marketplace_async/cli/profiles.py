@@ -3,14 +3,18 @@
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import attrs
 
 import marketplace_async as sdk
 
 from .status import usage_error
+
+if TYPE_CHECKING:
+    from .. import fleet
 
 PATH_VARIABLE: Final = "MARKETPLACE_PROFILES"
 ADD_HINT: Final = "`marketplace-async profiles add NAME` adds one."
@@ -141,6 +145,20 @@ def profiles_file(environ: Mapping[str, str] = os.environ) -> Path:
     from platformdirs import user_config_path
 
     return user_config_path("marketplace-async", appauthor=False) / "profiles.toml"
+
+
+def plan_key() -> "fleet.PlanKey | None":
+    """Return the key of digests in plans: `MARKETPLACE_PLAN_KEY`, or a file beside the profiles.
+
+    The file is created if it is missing. Returns None where it cannot be.
+    """
+    from .. import fleet
+
+    key = fleet.PlanKey.from_env()
+    if key is None:
+        with suppress(OSError):
+            key = fleet.PlanKey.from_file(profiles_file().with_name("plan.key"))
+    return key
 
 
 def load(file: Path) -> dict[str, Profile]:

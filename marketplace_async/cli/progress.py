@@ -2,11 +2,13 @@
 
 import asyncio
 import sys
+import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from ..fleet import Progress
+from .status import note
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress, Task, TaskID
@@ -16,18 +18,23 @@ if TYPE_CHECKING:
 
 _DELAY: Final = 0.5
 _RATE_WINDOW: Final = 5.0
+# Seconds between two lines where a bar cannot be shown, as in a log file.
+_LINE_INTERVAL: Final = 30.0
 _NOUNS: Final = {"inventory": "Add-ons", "plan": "steps", "apply": "steps done"}
 
 
 class Bar(Progress):
     """Shows accounts, records, request rate, throttled requests, failures and time left.
 
+    Without a terminal, it prints a line every 30 seconds.
+
     Args:
         shows: Whether to show the bar.
     """
 
     def __init__(self, *, shows: bool = True) -> None:
-        self._shows = shows and sys.stderr.isatty()
+        self._shows = shows and sys.stderr is not None
+        self._is_live = self._shows and sys.stderr.isatty()
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -38,6 +45,7 @@ class Bar(Progress):
         self._records = 0
         self._throttled = 0
         self._sent: deque[tuple[float, int]] = deque()
+        self._began = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -71,8 +79,13 @@ class Bar(Progress):
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, total=total)
         elif self._shows and self._timer is None:
-            # A short phase shows no bar.
-            self._timer = asyncio.get_running_loop().call_later(_DELAY, self._show)
+            # A short phase shows nothing.
+            loop = asyncio.get_running_loop()
+            if self._is_live:
+                self._timer = loop.call_later(_DELAY, self._show)
+            else:
+                self._began = loop.time()
+                self._timer = loop.call_later(_LINE_INTERVAL, self._print_line)
 
     def advanced(self, count: int = 1) -> None:
         """Add finished accounts."""
@@ -84,6 +97,18 @@ class Bar(Progress):
         self._bar = _rich_progress(self)
         self._task = self._bar.add_task(self._phase, total=self._total, completed=self._done)
         self._bar.start()
+
+    def _print_line(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_LINE_INTERVAL, self._print_line)
+        seconds = None
+        if self._total and self._done:
+            elapsed = loop.time() - self._began
+            seconds = elapsed / self._done * max(0, self._total - self._done)
+        parts = self._parts(self._done, self._total, seconds)
+        line = f"{self._phase}: {' · '.join(text for _, text, _ in parts)}"
+        # The pipe may be full, and the job goes on.
+        threading.Thread(target=note, args=(line,), daemon=True).start()
 
     def failed(self, item: object, error: Exception) -> None:
         """Add a failure."""
@@ -102,20 +127,25 @@ class Bar(Progress):
         """Return the text beside the bar, shortened to `room` columns."""
         from rich.text import Text
 
-        total = "" if task.total is None else f"/{task.total:,.0f}"
-        # Parts with the highest number are dropped first on a narrow terminal.
+        seconds = None if task.finished else task.time_remaining
+        parts = self._parts(task.completed, task.total, seconds)
+        while len(parts) > 1 and sum(len(text) + 3 for _, text, _ in parts) - 3 > room:
+            parts.remove(max(parts))
+        return Text(" · ").join(Text(text, style) for _, text, style in parts)
+
+    def _parts(
+        self, done: float, total: float | None, seconds: float | None
+    ) -> list[tuple[int, str, str]]:
+        """Return texts with their styles. Those with the highest number are dropped first."""
         parts = [
-            (0, f"{task.completed:,.0f}{total} accounts", ""),
+            (0, f"{done:,.0f}{'' if total is None else f'/{total:,.0f}'} accounts", ""),
             (3, f"{self._records:,} {_NOUNS.get(self._phase, 'records')}", ""),
             (4, f"{self._requests():,.0f} requests/s", "dim"),
             (5, f"{self._throttled:,} throttled" if self._throttled else "", "dim"),
             (1, f"{self._failed:,} failed" if self._failed else "", "bold red"),
-            (2, _left(task), "dim"),
+            (2, "" if seconds is None else _left(seconds), "dim"),
         ]
-        parts = [part for part in parts if part[1]]
-        while len(parts) > 1 and sum(len(text) + 3 for _, text, _ in parts) - 3 > room:
-            parts.remove(max(parts))
-        return Text(" · ").join(Text(text, style) for _, text, style in parts)
+        return [part for part in parts if part[1]]
 
     def _requests(self) -> float:
         if len(self._sent) < 2:
@@ -124,10 +154,7 @@ class Bar(Progress):
         return (sent - before) / max(now - began, 0.1)
 
 
-def _left(task: "Task") -> str:
-    seconds = task.time_remaining
-    if seconds is None or task.finished:
-        return ""
+def _left(seconds: float) -> str:
     minutes, second = divmod(int(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02} left" if hours else f"{minute}:{second:02} left"

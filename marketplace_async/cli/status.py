@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 
 import attrs
@@ -11,7 +11,7 @@ from .._core.printable import printable
 
 
 class Status(IntEnum):
-    """The exit statuses of all commands."""
+    """The exit statuses of all commands. A signal adds its number to 128."""
 
     DONE = 0
     FAILED = 1
@@ -19,8 +19,10 @@ class Status(IntEnum):
     PARTLY_FAILED = 3
     UNKNOWN = 4
     CHANGES = 5
+    HUNG_UP = 129
     INTERRUPTED = 130
     CLOSED_PIPE = 141
+    TERMINATED = 143
 
 
 @attrs.frozen
@@ -36,7 +38,7 @@ class CommandError(Exception):
 
     message: str
     hint: str | None = None
-    status: Status = Status.FAILED
+    status: int = Status.FAILED
     details: Sequence[str] = ()
 
     def __str__(self) -> str:
@@ -81,6 +83,15 @@ def _print(label: str, style: str, *lines: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    if sys.stderr is None:
+        return
+
+    class SafeConsole(Console):
+        def on_broken_pipe(self) -> None:
+            """Do nothing: by default, it exits."""
+
+    console = SafeConsole(file=sys.stderr, highlight=False, soft_wrap=True)
     text = "\n  ".join(printable(line) for line in lines)
-    console.print(Text.assemble((f"{label}:", style), " ", text))
+    # The terminal may be closed. The status still tells how the command ended.
+    with suppress(OSError, ValueError):
+        console.print(Text.assemble((f"{label}:", style), " ", text))

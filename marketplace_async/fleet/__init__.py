@@ -14,15 +14,19 @@ Interrupted jobs can be resumed. Accounts are processed in shards by an executor
 credentials: each worker looks them up through the source.
 """
 
-from ._engine.driver import SHARD_SIZE, AccountError
+from ._engine.driver import ACCOUNT_TIMEOUT, SHARD_SIZE
+from ._engine.ending import JobEndedError
 from ._engine.journal import Failure, Failures, JobError
-from ._engine.shards import AccountResult, Shard
+from ._engine.notifier import AccountError
+from ._engine.shards import AccountResult, AccountTimeoutError, Shard
+from ._engine.tally import Counts
 from .applying import ApplyReport, apply
 from .desired import Desired, DesiredStateError, from_document, load, parse
 from .desired_file import schema
+from .digests import PlanKey
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
 from .inventories import InventoryReport, inventory
-from .outputs import Csv, ExtensionRecord, InventoryRecord, JsonLines, Output, Sqlite
+from .outputs import Csv, ExtensionRecord, FailureOutput, InventoryRecord, JsonLines, Output, Sqlite
 from .plan_report import Group, PlanReport
 from .planning import plan
 from .progress import Progress
@@ -30,14 +34,17 @@ from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vaul
 from .steps import AccountPlan, Change, Step
 
 __all__ = [
+    "ACCOUNT_TIMEOUT",
     "SHARD_SIZE",
     "AccountError",
     "AccountPlan",
     "AccountResult",
+    "AccountTimeoutError",
     "AccountsFile",
     "ApplyReport",
     "Change",
     "Connection",
+    "Counts",
     "Csv",
     "Desired",
     "DesiredStateError",
@@ -45,13 +52,16 @@ __all__ = [
     "Executor",
     "ExtensionRecord",
     "Failure",
+    "FailureOutput",
     "Failures",
     "Group",
     "InventoryRecord",
     "InventoryReport",
+    "JobEndedError",
     "JobError",
     "JsonLines",
     "Output",
+    "PlanKey",
     "PlanReport",
     "Progress",
     "Shard",

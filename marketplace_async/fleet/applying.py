@@ -6,37 +6,35 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
 from .. import bulk
-from .._core.masking import redacted
-from .._core.pagination import complete
-from ..client import MarketplaceClient
-from ..errors import (
-    AmbiguousOutcomeError,
-    MarketplaceError,
-    NotEnsuredError,
-    NotFoundError,
-    UnreadableFieldError,
-    UnusableResponseError,
-)
+from .._core.threads import to_daemon_thread
 from ..resources.available_add_ons import AvailableAddOn
-from ..retry import Verdict, verdict_on
 from ._engine.checkpoint import beside
-from ._engine.driver import Driver
-from ._engine.journal import Entry, Failure, Failures, JobError, Journal, Write, WriteOutcome
-from ._engine.shards import AccountResult, Shard, Task
-from .desired import Desired, Wanted
+from ._engine.driver import ACCOUNT_TIMEOUT, Driver
+from ._engine.ending import Ending
+from ._engine.journal import Entry, Failure, Failures, JobError, Journal, Kept, Write, WriteOutcome
+from ._engine.shards import AccountResult, Shard
+from ._engine.tally import Counts, State
+from .desired import Desired
+from .digests import Digests, PlanKey
 from .executors import EmbeddedExecutor, Executor
 from .plan_report import PlanReport, Summary
-from .planning import observe, read_catalogue, read_plans
+from .planning import Planner, PlanSteps, read_catalogue
 from .sources import Source, Target
-from .steps import AccountPlan, Observed, Step, steps_for
+from .steps import AccountPlan
+from .taking import TakeSteps
 
 Approve: TypeAlias = Callable[[PlanReport], bool | Awaitable[bool]]
+
+# Seconds: a person may have to come back from a weekend's end, but not from a holiday.
+APPROVE_TIMEOUT: Final = 86_400.0
+_MAX_NOTES: Final = 100
 
 
 @attrs.frozen(kw_only=True)
@@ -47,20 +45,25 @@ class ApplyReport:
         plan: The plan.
         approved: Whether the plan was approved. If not, nothing was changed. A plan without steps
             needs no approval.
+        counts: What became of the accounts. Without approval, those to change are not begun.
         changed: Number of accounts that were changed.
         writes: Number of steps by outcome: "done", "unchanged" (already done), "failed", "unknown"
             (may have taken effect; the next run checks) and "skipped".
         interrupted: Number of writes that an earlier run started and did not finish. This run read
-            their effects from the accounts.
-        failures: Accounts that failed, in the plan or in a write.
+            their effects from the accounts, and the journal has them.
+        notes: What the service keeps instead of a configuration that was sent: one message for each
+            such configuration, at most 100.
+        failures: Accounts that failed, in the plan or in a write, or that changed since the plan.
         complete: Whether apply finished. If not, run it again.
     """
 
     plan: PlanReport
     approved: bool
+    counts: Counts
     changed: int
     writes: Counter[WriteOutcome]
     interrupted: int
+    notes: tuple[str, ...]
     failures: Failures
     complete: bool
 
@@ -71,15 +74,24 @@ async def apply(
     *,
     journal: str | os.PathLike[str],
     approve: Approve,
+    approve_timeout: float | None = APPROVE_TIMEOUT,
+    key: PlanKey | None = None,
+    account_timeout: float | None = ACCOUNT_TIMEOUT,
     executor: Executor = EmbeddedExecutor(),  # noqa: B008 - frozen
     progress: bulk.Progress | None = None,
     stop: asyncio.Event | None = None,
+    abort: asyncio.Event | None = None,
 ) -> ApplyReport:
     """Bring every account to the desired state.
 
     Apply plans first, asks for approval, and performs only the approved steps. It reads each
-    account again before it writes. The journal records each write before and after, as an audit
-    log.
+    account again before it writes. A step is skipped if what it is about has changed since the
+    plan: the installation, the Add-on, its configuration, or the state of the extension. The
+    journal records each write before and after, as an audit log.
+
+    Before the first write to an account, a response has shown that the credentials are its own. If
+    nothing is installed on it and an API key may not read accounts, the first installation shows
+    that, and there is no second write if it does not.
 
     After any interruption, `kill -9` included, run it again: it reads the accounts and does the
     remaining steps. Nothing is installed twice.
@@ -88,118 +100,188 @@ async def apply(
         source: Where the accounts come from.
         desired: The desired state, from `load`.
         journal: The journal's SQLite file. Created if it does not exist.
-        approve: Receives the plan and returns whether to apply it. May be async.
+        approve: Receives the plan and returns whether to apply it. May be async. Otherwise it runs
+            in a thread of its own, so that it may block.
+        approve_timeout: How long to wait for the approval, in seconds. None sets no limit.
+        key: The key of the digests in the plan. Defaults to a random one.
+        account_timeout: How long one account may take, in seconds. Then it fails, and the others
+            continue. None sets no limit.
         executor: Runs the shards.
-        progress: Receives progress updates.
+        progress: Receives progress updates. If it raises, that is logged, and the job continues.
         stop: Set this event to stop early. Requests in flight finish and are recorded.
+        abort: Set this event to stop at once. Requests in flight are cancelled, and the outcome of
+            their writes is unknown. The next run checks.
 
     Returns:
         The plan and the results of its steps.
 
     Raises:
         ValueError, TypeError: An argument is invalid.
+        TimeoutError: There was no approval in time. Nothing was changed.
         DesiredStateError: An Add-on or an extension does not exist in the catalogue.
         JobError: The journal is in use, belongs to another job, or is not a journal.
+        JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
         OSError: The journal cannot be written.
     """
     file = Path(journal)
-    async with Driver(source, executor, progress, stop) as driver:
+    async with Driver(
+        source, executor, progress, stop, abort, account_timeout=account_timeout
+    ) as driver:
         catalogue = await read_catalogue(driver, desired)
         opened = await driver.disk.open(Journal, file)
         job = (await driver.disk(opened.settings)).get("job", "apply")
         if job != "apply":
             raise JobError(f"{file} is the journal of another job: {job}")
-        return await _Run(driver, desired, opened, file).run(catalogue, approve)
+        digests = Digests(key or PlanKey.random(), desired.secret)
+        run = _Run(driver, desired, digests, opened, file)
+        report = await run.run(catalogue, partial(_answer, approve, seconds=approve_timeout))
+    return run.ending.report(report)
 
 
 @attrs.define
 class _Run:
     driver: Driver
     desired: Desired
+    digests: Digests
     journal: Journal
     file: Path
     name: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+    ending: Ending = attrs.field(factory=Ending)
     writes: Counter[WriteOutcome] = attrs.field(factory=Counter)
     changed: int = 0
+    # Accounts that wait for the approval.
+    to_take: int = 0
+    # The plans of accounts that are being changed.
+    plans: dict[str, AccountPlan] = attrs.field(factory=dict)
+    kept: dict[str, Kept] = attrs.field(factory=dict)
 
-    async def run(self, catalogue: dict[str, AvailableAddOn], approve: Approve) -> ApplyReport:
-        interrupted = await self.driver.disk(self.journal.close_open_writes)
-        await self.driver.disk(self.journal.begin, {"job": "apply", "run": self.name})
+    async def run(
+        self,
+        catalogue: dict[str, AvailableAddOn],
+        approved_by: Callable[[PlanReport], Awaitable[bool]],
+    ) -> ApplyReport:
+        disk = self.driver.disk
+        interrupted = await disk(self.journal.close_open_writes)
+        await disk(self.journal.begin, {"job": "apply", "run": self.name})
         plan = await self._plan(catalogue)
         approved = not plan.steps
         if plan.steps and plan.complete:
-            approval = approve(plan)
-            approved = bool(await approval if inspect.isawaitable(approval) else approval)
+            approved = await approved_by(plan)
             if approved:
-                async with self.driver.phase("apply", plan.to_change):
-                    await self._apply()
+                with self.ending.caught():
+                    async with self.driver.phase("apply", plan.to_change):
+                        await self._apply()
+        if self.driver.in_flight and approved:
+            # Their writes were cancelled. The next run looks what has become of them.
+            for sid in self.driver.in_flight:
+                self._end(sid, "unknown")
+            with self.ending.caught():
+                self.writes["unknown"] += await disk(self.journal.close_open_writes)
         return ApplyReport(
             plan=plan,
             approved=approved,
+            counts=self.driver.counts(),
             changed=self.changed,
             writes=self.writes,
             interrupted=interrupted,
-            failures=await self._failures(),
-            complete=not self.driver.stopped,
+            notes=tuple(one.message for one in self.kept.values()),
+            failures=await self.driver.failures(self._failures, self.ending),
+            complete=not self.driver.stopped and self.ending.error is None,
         )
 
     async def _plan(self, catalogue: dict[str, AvailableAddOn]) -> PlanReport:
         driver, journal = self.driver, self.journal
         summary = Summary(self.desired)
 
-        async def unfinished(targets: list[Target]) -> list[Target]:
-            finished = await driver.disk(journal.finished, _sids(targets))
-            return [target for target in targets if target.account_sid not in finished]
-
         def commit(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
-            changes = [plan for plan in plans if plan.steps]
-            journal.save_plans(
-                {plan.account_sid: [step.key for step in plan.steps] for plan in changes}
+            journal.settle_writes(
+                {plan.account_sid: {step.key for step in plan.steps} for plan in plans}
             )
+            journal.save_plans(plans)
             journal.commit(entries)
 
         async def save(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
             await driver.disk(commit, entries, plans)
+            # They end when their steps are taken.
+            to_take = sum(1 for plan in plans if plan.steps and not plan.problems)
+            self.to_take += to_take
+            driver.tally.add("done", -to_take)
 
-        async with driver.phase("plan"):
-            unmatched = await read_plans(driver, self.desired, catalogue, summary, unfinished, save)
-        accounts, _, _ = await driver.disk(journal.totals)
-        failures = await self._failures()
-        return summary.report(accounts, failures, unmatched, complete=not driver.stopped)
+        task = PlanSteps(self.desired, self.digests, catalogue)
+        planner = Planner(driver, task, summary, journal.finished, save)
+        with self.ending.caught():
+            async with driver.phase("plan"):
+                await planner.run()
+        driver.in_flight.clear()
+        counts = driver.counts()
+        planned = attrs.evolve(
+            counts, done=counts.done + self.to_take, not_begun=counts.not_begun - self.to_take
+        )
+        return summary.report(
+            planned,
+            await driver.failures(self._failures, self.ending),
+            planner.unmatched,
+            complete=not driver.stopped and self.ending.error is None,
+        )
 
     async def _apply(self) -> None:
-        def begin(targets: list[Target]) -> dict[str, tuple[str, ...]]:
-            # Record the writes before the shard starts, and so before any write is sent.
-            planned = self.journal.planned(self.name, _sids(targets))
-            self.journal.begin_writes(self.name, planned)
-            return planned
-
-        async def shard_of(targets: list[Target]) -> Shard | None:
-            planned = await self.driver.disk(begin, targets)
-            remaining = tuple(target for target in targets if target.account_sid in planned)
-            return Shard(remaining, TakeSteps(self.desired, planned)) if remaining else None
-
-        async def save(results: Sequence[AccountResult]) -> int:
-            return await self.driver.disk(self._save, results)
-
-        await self.driver.run(shard_of, save, count_skipped=False)
+        await self.driver.run(self._shard_of, self._save)
         if not self.driver.stopped:
-            await self.driver.disk(self._save_unlisted)
+            await self._save_unlisted()
 
-    def _save(self, results: Sequence[AccountResult]) -> int:
+    async def _shard_of(self, targets: list[Target]) -> Shard | None:
+        def begin() -> dict[str, AccountPlan]:
+            # Record the writes before the shard starts, and so before any write is sent.
+            plans = self.journal.planned(self.name, _sids(targets))
+            keys = {sid: [step.key for step in plan.steps] for sid, plan in plans.items()}
+            self.journal.begin_writes(self.name, keys)
+            return plans
+
+        plans = await self.driver.disk(begin)
+        remaining = tuple(target for target in targets if target.account_sid in plans)
+        if not remaining:
+            return None
+        self.plans |= plans
+        task = TakeSteps(
+            self.desired,
+            self.digests,
+            {sid: plan.steps for sid, plan in plans.items()},
+            {one.sent: one.kept for one in self.kept.values()},
+        )
+        return Shard(remaining, task)
+
+    async def _save(self, results: Sequence[AccountResult]) -> int:
         """Record the results of some accounts and return the number of steps done."""
+        writes = await self.driver.disk(self._commit, results)
+        done = 0
+        for result in results:
+            sid = result.target.account_sid
+            outcomes: Counter[WriteOutcome] = Counter(write.outcome for write in writes[sid])
+            self.writes += outcomes
+            self.changed += outcomes["done"] > 0
+            done += outcomes["done"]
+            self._end(sid, _state_of(result))
+            for write in writes[sid]:
+                if write.kept is not None and len(self.kept) < _MAX_NOTES:
+                    self.kept.setdefault(write.kept.sent, write.kept)
+        return done
+
+    def _end(self, sid: str, state: State) -> None:
+        """Count an account whose steps were taken."""
+        tally = self.driver.tally
+        if not self.plans.pop(sid).problems:
+            tally.add(state)
+        elif state == "unknown":  # it counts as failed since it was planned
+            tally.add("failed", -1)
+            tally.add("unknown")
+
+    def _commit(self, results: Sequence[AccountResult]) -> dict[str, Sequence[Write]]:
         writes = {result.target.account_sid: self._writes(result) for result in results}
         self.journal.end_writes(self.name, writes)
         failures = [failure for result in results if (failure := _failure_of(result)) is not None]
         self.journal.commit([_failed(failure) for failure in failures])
-        done = 0
-        for account_writes in writes.values():
-            outcomes: Counter[WriteOutcome] = Counter(write.outcome for write in account_writes)
-            self.writes += outcomes
-            self.changed += outcomes["done"] > 0
-            done += outcomes["done"]
-        return done
+        return writes
 
     def _writes(self, result: AccountResult) -> Sequence[Write]:
         if result.failure is None:
@@ -212,17 +294,22 @@ class _Run:
             for key in self.journal.open_writes(self.name, sid)
         ]
 
-    def _save_unlisted(self) -> None:
-        self.journal.commit(
-            [
-                _failed(Failure(sid, None, "NotFoundError", "the account is no longer listed"))
-                for sid in self.journal.not_started(self.name)
-            ]
-        )
+    async def _save_unlisted(self) -> None:
+        message = "the account is no longer listed"
 
-    async def _failures(self) -> Failures:
-        file = beside(self.file, "failures.jsonl")
-        return await self.driver.disk(self.journal.write_failures, file)
+        def commit() -> int:
+            """Return how many did not count as failed before."""
+            failed = {failure.account_sid for failure in self.journal.failures()}
+            unlisted = list(self.journal.not_started(self.name))
+            self.journal.commit(
+                [_failed(Failure(sid, None, "NotFoundError", message)) for sid in unlisted]
+            )
+            return sum(sid not in failed for sid in unlisted)
+
+        self.driver.tally.add("failed", await self.driver.disk(commit))
+
+    def _failures(self) -> Failures:
+        return self.journal.write_failures(beside(self.file, "failures.jsonl"))
 
 
 def _failed(failure: Failure) -> Entry:
@@ -240,137 +327,24 @@ def _failure_of(result: AccountResult) -> Failure | None:
     return Failure(target.account_sid, target.friendly_name, failed[0].error or "", message)
 
 
+def _state_of(result: AccountResult) -> State:
+    writes: Sequence[Write] = () if result.failure is not None else result.value
+    outcomes = {write.outcome for write in writes}
+    if result.failure is not None or "unknown" in outcomes:
+        return "unknown"
+    if "failed" in outcomes:
+        return "failed"
+    return "skipped" if "skipped" in outcomes else "done"
+
+
+async def _answer(approve: Approve, plan: PlanReport, seconds: float | None) -> bool:
+    """Ask for approval. A function that is not async may block: it runs in a thread of its own."""
+    async with asyncio.timeout(seconds):
+        if inspect.iscoroutinefunction(approve):
+            return bool(await approve(plan))
+        approval = await to_daemon_thread(approve, plan)
+        return bool(await approval if inspect.isawaitable(approval) else approval)
+
+
 def _sids(targets: Sequence[Target]) -> list[str]:
     return [target.account_sid for target in targets]
-
-
-@attrs.frozen
-class TakeSteps(Task):
-    """Performs the planned steps of an account, as far as they are still needed.
-
-    Args:
-        desired: The desired state.
-        planned: The approved steps by account: the `key` of each.
-    """
-
-    desired: Desired
-    planned: dict[str, tuple[str, ...]] = attrs.field(hash=False)
-
-    async def run(self, client: MarketplaceClient, target: Target) -> tuple[Write, ...]:
-        """Return the results of the steps, and of steps that have become necessary since."""
-        desired, planned = self.desired, self.planned[target.account_sid]
-        wanted = desired.wanted(target.account_sid, target.friendly_name)
-        try:
-            target.check_name()
-            # The account may have changed since it was planned.
-            observed = await observe(client, target, wanted)
-            steps, _ = steps_for(wanted, observed, desired.secret)
-        except MarketplaceError as error:
-            return _nothing_written(planned, error)
-        secrets = desired.secret_values() | observed.secret_values(desired.secret)
-        needed = {step.key: step for step in steps}
-        by_name = {one.unique_name: one for one in wanted}
-        writes: list[Write] = []
-        broken: set[str] = set()
-        sids: dict[str, str] = {}
-        for key in planned:
-            step = needed.get(key)
-            if step is None:
-                writes.append(Write(key, "unchanged"))
-            elif step.unique_name in broken:
-                writes.append(_skipped(key, f"an earlier step of {step.unique_name} failed"))
-            else:
-                write = await _take(client, step, by_name[step.unique_name], observed, sids)
-                if write.outcome in ("failed", "unknown"):
-                    broken.add(step.unique_name)
-                    write = attrs.evolve(write, message=redacted(write.message or "", secrets))
-                writes.append(write)
-        writes += [
-            _skipped(key, "the account changed after the plan; run apply again")
-            for key in needed
-            if key not in planned
-        ]
-        return tuple(writes)
-
-    def without_client(self, target: Target, error: Exception) -> tuple[Write, ...]:
-        """Return the steps as failed: nothing was written."""
-        return _nothing_written(self.planned[target.account_sid], error)
-
-
-def _nothing_written(planned: tuple[str, ...], error: Exception) -> tuple[Write, ...]:
-    first, *others = planned
-    return (
-        Write(first, "failed", message=str(error), error=type(error).__name__),
-        *(Write(key, "skipped") for key in others),
-    )
-
-
-def _skipped(key: str, message: str) -> Write:
-    return Write(key, "skipped", message=message, error="JobError")
-
-
-async def _take(
-    client: MarketplaceClient,
-    step: Step,
-    wanted: Wanted,
-    observed: Observed,
-    sids: dict[str, str],
-) -> Write:
-    """Perform one step. `sids` collects the SIDs of new installations by unique name."""
-    try:
-        match step.action:
-            case "install" | "update":
-                ensured = await client.installed_add_ons.ensure(
-                    unique_name=wanted.unique_name,
-                    available_add_on_sid=wanted.available_add_on_sid or "",
-                    accept_terms_of_service=True,
-                    configuration=wanted.configuration,
-                    inventory=observed.installed,
-                )
-                sid = sids[step.unique_name] = ensured.record.sid
-                return Write(
-                    step.key, "unchanged" if ensured.action == "unchanged" else "done", sid
-                )
-            case "enable" | "disable":
-                sid = step.sid or sids[step.unique_name]
-                return await _switch(client, step, sid, observed)
-            case "remove":
-                assert step.sid is not None
-                try:
-                    await client.installed_add_ons.delete(step.sid)
-                except NotFoundError:
-                    return Write(step.key, "unchanged", step.sid)
-                return Write(step.key, "done", step.sid)
-    except (MarketplaceError, ValueError) as error:
-        return Write(step.key, _outcome_of(error), step.sid, str(error), type(error).__name__)
-
-
-async def _switch(
-    client: MarketplaceClient, step: Step, installed_sid: str, observed: Observed
-) -> Write:
-    extensions = client.installed_add_ons.extensions(installed_sid)
-    existing = observed.extensions.get(installed_sid)
-    if existing is None:  # the Add-on was installed by an earlier step
-        existing = tuple([one async for one in complete(extensions.list())])
-    sid = next((one.sid for one in existing if one.unique_name == step.extension), None)
-    if sid is None:
-        for one in existing:
-            if "unique_name" in one.unreadable:
-                raise UnreadableFieldError(one.sid, ["unique_name"])
-        message = f"{installed_sid} has no extension {step.extension}"
-        return Write(step.key, "failed", installed_sid, message, "NotFoundError")
-    await extensions.update(sid, enabled=step.action == "enable")
-    return Write(step.key, "done", installed_sid)
-
-
-def _outcome_of(error: Exception) -> WriteOutcome:
-    """Return "unknown" if the write may have taken effect, else "failed"."""
-    if isinstance(error, UnusableResponseError):
-        return "unknown" if error.is_write else "failed"
-    if isinstance(error, NotEnsuredError):
-        return "unknown" if error.action is not None else "failed"
-    if isinstance(error, AmbiguousOutcomeError) or getattr(error, "after_unknown", False):
-        return "unknown"
-    if isinstance(error, MarketplaceError) and verdict_on(error) is Verdict.UNKNOWN:
-        return "unknown"
-    return "failed"

@@ -4,7 +4,7 @@ Shards and their results pickle and hold no credentials. `work` is a module-leve
 function. Running a shard more than once is safe.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Protocol, TypeAlias
@@ -15,7 +15,7 @@ from .. import bulk
 from .._core.arguments import check_positive_int
 from ..bulk import Outcome
 from ._engine.shards import AccountResult, Shard
-from .sources import Connection
+from .sources import Connection, iterating
 
 ShardOutcome: TypeAlias = Outcome[Shard, tuple[AccountResult, ...]]
 Work: TypeAlias = Callable[[Connection, Shard], Awaitable[tuple[AccountResult, ...]]]
@@ -44,23 +44,31 @@ class Executor(Protocol):
 
 @attrs.frozen
 class EmbeddedExecutor:
-    """Runs shards as asyncio tasks in this process, over the driver's connection.
+    """Processes accounts as asyncio tasks in this process, over the driver's connection.
 
     Args:
-        shards: Maximum number of concurrent shards (at least 1).
+        accounts: Maximum number of concurrent accounts (at least 1).
     """
 
-    shards: int = attrs.field(default=8, validator=lambda _, __, value: _check(value))
+    accounts: int = attrs.field(default=128, validator=lambda _, __, value: _check(value))
 
     @asynccontextmanager
     async def run(
         self, work: Work, connection: Connection, shards: AsyncIterable[Shard]
     ) -> AsyncIterator[AsyncIterator[ShardOutcome]]:
-        """Call `work(connection, shard)` for each shard; see `Executor`."""
+        """Call `work(connection, shard)` with one account at a time; see `Executor`."""
         call = partial(work, connection)
-        async with bulk.as_completed(call, shards, limit=self.shards) as outcomes:
+        async with bulk.as_completed(call, _single(shards), limit=self.accounts) as outcomes:
             yield outcomes
 
 
+async def _single(shards: AsyncIterable[Shard]) -> AsyncGenerator[Shard, None]:
+    """Split shards into accounts, so that a slow account holds back no other."""
+    async with iterating(shards) as iterator:
+        async for shard in iterator:
+            for target in shard.targets:
+                yield attrs.evolve(shard, targets=(target,))
+
+
 def _check(value: int) -> None:
-    check_positive_int(value, "shards")
+    check_positive_int(value, "accounts")

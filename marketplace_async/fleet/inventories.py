@@ -15,12 +15,15 @@ from ..errors import CredentialsError, NotFoundError
 from ..resources.installed_add_on import InstalledAddOn
 from ..resources.installed_add_on_extensions import InstalledAddOnExtension
 from ._engine.checkpoint import Checkpoint
-from ._engine.driver import Driver, entry_of
+from ._engine.driver import ACCOUNT_TIMEOUT, Driver, entry_of
+from ._engine.ending import Ending
 from ._engine.journal import Failures
-from ._engine.shards import AccountResult, Shard, Task
+from ._engine.shards import AccountResult, Shard, Task, TimeLimit
+from ._engine.tally import Counts
 from .executors import EmbeddedExecutor, Executor
 from .masking import masked
 from .outputs import ExtensionRecord, InventoryRecord, JsonLines, Output, output_of
+from .ownership import prove_owner
 from .sources import Source, Target
 
 
@@ -29,16 +32,21 @@ class InventoryReport:
     """The result of an inventory, including the runs it resumed.
 
     Attributes:
-        accounts: Number of accounts that were read or failed.
+        counts: What became of the accounts.
         records: Number of installed Add-ons.
         failures: The accounts that failed.
         complete: Whether the inventory finished. If not, continue with `resume=True`.
     """
 
-    accounts: int
+    counts: Counts
     records: int
     failures: Failures
     complete: bool
+
+    @property
+    def accounts(self) -> int:
+        """The number of accounts that were read or failed."""
+        return self.counts.accounts - self.counts.not_begun
 
 
 async def inventory(
@@ -49,9 +57,11 @@ async def inventory(
     secret: Sequence[str] = (),
     resume: bool = False,
     overwrite: bool = False,
+    account_timeout: float | None = ACCOUNT_TIMEOUT,
     executor: Executor = EmbeddedExecutor(),  # noqa: B008 - frozen
     progress: bulk.Progress | None = None,
     stop: asyncio.Event | None = None,
+    abort: asyncio.Event | None = None,
 ) -> InventoryReport:
     """Export every installed Add-on of every account.
 
@@ -67,9 +77,12 @@ async def inventory(
         secret: Configuration keys, at any depth, whose values are masked.
         resume: Continue the inventory in the file. Starts one if the file does not exist.
         overwrite: Start over, even if the file exists.
+        account_timeout: How long one account may take, in seconds. Then it fails, and the others
+            continue. None sets no limit.
         executor: Runs the shards.
-        progress: Receives progress updates.
+        progress: Receives progress updates. If it raises, that is logged, and the job continues.
         stop: Set this event to stop early. Requests in flight finish and their results are written.
+        abort: Set this event to stop at once. Requests in flight are cancelled.
 
     Returns:
         Counts and failures.
@@ -77,6 +90,7 @@ async def inventory(
     Raises:
         ValueError, TypeError: An argument is invalid.
         JobError: The file exists, belongs to a job with other settings, or is in use.
+        JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed.
         OSError: The file cannot be written.
     """
@@ -86,29 +100,45 @@ async def inventory(
         raise ValueError("resume: requires a file and cannot be combined with overwrite")
     task = ReadAddOns(extensions, tuple(secret))
     settings = {"job": "inventory", "extensions": extensions, "secret": sorted(secret)}
-    async with Driver(source, executor, progress, stop) as driver:
-        disk = driver.disk
+    async with Driver(
+        source, executor, progress, stop, abort, account_timeout=account_timeout
+    ) as driver:
+        disk, tally = driver.disk, driver.tally
         checkpoint = await disk.open(
             Checkpoint[InventoryRecord], output, file, settings, resume=resume, overwrite=overwrite
         )
 
         async def shard_of(targets: list[Target]) -> Shard | None:
+            tally.listed += len(targets)
+            targets = await driver.set_aside(targets, save)
             finished = await disk(checkpoint.finished, [target.account_sid for target in targets])
+            tally.add("done", len(finished))
+            driver.notifier.advanced(len(finished))
             remaining = tuple(one for one in targets if one.account_sid not in finished)
             return Shard(remaining, task) if remaining else None
 
         async def save(results: Sequence[AccountResult]) -> int:
             entries = [(entry_of(one, len(one.value)), one.value) for one in results]
             await disk(checkpoint.write, entries)
+            for entry, _ in entries:
+                tally.add("done" if entry.failure is None else "failed")
             return sum(entry.records for entry, _ in entries)
 
-        async with driver.phase("inventory"):
-            await driver.run(shard_of, save)
-        accounts, records, _ = await disk(checkpoint.totals)
-        failures = await disk(checkpoint.failures)
-    return InventoryReport(
-        accounts=accounts, records=records, failures=failures, complete=not driver.stopped
+        ending = Ending()
+        records = 0
+        with ending.caught():
+            async with driver.phase("inventory"):
+                await driver.run(shard_of, save)
+        with ending.caught():
+            _, records, _ = await disk(checkpoint.totals)
+        failures = await driver.failures(checkpoint.failures, ending)
+    report = InventoryReport(
+        counts=driver.counts(),
+        records=records,
+        failures=failures,
+        complete=not driver.stopped and ending.error is None,
     )
+    return ending.report(report)
 
 
 def _output(
@@ -131,10 +161,17 @@ class ReadAddOns(Task):
     extensions: bool = False
     secret: tuple[str, ...] = ()
 
-    async def run(self, client: MarketplaceClient, target: Target) -> tuple[InventoryRecord, ...]:
+    async def run(
+        self, client: MarketplaceClient, target: Target, limit: TimeLimit
+    ) -> tuple[InventoryRecord, ...]:
         """Return a record of each installed Add-on."""
+        async with limit.enforced():
+            return await self._read(client, target)
+
+    async def _read(self, client: MarketplaceClient, target: Target) -> tuple[InventoryRecord, ...]:
         records = []
-        for installed in await read_installed(client, target):
+        add_ons, _ = await read_installed(client, target)
+        for installed in add_ons:
             extensions = None
             if self.extensions:
                 extensions = tuple(map(_extension_record, await read_extensions(client, installed)))
@@ -146,8 +183,12 @@ class ReadAddOns(Task):
         return tuple(records)
 
 
-async def read_installed(client: MarketplaceClient, target: Target) -> tuple[InstalledAddOn, ...]:
-    """Return the installed Add-ons of an account, each once.
+async def read_installed(
+    client: MarketplaceClient, target: Target
+) -> tuple[tuple[InstalledAddOn, ...], bool]:
+    """Return the installed Add-ons of an account, each once, and whether they are surely its own.
+
+    They are not if nothing is installed, and the credentials do not tell whose they are.
 
     Raises:
         IncompleteListError: The list does not say that it is complete.
@@ -160,7 +201,8 @@ async def read_installed(client: MarketplaceClient, target: Target) -> tuple[Ins
             raise CredentialsError(
                 f"the credentials of {target.account_sid} belong to {one.account_sid}"
             )
-    return tuple(installed.values())
+    is_proven = bool(installed) or await prove_owner(client, target.account_sid)
+    return tuple(installed.values()), is_proven
 
 
 async def read_extensions(

@@ -16,7 +16,7 @@ import attrs
 
 from .._core.codec import encode
 from .._core.rows import cell, csv_lines, field_names, get
-from ._engine.journal import JobError
+from ._engine.journal import Failure, JobError
 
 R = TypeVar("R", contravariant=True)
 
@@ -83,6 +83,15 @@ class Output(Protocol[R]):
 
     def close(self) -> None:
         """Close the output."""
+        ...
+
+
+@runtime_checkable
+class FailureOutput(Protocol):
+    """An `Output` that also receives the failures, at the end of the job."""
+
+    def fail(self, failure: Failure) -> None:
+        """Write the failure of one account."""
         ...
 
 

@@ -7,6 +7,7 @@ import attrs
 
 from .._core.codec import from_json
 from ._engine.journal import Failure, Failures
+from ._engine.tally import Counts
 from .desired import Desired
 from .sources import Target
 from .steps import AccountPlan, Action, Step
@@ -26,7 +27,7 @@ class Group:
         available_add_on_sid: The Add-on, `XB...`.
         extension: The unique name of the extension to enable or disable.
         accounts: Number of accounts.
-        examples: The first 3 accounts.
+        examples: The first 3 accounts by friendly name.
         changes: Configuration changes, each with its number of accounts. At most 20 different ones.
         other_changes: Number of changes that are not in `changes`.
     """
@@ -43,8 +44,9 @@ class Group:
     def add(self, target: Target, step: Step) -> None:
         """Add the step of one more account."""
         self.accounts += 1
-        if len(self.examples) < _MAX_EXAMPLES:
-            self.examples += (target,)
+        # Accounts are planned in any order. The examples do not depend on it.
+        examples = sorted((*self.examples, target), key=_by_name)
+        self.examples = tuple(examples[:_MAX_EXAMPLES])
         for change in map(str, step.changes):
             if change in self.changes or len(self.changes) < _MAX_CHANGES:
                 self.changes[change] += 1
@@ -52,12 +54,16 @@ class Group:
                 self.other_changes += 1
 
 
+def _by_name(target: Target) -> tuple[str, str]:
+    return target.friendly_name or "", target.account_sid
+
+
 @attrs.frozen(kw_only=True)
 class PlanReport:
     """The result of a plan, including the runs it resumed.
 
     Attributes:
-        accounts: Number of accounts that were read or failed.
+        counts: What became of the accounts. "done" are those that could be planned.
         to_change: Number of accounts with steps to do.
         steps: Total number of steps.
         groups: The steps, grouped across accounts.
@@ -66,7 +72,7 @@ class PlanReport:
         complete: Whether the plan finished. If not, continue with `resume=True`.
     """
 
-    accounts: int
+    counts: Counts
     to_change: int
     steps: int
     groups: tuple[Group, ...]
@@ -74,20 +80,25 @@ class PlanReport:
     unmatched: tuple[str, ...]
     complete: bool
 
+    @property
+    def accounts(self) -> int:
+        """The number of accounts that were planned or failed."""
+        return self.counts.accounts - self.counts.not_begun
+
 
 class Summary:
     """Adds up the plans of accounts."""
 
     def __init__(self, desired: Desired) -> None:
         self._names = desired.unique_names()
-        self._to_change = 0
+        self.to_change = 0
         self._steps = 0
         self._groups: dict[tuple[str | None, ...], Group] = {}
 
     def add(self, plan: AccountPlan) -> None:
         """Add the plan of one account."""
         target = Target(plan.account_sid, plan.friendly_name)
-        self._to_change += bool(plan.steps)
+        self.to_change += bool(plan.steps)
         self._steps += len(plan.steps)
         for step in plan.steps:
             key = (step.action, step.unique_name, step.available_add_on_sid, step.extension)
@@ -107,12 +118,12 @@ class Summary:
                 self.add(from_json(line, AccountPlan, "the plan of an account"))
 
     def report(
-        self, accounts: int, failures: Failures, unmatched: tuple[str, ...], *, complete: bool
+        self, counts: Counts, failures: Failures, unmatched: tuple[str, ...], *, complete: bool
     ) -> PlanReport:
         """Return the report."""
         return PlanReport(
-            accounts=accounts,
-            to_change=self._to_change,
+            counts=counts,
+            to_change=self.to_change,
             steps=self._steps,
             groups=tuple(sorted(self._groups.values(), key=self._order)),
             failures=failures,

@@ -14,10 +14,12 @@ from ..client import MarketplaceClient
 from ..errors import MissingExtraError, NotFoundError, UnreadableFieldError
 from ..resources.available_add_ons import AvailableAddOn, configuration_errors
 from ._engine.checkpoint import Checkpoint
-from ._engine.driver import Driver, entry_of
+from ._engine.driver import ACCOUNT_TIMEOUT, Driver, entry_of
+from ._engine.ending import Ending
 from ._engine.journal import Entry, Failure
-from ._engine.shards import AccountResult, Shard, Task
+from ._engine.shards import AccountResult, Shard, Task, TimeLimit
 from .desired import Desired, DesiredStateError, Wanted
+from .digests import Digests, PlanKey
 from .executors import EmbeddedExecutor, Executor
 from .inventories import read_extensions, read_installed
 from .masking import secret_values
@@ -32,11 +34,14 @@ async def plan(
     desired: Desired,
     *,
     to: str | os.PathLike[str] | Output[AccountPlan] | None = None,
+    key: PlanKey | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    account_timeout: float | None = ACCOUNT_TIMEOUT,
     executor: Executor = EmbeddedExecutor(),  # noqa: B008 - frozen
     progress: bulk.Progress | None = None,
     stop: asyncio.Event | None = None,
+    abort: asyncio.Event | None = None,
 ) -> PlanReport:
     """Preview the changes needed to bring every account to the desired state. Changes nothing.
 
@@ -45,11 +50,15 @@ async def plan(
         desired: The desired state, from `load`.
         to: A JSON Lines file for the plan of each account that needs changes, with its progress in
             `FILE.journal`. Or an `Output`, which cannot be resumed.
+        key: The key of the digests in the plan. Without one, they do not cover secret values.
         resume: Continue the plan in the file. Starts one if the file does not exist.
         overwrite: Start over, even if the file exists.
+        account_timeout: How long one account may take, in seconds. Then it fails, and the others
+            continue. None sets no limit.
         executor: Runs the shards.
-        progress: Receives progress updates.
+        progress: Receives progress updates. If it raises, that is logged, and the job continues.
         stop: Set this event to stop early. Requests in flight finish and their results are written.
+        abort: Set this event to stop at once. Requests in flight are cancelled.
 
     Returns:
         The steps, grouped across accounts, and the failures.
@@ -58,13 +67,16 @@ async def plan(
         ValueError, TypeError: An argument is invalid.
         DesiredStateError: An Add-on or an extension does not exist in the catalogue.
         JobError: The file exists, belongs to a job with other settings, or is in use.
+        JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
         OSError: The file cannot be written.
     """
     file = Path(to) if isinstance(to, str | os.PathLike) else None
     if resume and (file is None or overwrite):
         raise ValueError("resume: requires a file and cannot be combined with overwrite")
-    async with Driver(source, executor, progress, stop) as driver:
+    async with Driver(
+        source, executor, progress, stop, abort, account_timeout=account_timeout
+    ) as driver:
         catalogue = await read_catalogue(driver, desired)
         disk = driver.disk
         output: Output[AccountPlan] = Nowhere() if file is None else JsonLines(file)
@@ -74,10 +86,6 @@ async def plan(
         checkpoint = await disk.open(
             Checkpoint[AccountPlan], output, file, settings, resume=resume, overwrite=overwrite
         )
-
-        async def unfinished(targets: list[Target]) -> list[Target]:
-            finished = await disk(checkpoint.finished, [target.account_sid for target in targets])
-            return [target for target in targets if target.account_sid not in finished]
 
         async def save(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
             plans_of = {plan.account_sid: [plan] for plan in plans if plan.steps}
@@ -89,11 +97,20 @@ async def plan(
         summary = Summary(desired)
         if file is not None and checkpoint.resumed:
             await disk(summary.read, file)
-        async with driver.phase("plan"):
-            unmatched = await read_plans(driver, desired, catalogue, summary, unfinished, save)
-        accounts, _, _ = await disk(checkpoint.totals)
-        failures = await disk(checkpoint.failures)
-    return summary.report(accounts, failures, unmatched, complete=not driver.stopped)
+        task = PlanSteps(desired, Digests(key, desired.secret), catalogue)
+        planner = Planner(driver, task, summary, checkpoint.finished, save)
+        ending = Ending()
+        with ending.caught():
+            async with driver.phase("plan"):
+                await planner.run()
+        failures = await driver.failures(checkpoint.failures, ending)
+    report = summary.report(
+        driver.counts(),
+        failures,
+        planner.unmatched,
+        complete=not driver.stopped and ending.error is None,
+    )
+    return ending.report(report)
 
 
 async def read_catalogue(driver: Driver, desired: Desired) -> dict[str, AvailableAddOn]:
@@ -124,45 +141,63 @@ async def read_catalogue(driver: Driver, desired: Desired) -> dict[str, Availabl
     return catalogue
 
 
-async def read_plans(
-    driver: Driver,
-    desired: Desired,
-    catalogue: dict[str, AvailableAddOn],
-    summary: Summary,
-    unfinished: Callable[[list[Target]], Awaitable[list[Target]]],
-    save: Callable[[Sequence[Entry], Sequence[AccountPlan]], Awaitable[None]],
-) -> tuple[str, ...]:
-    """Plan all accounts. Return a message for each selection that matches no account.
+@attrs.define
+class Planner:
+    """Plans all accounts of a job.
 
     Args:
         driver: Lists the accounts and runs the shards.
-        desired: The desired state.
-        catalogue: The Add-ons that the desired state installs, by SID.
+        task: Plans one account.
         summary: Adds up the plans.
-        unfinished: Returns those accounts that are not planned yet.
+        finished: Returns which accounts are planned already. Blocks.
         save: Saves the entries and plans of some accounts durably.
+
+    Attributes:
+        unmatched: A message for each selection that matches no account.
     """
-    task = PlanSteps(desired, catalogue)
-    unmatched = Unmatched(desired)
 
-    async def shard_of(targets: list[Target]) -> Shard | None:
-        remaining = await unfinished(targets)
-        return Shard(tuple(remaining), task) if remaining else None
+    driver: Driver
+    task: "PlanSteps"
+    summary: Summary
+    finished: Callable[[Sequence[str]], set[str]]
+    save: Callable[[Sequence[Entry], Sequence[AccountPlan]], Awaitable[None]]
+    unmatched: tuple[str, ...] = ()
+    _selections: Unmatched = attrs.field(init=False)
 
-    async def save_results(results: Sequence[AccountResult]) -> int:
+    async def run(self) -> None:
+        self._selections = Unmatched(self.task.desired)
+        await self.driver.run(self._shard_of, self._save)
+        if self.driver.stopped:
+            return
+        tally = self.driver.tally
+        not_listed = [Entry(one.account_sid, None, 0, one) for one in self._selections.failures()]
+        if not_listed:
+            tally.listed += len(not_listed)
+            tally.add("failed", len(not_listed))
+            await self.save(not_listed, ())
+        self.unmatched = self._selections.messages()
+
+    async def _shard_of(self, targets: list[Target]) -> Shard | None:
+        driver = self.driver
+        driver.tally.listed += len(targets)
+        for target in targets:
+            self._selections.add(target)
+        targets = await driver.set_aside(targets, self._save)
+        finished = await driver.disk(self.finished, [target.account_sid for target in targets])
+        driver.tally.add("done", len(finished))
+        driver.notifier.advanced(len(finished))
+        remaining = tuple(one for one in targets if one.account_sid not in finished)
+        return Shard(remaining, self.task) if remaining else None
+
+    async def _save(self, results: Sequence[AccountResult]) -> int:
         plans = [one.value for one in results if isinstance(one.value, AccountPlan)]
-        await save([_entry_of(one) for one in results], plans)
+        entries = [_entry_of(one) for one in results]
+        await self.save(entries, plans)
+        for entry in entries:
+            self.driver.tally.add("done" if entry.failure is None else "failed")
         for plan in plans:
-            summary.add(plan)
+            self.summary.add(plan)
         return sum(len(plan.steps) for plan in plans)
-
-    await driver.run(shard_of, save_results, on_target=unmatched.add)
-    if driver.stopped:
-        return ()
-    not_listed = [Entry(one.account_sid, None, 0, one) for one in unmatched.failures()]
-    if not_listed:
-        await save(not_listed, ())
-    return unmatched.messages()
 
 
 def _entry_of(result: AccountResult) -> Entry:
@@ -184,21 +219,24 @@ class PlanSteps(Task):
 
     Args:
         desired: The desired state.
+        digests: Computes the digests of the steps.
         catalogue: The Add-ons that the desired state installs, by SID.
     """
 
     desired: Desired
+    digests: Digests
     catalogue: dict[str, AvailableAddOn] = attrs.field(hash=False, repr=False)
 
-    async def run(self, client: MarketplaceClient, target: Target) -> AccountPlan:
+    async def run(self, client: MarketplaceClient, target: Target, limit: TimeLimit) -> AccountPlan:
         """Compare the account with the desired state."""
         desired = self.desired
         target.check_name()
         wanted = desired.wanted(target.account_sid, target.friendly_name)
         if not wanted:
             return AccountPlan(target.account_sid, target.friendly_name, ())
-        observed = await observe(client, target, wanted)
-        steps, problems = steps_for(wanted, observed, desired.secret)
+        async with limit.enforced():
+            observed = await observe(client, target, wanted)
+        steps, problems = steps_for(wanted, observed, desired.secret, self.digests)
         written = {step.unique_name for step in steps if step.action in ("install", "update")}
         invalid = {
             one.unique_name: problem
@@ -210,13 +248,13 @@ class PlanSteps(Task):
             target.account_sid,
             target.friendly_name,
             tuple(step for step in steps if step.unique_name not in invalid),
-            (*problems, *invalid.values()),
+            (*(problem.message for problem in problems), *invalid.values()),
         )
 
 
 async def observe(client: MarketplaceClient, target: Target, wanted: Sequence[Wanted]) -> Observed:
     """Read the parts of an account that a plan depends on."""
-    observed = Observed(await read_installed(client, target))
+    observed = Observed(*await read_installed(client, target))
     for one in observed.installed:
         if one.account_sid is None:
             # It need not be this account: an API key can belong to another one.

@@ -4,6 +4,7 @@ Sources pickle and hold no credentials. Each worker opens the source to look up 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -11,6 +12,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
+    Mapping,
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -54,11 +56,15 @@ class Target:
         account_sid: The account, `AC...`.
         friendly_name: The account's friendly name.
         unreadable: The fields that the list of accounts left unknown.
+        columns: Further columns of the accounts file, by name.
+        problem: Why nothing can be done for the account, such as a malformed row of a file.
     """
 
     account_sid: str
     friendly_name: str | None = None
     unreadable: tuple[str, ...] = ()
+    columns: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    problem: str | None = None
 
     def check_name(self) -> None:
         """Raise UnreadableFieldError if the friendly name, which selects accounts, is unknown."""
@@ -88,6 +94,7 @@ class Connection:
 
     Attributes:
         source: The source.
+        left_out: Number of accounts that are not active, by status. They are not listed.
     """
 
     def __init__(
@@ -100,6 +107,7 @@ class Connection:
         options: ClientOptions | None = None,
     ) -> None:
         self.source = source
+        self.left_out: Counter[str] = Counter()
         self._listed = listed
         self._fetch = fetch
         self._client = client

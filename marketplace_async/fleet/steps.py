@@ -12,6 +12,7 @@ from ..errors import UnreadableFieldError
 from ..resources.installed_add_on import InstalledAddOn
 from ..resources.installed_add_on_extensions import InstalledAddOnExtension
 from .desired import Wanted
+from .digests import Digests
 from .masking import masked, secret_values
 
 Action: TypeAlias = Literal["install", "update", "enable", "disable", "remove"]
@@ -50,6 +51,8 @@ class Step:
         sid: The installed Add-on, `XE...`. None if it is to be installed.
         extension: The unique name of the extension to enable or disable.
         changes: The changes to the configuration.
+        before: A digest of what the plan saw: the configuration, or the state of the extension.
+        after: A digest of the configuration that the step writes. None if it writes none.
     """
 
     action: Action
@@ -58,11 +61,20 @@ class Step:
     sid: str | None = None
     extension: str | None = None
     changes: tuple[Change, ...] = ()
+    before: str | None = None
+    after: str | None = None
 
     @property
     def key(self) -> str:
-        """Identifies the step within its account, also across plans."""
+        """Names the step within its account, in journals and messages."""
         return "/".join(filter(None, (self.action, self.unique_name, self.extension)))
+
+    def has_content_of(self, other: "Step") -> bool:
+        """Return whether both steps do the same to the same: what approves one approves the other.
+
+        The changes are not compared: they leave out secret values, and the digests may cover them.
+        """
+        return attrs.evolve(self, changes=()) == attrs.evolve(other, changes=())
 
     def __str__(self) -> str:
         if self.extension is not None:
@@ -88,15 +100,25 @@ class AccountPlan:
 
 
 @attrs.frozen
+class Problem:
+    """A part of the desired state that cannot be reached, and why."""
+
+    unique_name: str
+    message: str
+
+
+@attrs.frozen
 class Observed:
     """The observed state of an account.
 
     Attributes:
         installed: The installed Add-ons.
+        is_proven: Whether the credentials are surely those of the account.
         extensions: The extensions of relevant installed Add-ons, by SID (`XE...`).
     """
 
     installed: tuple[InstalledAddOn, ...]
+    is_proven: bool = True
     extensions: Mapping[str, tuple[InstalledAddOnExtension, ...]] = attrs.field(
         factory=dict, hash=False
     )
@@ -119,8 +141,8 @@ def relevant_add_ons(wanted: Iterable[Wanted], observed: Observed) -> Iterator[I
 
 
 def steps_for(
-    wanted: Sequence[Wanted], observed: Observed, secret: Collection[str]
-) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    wanted: Sequence[Wanted], observed: Observed, secret: Collection[str], digests: Digests
+) -> tuple[tuple[Step, ...], tuple[Problem, ...]]:
     """Return the steps from the observed to the wanted state, and the problems.
 
     Removals come first.
@@ -129,22 +151,11 @@ def steps_for(
         UnreadableFieldError: The steps depend on a field that is unknown.
     """
     _check_known(wanted, observed)
-    steps: list[Step] = []
-    problems: list[str] = []
+    planner = _Planner(observed, secret, digests)
     for one in wanted:
-        installed = observed.named(one.unique_name)
-        if installed is not None and not _is_same(installed, one):
-            # An equal name is no reason to remove or replace a different Add-on.
-            problems.append(
-                f"{one.path}: a different Add-on uses the unique name {one.unique_name}: "
-                f"{installed.available_add_on_sid} ({installed.sid})"
-            )
-        elif one.state == "present":
-            steps += _steps_to_present(one, installed, observed, secret, problems)
-        elif installed is not None:
-            steps.append(_step("remove", one, installed))
-    steps.sort(key=lambda step: step.action != "remove")
-    return tuple(steps), tuple(problems)
+        planner.add(one)
+    planner.steps.sort(key=lambda step: step.action != "remove")
+    return tuple(planner.steps), tuple(planner.problems)
 
 
 def _check_known(wanted: Iterable[Wanted], observed: Observed) -> None:
@@ -168,52 +179,82 @@ def _check_known(wanted: Iterable[Wanted], observed: Observed) -> None:
                 raise UnreadableFieldError(extension.sid, ["enabled"])
 
 
-def _steps_to_present(
-    wanted: Wanted,
-    installed: InstalledAddOn | None,
-    observed: Observed,
-    secret: Collection[str],
-    problems: list[str],
-) -> Iterator[Step]:
-    if installed is None:
+@attrs.define
+class _Planner:
+    """Collects the steps and problems of one account."""
+
+    observed: Observed
+    secret: Collection[str]
+    digests: Digests
+    steps: list[Step] = attrs.field(factory=list)
+    problems: list[Problem] = attrs.field(factory=list)
+
+    def add(self, wanted: Wanted) -> None:
+        installed = self.observed.named(wanted.unique_name)
+        if installed is None:
+            if wanted.state == "present":
+                self._install(wanted)
+        elif not _is_same(installed, wanted):
+            # An equal name is no reason to remove or replace a different Add-on.
+            self._problem(
+                wanted,
+                f"{wanted.path}: a different Add-on uses the unique name {wanted.unique_name}: "
+                f"{installed.available_add_on_sid} ({installed.sid})",
+            )
+        elif wanted.state == "present":
+            self._update(wanted, installed)
+            self._switch(wanted, installed)
+        else:
+            before = self.digests.of(installed.configuration or {})
+            self._step("remove", wanted, installed, before=before)
+
+    def _install(self, wanted: Wanted) -> None:
         configuration = wanted.configuration or {}
-        changes = tuple(differences({}, configuration, secret))
-        yield _step("install", wanted, None, changes=changes)
+        changes = tuple(differences({}, configuration, self.secret))
+        after = self.digests.of(configuration)
+        self._step("install", wanted, None, changes=changes, after=after)
         # The extensions of a new installation are disabled.
         for name, enabled in wanted.extensions.items():
             if enabled:
-                yield _step("enable", wanted, None, extension=name)
-        return
-    before = installed.configuration or {}
-    if wanted.configuration is not None and not same_json(before, wanted.configuration):
-        changes = tuple(differences(before, wanted.configuration, secret))
-        yield _step("update", wanted, installed, changes=changes)
-    current = {one.unique_name: one.enabled for one in observed.extensions.get(installed.sid, ())}
-    for name, enabled in wanted.extensions.items():
-        if name not in current:
-            path = f"{wanted.path}.extensions.{name}"
-            problems.append(f"{path}: {installed.sid} has no such extension")
-        elif current[name] is not enabled:
-            yield _step("enable" if enabled else "disable", wanted, installed, extension=name)
+                before = self.digests.of(False)
+                self._step("enable", wanted, None, extension=name, before=before, after=after)
 
+    def _update(self, wanted: Wanted, installed: InstalledAddOn) -> None:
+        before, after = installed.configuration or {}, wanted.configuration
+        if after is None or same_json(before, after):
+            return
+        changes = tuple(differences(before, after, self.secret))
+        of = self.digests.of
+        self._step("update", wanted, installed, changes=changes, before=of(before), after=of(after))
 
-def _step(
-    action: Action,
-    wanted: Wanted,
-    installed: InstalledAddOn | None,
-    *,
-    extension: str | None = None,
-    changes: tuple[Change, ...] = (),
-) -> Step:
-    sid = wanted.available_add_on_sid
-    return Step(
-        action=action,
-        unique_name=wanted.unique_name,
-        available_add_on_sid=sid if installed is None else installed.available_add_on_sid,
-        sid=None if installed is None else installed.sid,
-        extension=extension,
-        changes=changes,
-    )
+    def _switch(self, wanted: Wanted, installed: InstalledAddOn) -> None:
+        extensions = self.observed.extensions.get(installed.sid, ())
+        current = {one.unique_name: one.enabled for one in extensions}
+        for name, enabled in wanted.extensions.items():
+            if name not in current:
+                path = f"{wanted.path}.extensions.{name}"
+                self._problem(wanted, f"{path}: {installed.sid} has no such extension")
+            elif current[name] is not enabled:
+                action: Action = "enable" if enabled else "disable"
+                before = self.digests.of(current[name])
+                self._step(action, wanted, installed, extension=name, before=before)
+
+    def _problem(self, wanted: Wanted, message: str) -> None:
+        self.problems.append(Problem(wanted.unique_name, message))
+
+    def _step(
+        self, action: Action, wanted: Wanted, installed: InstalledAddOn | None, **details: Any
+    ) -> None:
+        sid = wanted.available_add_on_sid if installed is None else installed.available_add_on_sid
+        self.steps.append(
+            Step(
+                action=action,
+                unique_name=wanted.unique_name,
+                available_add_on_sid=sid,
+                sid=None if installed is None else installed.sid,
+                **details,
+            )
+        )
 
 
 def _is_same(installed: InstalledAddOn, wanted: Wanted) -> bool:

@@ -13,8 +13,23 @@ from support.fleet_workers import DyingExecutor, ProcessesExecutor, TwiceExecuto
 from marketplace_async import MarketplaceError, fleet
 from marketplace_async.bulk import Success
 from marketplace_async.emulator import Emulator
-from marketplace_async.fleet import EmbeddedExecutor, Executor, InventoryRecord
+from marketplace_async.fleet import (
+    AccountResult,
+    EmbeddedExecutor,
+    Executor,
+    InventoryRecord,
+    Shard,
+    Target,
+)
+from marketplace_async.fleet._engine.shards import Task
 from marketplace_async.testing import account
+
+
+class Nothing(Task):
+    """A task that is never run."""
+
+    async def run(self, client: Any, target: Target, limit: Any) -> Any:
+        raise NotImplementedError
 
 
 class Recorder:
@@ -105,28 +120,28 @@ async def test_lost_shards_are_unknown_and_the_next_run_checks_them(
 async def test_shards_are_created_only_as_they_can_run() -> None:
     created = finished = peak = 0
 
-    async def shards() -> AsyncIterator[int]:
+    async def shards() -> AsyncIterator[Shard]:
         nonlocal created, peak
-        for number in range(100_000):
-            created += 1
+        for number in range(10_000):
+            created += 2
             peak = max(peak, created - finished)
-            yield number
+            yield Shard((Target(f"{number}a"), Target(f"{number}b")), Nothing())
 
-    async def work(connection: Any, shard: int) -> tuple[int]:
+    async def work(connection: Any, shard: Shard) -> tuple[AccountResult, ...]:
         await asyncio.sleep(0)
-        return (shard,)
+        return tuple(map(AccountResult, shard.targets))
 
     executor: Any = EmbeddedExecutor(4)
-    total = 0
+    seen: set[str] = set()
     async with executor.run(work, None, shards()) as outcomes:
         async for outcome in outcomes:
             assert isinstance(outcome, Success)
             finished += 1
-            total += outcome.item
-    assert (finished, total) == (100_000, sum(range(100_000)))
-    # Running, finished but not yet received, and the next one.
-    assert peak <= 4 + 4 + 1
-    with pytest.raises(ValueError, match="shards: must be a positive integer"):
+            seen.update(result.target.account_sid for result in outcome.value)
+    assert (finished, len(seen)) == (20_000, 20_000)
+    # Running, finished but not yet received, and the next shard.
+    assert peak <= 4 + 4 + 2
+    with pytest.raises(ValueError, match="accounts: must be a positive integer"):
         EmbeddedExecutor(0)
 
 

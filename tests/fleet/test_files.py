@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from support.outputs import read
 
-from marketplace_async.fleet import Failure, InventoryRecord, JobError
+from marketplace_async.fleet import AccountPlan, Failure, InventoryRecord, JobError, Step
 from marketplace_async.fleet._engine.checkpoint import Checkpoint
 from marketplace_async.fleet._engine.journal import Entry, Journal, Write
 from marketplace_async.fleet.outputs import ExtensionRecord, output_of
@@ -201,14 +202,13 @@ def test_all_failures_are_written_and_counted_and_cleared_on_resume(tmp_path: Pa
 
 def test_the_journal_of_apply_tracks_open_writes(tmp_path: Path) -> None:
     file = tmp_path / "journal"
-    plans = {ACCOUNTS[0]: ["install/a", "install/b"], ACCOUNTS[1]: ["remove/c"]}
+    steps = {ACCOUNTS[0]: ["install/a", "install/b"], ACCOUNTS[1]: ["remove/c"]}
+    plans = {sid: plan_of(sid, keys) for sid, keys in steps.items()}
     with Journal(file) as journal:
         journal.begin({"job": "apply"})
-        journal.save_plans(plans)
-        assert journal.planned("run 1", ACCOUNTS) == {
-            sid: tuple(keys) for sid, keys in plans.items()
-        }
-        journal.begin_writes("run 1", {ACCOUNTS[0]: plans[ACCOUNTS[0]]})
+        journal.save_plans(plans.values())
+        assert journal.planned("run 1", ACCOUNTS) == plans
+        journal.begin_writes("run 1", {ACCOUNTS[0]: steps[ACCOUNTS[0]]})
         assert list(journal.not_started("run 1")) == [ACCOUNTS[1]]
         assert list(journal.planned("run 1", ACCOUNTS)) == [ACCOUNTS[1]]
         journal.end_writes("run 1", {ACCOUNTS[0]: [Write("install/a", "done", "XE1")]})
@@ -225,6 +225,30 @@ def test_the_journal_of_apply_tracks_open_writes(tmp_path: Path) -> None:
         ("run 1", "install/a", "done", "XE1"),
         ("run 1", "install/b", "unknown", None),
     ]
+
+
+@pytest.mark.parametrize(("needed", "outcome"), [((), "done"), (["install/b"], "failed")])
+def test_a_later_run_records_what_has_become_of_an_unknown_write(
+    tmp_path: Path, needed: Sequence[str], outcome: str
+) -> None:
+    with Journal(tmp_path / "journal") as journal:
+        journal.begin_writes("run 1", {ACCOUNTS[0]: ["install/b"], ACCOUNTS[1]: ["install/b"]})
+        journal.close_open_writes()
+        assert journal.settle_writes({ACCOUNTS[0]: needed}) == 1
+        assert journal.settle_writes({ACCOUNTS[0]: needed}) == 0
+    with sqlite3.connect(tmp_path / "journal") as db:
+        rows = dict(db.execute("SELECT account_sid, outcome FROM writes"))
+    db.close()
+    assert rows == {ACCOUNTS[0]: outcome, ACCOUNTS[1]: "unknown"}
+
+
+def plan_of(account_sid: str, keys: Sequence[str]) -> AccountPlan:
+    steps = [key.split("/") for key in keys]
+    return AccountPlan(
+        account_sid,
+        None,
+        tuple(Step(action=action, unique_name=name) for action, name in steps),  # type: ignore[arg-type]
+    )
 
 
 def test_a_file_with_an_unknown_suffix_is_rejected(tmp_path: Path) -> None:

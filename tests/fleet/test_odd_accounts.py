@@ -24,6 +24,7 @@ from marketplace_async import (
 )
 from marketplace_async.emulator import Emulator
 from marketplace_async.fleet.desired import Wanted
+from marketplace_async.fleet.digests import Digests
 from marketplace_async.fleet.steps import Observed, steps_for
 
 GOOD, ODD = "AC" + "1" * 32, "AC" + "2" * 32
@@ -161,7 +162,6 @@ async def test_an_odd_field_costs_an_inventory_only_itself(odd: Odd, tmp_path: P
     [
         (lambda _: [], "UnusableResponseError"),
         (lambda document: {**document, "sid": "XE" + "9" * 32}, "UnusableResponseError"),
-        (lambda document: {**document, "configuration": {"threshold": 2}}, "NotEnsuredError"),
         (lambda document: {**document, "unique_name": "renamed"}, "NotEnsuredError"),
         (without("configuration"), "NotEnsuredError"),
     ],
@@ -228,7 +228,9 @@ INSTALLED = InstalledAddOn(
 def test_an_extension_whose_state_is_unknown_is_not_switched() -> None:
     extension = InstalledAddOnExtension(sid=XF, unique_name="voice", enabled=None)
     with pytest.raises(UnreadableFieldError, match=f"{XF}: .* enabled"):
-        steps_for([WANTED], Observed((INSTALLED,), {XE: (extension,)}), ())
+        steps_for(
+            [WANTED], Observed((INSTALLED,), extensions={XE: (extension,)}), (), Digests(None)
+        )
 
 
 def test_a_target_whose_name_is_unknown_is_not_selected_by_name() -> None:

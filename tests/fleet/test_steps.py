@@ -8,6 +8,7 @@ from marketplace_async import InstalledAddOn, InstalledAddOnExtension
 from marketplace_async._core.masking import redacted
 from marketplace_async.fleet import Change
 from marketplace_async.fleet.desired import Wanted
+from marketplace_async.fleet.digests import Digests
 from marketplace_async.fleet.masking import masked, secret_values
 from marketplace_async.fleet.steps import (
     Observed,
@@ -56,7 +57,7 @@ def with_add_on(
         )
         for name, value in enabled.items()
     )
-    return Observed((installed,), {XE: extensions})
+    return Observed((installed,), extensions={XE: extensions})
 
 
 NOTHING = Observed(())
@@ -97,7 +98,7 @@ ON = {"voice-incoming": True, "lookup-api": False}
 def test_steps_lead_from_the_observed_to_the_wanted_state(
     one: Wanted, observed: Observed, steps: list[str]
 ) -> None:
-    found, problems = steps_for([one], observed, ())
+    found, problems = steps_for([one], observed, (), Digests(None))
     assert ([str(step) for step in found], problems) == (steps, ())
     assert all(step.sid == (None if observed is NOTHING or "install" in steps[0] else XE)
                for step in found)  # fmt: skip
@@ -105,23 +106,28 @@ def test_steps_lead_from_the_observed_to_the_wanted_state(
 
 @pytest.mark.parametrize("state", ["present", "absent"])
 def test_a_different_add_on_of_the_same_name_is_neither_removed_nor_replaced(state: str) -> None:
-    steps, problems = steps_for([wanted(state=state)], with_add_on(add_on=OTHER), ())
+    steps, problems = steps_for([wanted(state=state)], with_add_on(add_on=OTHER), (), Digests(None))
     assert steps == ()
     (problem,) = problems
-    assert "add_ons[0]: a different Add-on uses the unique name spam-score: " in problem
-    assert OTHER in problem
+    assert problem.message.startswith(
+        "add_ons[0]: a different Add-on uses the unique name spam-score: "
+    )
+    assert OTHER in problem.message
 
 
 def test_a_missing_extension_is_a_problem() -> None:
-    steps, problems = steps_for([wanted(extensions=ON)], with_add_on(lookup_api=False), ())
+    steps, problems = steps_for(
+        [wanted(extensions=ON)], with_add_on(lookup_api=False), (), Digests(None)
+    )
     assert steps == ()
-    assert problems == (f"add_ons[0].extensions.voice-incoming: {XE} has no such extension",)
+    (problem,) = problems
+    assert problem.message == f"add_ons[0].extensions.voice-incoming: {XE} has no such extension"
 
 
 def test_removals_come_first() -> None:
     first = wanted(unique_name="new")
     second = wanted(unique_name="spam-score", state="absent")
-    steps, _ = steps_for([first, second], with_add_on(), ())
+    steps, _ = steps_for([first, second], with_add_on(), (), Digests(None))
     assert [step.key for step in steps] == ["remove/spam-score", "install/new"]
 
 

@@ -29,9 +29,12 @@ from marketplace_async import (
     fleet,
 )
 from marketplace_async._core.error_documents import api_error
-from marketplace_async.fleet._engine.driver import AccountError
 from marketplace_async.fleet._engine.journal import Failure
+from marketplace_async.fleet._engine.notifier import AccountError
 
+REPORT = fleet.InventoryReport(
+    counts=fleet.Counts(), records=0, failures=fleet.Failures(0, (), None), complete=False
+)
 STATUSES = (302, 400, 401, 403, 404, 409, 418, 429, 500, 503)
 INSTALLED = InstalledAddOn(sid="XE" + "1" * 32, account_sid="AC" + "1" * 32)
 
@@ -81,5 +84,7 @@ def every_error(request: Request, response: Response, text: str) -> list[Marketp
         MissingExtraError(text, "emulator"),
         fleet.JobError(text),
         fleet.DesiredStateError(text),
+        fleet.AccountTimeoutError(1.0),
+        fleet.JobEndedError(REPORT, text),
         AccountError(Failure("AC" + "1" * 32, text, "APIError", text)),
     ]

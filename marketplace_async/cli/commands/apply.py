@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 from cyclopts import App
 
 from ..fleet_accounts import Accounts
@@ -65,38 +66,48 @@ async def apply(
             job.prompting = False
             return True
 
-        report = await fleet.apply(
-            accounts.source(),
-            state,
-            journal=desired.with_suffix(".journal") if journal is None else journal,
-            approve=approve,
-            executor=accounts.executor(),
-            progress=job.bar,
-            stop=job.stop,
+        report = await job.report_of(
+            fleet.apply(
+                accounts.source(),
+                state,
+                journal=desired.with_suffix(".journal") if journal is None else journal,
+                approve=approve,
+                approve_timeout=None,
+                progress=job.bar,
+                stop=job.stop,
+                abort=job.abort,
+                **accounts.options(),
+            )
         )
     if output.format != "table":
         await output.record(
             {
                 "plan": plans.figures(report.plan),
+                "approved": report.approved,
+                "counts": jobs.plain(report.counts),
                 "changed": report.changed,
                 "writes": dict(report.writes),
+                "notes": list(report.notes),
                 "failed": report.failures.count,
+                "failures": [
+                    attrs.asdict(one)
+                    for one in await to_daemon_thread(plans.failures_of, report.failures)
+                ],
                 "complete": report.complete,
             }
         )
     if not report.plan.steps:  # otherwise `approve` printed the warnings
         for message in report.plan.unmatched:
             warn(message)
+    for message in report.notes:
+        warn(message)
     if report.interrupted:
         note(
             f"the previous run left {report.interrupted:,} writes unfinished; "
             "their outcome was read from the accounts"
         )
     result = f"{report.writes['done']:,} steps done on {jobs.count_accounts(report.changed)}"
-    hint = "Run apply again to finish the remaining steps."
-    if not report.complete:
-        raise jobs.interrupted(result, hint)
-    note(result if report.plan.steps else plans.summary(report.plan))
-    if report.failures.count:
-        raise jobs.failed(report.failures, report.plan.accounts, hint)
+    if not report.plan.steps and report.complete:
+        result = plans.summary(report.plan)
+    job.end(report, result, "Run apply again to finish the remaining steps.")
     return Status.DONE

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from ..fleet_accounts import Accounts
 from ..options import Flag
 from ..output import Output
-from ..status import Status, note, usage_error
+from ..status import Status, usage_error
 
 _COLUMNS = ("account_sid", "unique_name", "account_friendly_name", "sid", "friendly_name")
 
@@ -64,30 +64,27 @@ async def inventory(
     with jobs.running(
         shows=to is not None or output.format != "table", hint=jobs.RESUME_HINT
     ) as job:
-        report = await fleet.inventory(
-            accounts.source(),
-            display or to or "",
-            extensions=extensions,
-            secret=secret or (),
-            resume=resume,
-            overwrite=overwrite,
-            executor=accounts.executor(),
-            progress=job.bar,
-            stop=job.stop,
+        report = await job.report_of(
+            fleet.inventory(
+                accounts.source(),
+                display or to or "",
+                extensions=extensions,
+                secret=secret or (),
+                resume=resume,
+                overwrite=overwrite,
+                progress=job.bar,
+                stop=job.stop,
+                abort=job.abort,
+                **accounts.options(),
+            )
         )
-    result = f"{report.records:,} installed Add-ons of {jobs.count_accounts(report.accounts)}"
-    if to is not None:
-        result += f" in {to}"
-    if not report.complete:
-        resumable = "Pass --to FILE to make the inventory resumable."
-        raise jobs.interrupted(result, resumable if to is None else "Use --resume to continue.")
     if display is not None:
         await to_daemon_thread(display.end)
-        if not report.records and output.format == "table":
-            note(result)
+    result = f"{report.records:,} installed Add-ons of {jobs.count_accounts(report.counts.done)}"
+    if to is not None:
+        result += f" in {to}"
+        hint = "Use --resume to continue." if not report.complete else "Use --resume to retry them."
     else:
-        note(result)
-    if report.failures.count:
-        hint = "" if to is None else "Use --resume to retry them."
-        raise jobs.failed(report.failures, report.accounts, hint)
+        hint = "Pass --to FILE to make the inventory resumable." if not report.complete else ""
+    job.end(report, result, hint, is_shown=display is not None and report.records > 0)
     return Status.DONE

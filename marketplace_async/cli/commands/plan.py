@@ -8,7 +8,7 @@ from cyclopts import App
 from ..fleet_accounts import Accounts
 from ..options import Flag
 from ..output import Output
-from ..status import Status, note, usage_error, warn
+from ..status import Status, usage_error, warn
 
 app: App = App(
     name="plan",
@@ -29,6 +29,7 @@ async def plan(
     resume: Flag = False,
     overwrite: Flag = False,
     verbose: Flag = False,
+    detailed_exitcode: Flag = False,
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
     output: Output = Output(),
 ) -> int:
@@ -46,11 +47,14 @@ async def plan(
         Start over and replace the file.
     verbose
         Show the steps of each account.
+    detailed_exitcode
+        Exit with 5 instead of 0 if there are changes.
     """
     from ... import fleet
     from ..._core.threads import to_daemon_thread
     from .. import jobs, plans
     from ..displays import RecordDisplay
+    from ..profiles import plan_key
 
     format = output.format
     if format == "csv":
@@ -60,34 +64,41 @@ async def plan(
     if to is not None and (verbose or output.output == "jsonl"):
         raise usage_error("--to cannot be combined with --verbose or --output jsonl")
     state = await to_daemon_thread(fleet.load, desired)
+    failures: list[fleet.Failure] = []
     target: Path | fleet.Output[fleet.AccountPlan] | None = to
     if to is None and format == "jsonl":
         target = RecordDisplay("jsonl", fleet.AccountPlan, ())
     elif to is None and verbose:
         target = plans.PlanDisplay()
+    elif to is None and format == "json":
+        target = plans.FailureList(failures)
     with jobs.running(shows=target is to or not sys.stdout.isatty(), hint=jobs.RESUME_HINT) as job:
-        report = await fleet.plan(
-            accounts.source(),
-            state,
-            to=target,
-            resume=resume,
-            overwrite=overwrite,
-            executor=accounts.executor(),
-            progress=job.bar,
-            stop=job.stop,
+        report = await job.report_of(
+            fleet.plan(
+                accounts.source(),
+                state,
+                to=target,
+                key=plan_key() if to is not None or format == "jsonl" else None,
+                resume=resume,
+                overwrite=overwrite,
+                progress=job.bar,
+                stop=job.stop,
+                abort=job.abort,
+                **accounts.options(),
+            )
         )
     if format == "json":
-        await output.record(plans.figures(report))
+        if report.failures.file is not None:
+            failures = await to_daemon_thread(plans.failures_of, report.failures)
+        await output.record(plans.figures(report, failures))
     elif format == "table" and report.steps:
         await to_daemon_thread(plans.show, report)
     for message in report.unmatched:
         warn(message)
-    if not report.complete:
-        resumable = "Pass --to FILE to make the plan resumable."
-        hint = resumable if to is None else "Use --resume to continue."
-        raise jobs.interrupted(f"{jobs.count_accounts(report.accounts)} planned", hint)
-    note(plans.summary(report))
-    if report.failures.count:
-        hint = "" if to is None else "Use --resume to retry them."
-        raise jobs.failed(report.failures, report.accounts, hint, verb="could not be planned")
-    return Status.CHANGES if report.steps else Status.DONE
+    hint = ""
+    if to is not None:
+        hint = "Use --resume to retry them." if report.complete else "Use --resume to continue."
+    elif not report.complete:
+        hint = "Pass --to FILE to make the plan resumable."
+    job.end(report, plans.summary(report), hint, verb="could not be planned")
+    return Status.CHANGES if detailed_exitcode and report.steps else Status.DONE

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..._core.codec import encode
-from ..outputs import Output
+from ..outputs import FailureOutput, Output
 from .journal import Entry, Failures, JobError, Journal
 
 R = TypeVar("R")
@@ -81,7 +81,10 @@ class Checkpoint(Generic[R]):
         return self._journal.totals()
 
     def failures(self) -> Failures:
-        """Write the failures to a file beside the output and return them."""
+        """Write the failures to a file beside the output, and to an output that wants them."""
+        if isinstance(self._output, FailureOutput):
+            for failure in self._journal.failures():
+                self._output.fail(failure)
         return self._journal.write_failures(beside(self._file, "failures.jsonl"))
 
     def close(self) -> None:

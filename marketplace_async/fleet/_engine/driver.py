@@ -11,28 +11,21 @@ from ... import bulk
 from ..._core.threads import WorkerThread
 from ...errors import MarketplaceError
 from ..executors import EmbeddedExecutor, Executor, ShardOutcome
-from ..progress import Progress
 from ..sources import Connection, Source, Target, iterating
-from .journal import Entry, Failure
+from .arrivals import Arrivals
+from .ending import Ending
+from .journal import Entry, Failure, Failures
+from .notifier import Notifier
 from .shards import AccountResult, Shard, failure_of, work
+from .tally import Counts, Tally
 
-# Accounts per shard, processed concurrently. 8 shards are twice the client's default concurrency.
+# Accounts per shard. The journal records the accounts of a shard together when they are begun.
 SHARD_SIZE = 16
-
-
-class AccountError(MarketplaceError):
-    """One account of a job failed.
-
-    Attributes:
-        failure: The account and the reason.
-    """
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure)
-        self.failure = failure
-
-    def _text(self) -> str:
-        return self.failure.message
+# Seconds. Nearly all accounts take less than one.
+ACCOUNT_TIMEOUT = 300.0
+_MAX_WAITING = 1024
+_MAX_RECENT = 4096
+_COUNT_TIMEOUT = 10.0  # seconds
 
 
 @attrs.define
@@ -43,16 +36,34 @@ class Driver:
         source: Where the accounts come from.
         executor: Runs the shards.
         progress: Receives progress updates.
-        stop: Once set, no shard is started; running shards finish.
+        stop: Once set, no account is begun; running ones finish.
+        abort: Once set, running accounts are cancelled.
+        account_timeout: How long one account may take, in seconds.
+
+    Attributes:
+        tally: Counts the accounts.
+        notifier: Passes updates to the progress.
+        in_flight: The accounts that the executor is working on.
     """
 
     source: Source
     executor: Executor = attrs.field(factory=EmbeddedExecutor)
     progress: bulk.Progress | None = None
     stop: asyncio.Event | None = None
+    abort: asyncio.Event | None = None
+    account_timeout: float | None = None
     connection: Connection = attrs.field(init=False)
     disk: WorkerThread = attrs.field(init=False)
+    tally: Tally = attrs.field(init=False, factory=Tally)
+    notifier: Notifier = attrs.field(init=False)
+    in_flight: set[str] = attrs.field(init=False, factory=set)
+    # Whether all accounts were listed once.
+    _is_counted: bool = attrs.field(init=False, default=False)
     _stack: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
+
+    def __attrs_post_init__(self) -> None:
+        check_timeout(self.account_timeout)
+        self.notifier = Notifier(self.progress)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -67,84 +78,84 @@ class Driver:
     @property
     def stopped(self) -> bool:
         """Whether a stop was requested."""
-        return self.stop is not None and self.stop.is_set()
+        return any(event is not None and event.is_set() for event in (self.stop, self.abort))
 
-    async def batches(
-        self, on_target: Callable[[Target], None] | None = None
-    ) -> AsyncIterator[list[Target]]:
-        """Yield the accounts in batches of the size of a shard, until the job is stopped."""
-        batch: list[Target] = []
-        async with iterating(self.connection.accounts()) as targets:
-            async for target in targets:
-                if self.stopped:
-                    return
-                if on_target is not None:
-                    on_target(target)
-                batch.append(target)
-                if len(batch) == SHARD_SIZE:
-                    yield batch
-                    batch = []
-        if batch and not self.stopped:
-            yield batch
+    def counts(self) -> Counts:
+        """Return what became of the accounts."""
+        return self.tally.counts(self.connection.left_out)
 
     async def run(
         self,
         shard_of: Callable[[list[Target]], Awaitable[Shard | None]],
         save: Callable[[Sequence[AccountResult]], Awaitable[int]],
-        *,
-        on_target: Callable[[Target], None] | None = None,
-        count_skipped: bool = True,
     ) -> None:
-        """Process all accounts.
+        """Process all accounts. Results are saved as they arrive.
 
         Args:
             shard_of: Creates a shard from those accounts of a batch that still need work. Returns
                 None if there are none.
-            save: Saves the results of a shard durably and returns the number of records. Receives
-                each account once, even if its shard runs more than once.
-            on_target: Called with each account listed.
-            count_skipped: Whether accounts that need no work advance the progress.
+            save: Saves the results of some accounts durably and returns the number of records.
+                Receives each account once, even if its shard runs more than once.
+
+        `in_flight` then has the accounts without a result, because the job was aborted or failed.
         """
-        in_flight: set[str] = set()
+        in_flight = self.in_flight
 
         async def shards() -> AsyncIterator[Shard]:
-            async with iterating(self.batches(on_target)) as batches:
+            async with iterating(self._batches()) as batches:
                 async for batch in batches:
-                    # An account can be listed twice if the list changes while it is read.
-                    unique = {target.account_sid: target for target in batch}
-                    idle = [target for sid, target in unique.items() if sid not in in_flight]
-                    shard = await shard_of(idle) if idle else None
-                    if count_skipped:
-                        self._advance(len(batch) - len(shard.targets if shard else ()))
+                    shard = await shard_of(
+                        [one for one in batch if one.account_sid not in in_flight]
+                    )
                     if shard is not None:
                         in_flight.update(target.account_sid for target in shard.targets)
-                        yield shard
+                        yield attrs.evolve(shard, account_timeout=self.account_timeout)
 
-        async with self.executor.run(work, self.connection, shards()) as outcomes:
-            async for outcome in outcomes:
+        async with (
+            self.executor.run(work, self.connection, shards()) as outcomes,
+            Arrivals(outcomes, _MAX_WAITING, self.abort) as arrivals,
+        ):
+            async for batch in arrivals:
                 # A shard may run twice: keep the first result of each account.
-                results = [one for sid, one in _by_account(outcome).items() if sid in in_flight]
+                first = {one.target.account_sid: one for one in reversed(_results(batch))}
+                results = [one for sid, one in first.items() if sid in in_flight]
                 records = await save(results)
-                in_flight.difference_update(one.target.account_sid for one in results)
+                in_flight.difference_update(first)
                 self._report(results, records)
+        self._is_counted = True
+
+    async def set_aside(
+        self, targets: list[Target], save: Callable[[Sequence[AccountResult]], Awaitable[int]]
+    ) -> list[Target]:
+        """Save the accounts with a problem as failed. Return the others."""
+        problems = [
+            failed(target, "CredentialsError", target.problem)
+            for target in targets
+            if target.problem is not None
+        ]
+        if problems:
+            self._report(problems, await save(problems))
+        return [target for target in targets if target.problem is None]
+
+    async def failures(self, read: Callable[[], Failures], ending: Ending) -> Failures:
+        """Return the failures of the job, read from its journal; empty if that is impossible."""
+        with ending.caught():
+            return await self.disk(read)
+        return Failures(0, (), None)
 
     @asynccontextmanager
     async def phase(self, name: str, total: int | None = None) -> AsyncIterator[None]:
         """Report a phase to the progress, and its number of accounts as soon as it is known."""
-        progress = self.progress
-        if progress is None:
-            yield
-            return
-        if isinstance(progress, Progress):
-            progress.phase(name)
-        progress.started(total)
+        self.notifier.phase(name)
+        self.notifier.started(total)
 
         async def count() -> None:
             # The job reports this error when it lists the accounts itself.
             with suppress(MarketplaceError):
-                progress.started(await self.connection.count())
+                self.notifier.started(await self.connection.count())
 
-        task = asyncio.create_task(count()) if total is None else None
+        counts = total is None and self.notifier.is_needed
+        task = asyncio.create_task(count()) if counts else None
         try:
             yield
         finally:
@@ -152,35 +163,74 @@ class Driver:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    def _advance(self, count: int) -> None:
-        if self.progress is not None and count:
-            self.progress.advanced(count)
+    async def _batches(self) -> AsyncIterator[list[Target]]:
+        """Yield the accounts in batches of the size of a shard, until the job is stopped."""
+        batch: list[Target] = []
+        recent: dict[str, None] = {}
+        async with iterating(self.connection.accounts()) as targets:
+            async for target in targets:
+                if self.stopped:
+                    await self._count_rest(targets)
+                    return
+                # An account can be listed twice if the list changes while it is read.
+                if target.account_sid in recent:
+                    continue
+                recent[target.account_sid] = None
+                if len(recent) > _MAX_RECENT:
+                    del recent[next(iter(recent))]
+                batch.append(target)
+                if len(batch) == SHARD_SIZE:
+                    yield batch
+                    batch = []
+        if batch and not self.stopped:
+            yield batch
+
+    async def _count_rest(self, targets: AsyncIterator[Target]) -> None:
+        """Count the accounts that a stopped job does not begin, if that takes no longer."""
+        if self._is_counted or (self.abort is not None and self.abort.is_set()):
+            return
+        self.tally.listed += 1  # the one that was just read
+        with suppress(TimeoutError, MarketplaceError):
+            async with asyncio.timeout(_COUNT_TIMEOUT):
+                async for _ in targets:
+                    self.tally.listed += 1
 
     def _report(self, results: Iterable[AccountResult], records: int) -> None:
-        progress = self.progress
-        if progress is None:
-            return
         for one in results:
             if one.failure is not None:
-                progress.failed(one.target, AccountError(one.failure))
-            progress.advanced()
-        if isinstance(progress, Progress):
-            progress.counted(records, self.connection.stats)
+                self.notifier.failed(one.target, one.failure)
+            self.notifier.advanced()
+        self.notifier.counted(records, self.connection)
 
 
-def _by_account(outcome: ShardOutcome) -> dict[str, AccountResult]:
-    error = outcome.error
-    if error is None:
-        results = outcome.value
-    else:
-        results = tuple(
-            AccountResult(target, failure=failure_of(target, error))
-            for target in outcome.item.targets
-        )
-    by_account: dict[str, AccountResult] = {}
-    for one in results:
-        by_account.setdefault(one.target.account_sid, one)
-    return by_account
+def check_timeout(seconds: float | None) -> None:
+    """Raise unless this is a positive number of seconds, or None."""
+    if seconds is None:
+        return
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(f"account_timeout: must be a number of seconds, got {seconds!r}")
+    if not seconds > 0:
+        raise ValueError(f"account_timeout: must be more than 0 seconds, got {seconds!r}")
+
+
+def _results(outcomes: Iterable[ShardOutcome]) -> list[AccountResult]:
+    results: list[AccountResult] = []
+    for outcome in outcomes:
+        error = outcome.error
+        if error is None:
+            results += outcome.value
+        else:
+            results += (
+                AccountResult(target, failure=failure_of(target, error))
+                for target in outcome.item.targets
+            )
+    return results
+
+
+def failed(target: Target, error: str, message: str) -> AccountResult:
+    """Return the result of an account that failed before anything was done."""
+    failure = Failure(target.account_sid, target.friendly_name, error, message)
+    return AccountResult(target, failure=failure)
 
 
 def entry_of(result: AccountResult, records: int = 0) -> Entry:

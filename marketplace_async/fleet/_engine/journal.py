@@ -7,17 +7,18 @@ on disk and survive `kill -9` and a power failure.
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias
 
 import attrs
 
-from ..._core.codec import encode
+from ..._core.codec import encode, from_json
 from ..._core.files import replacing
 from ...errors import MarketplaceError
+from ..steps import AccountPlan
 
 # A report holds this many failures; the failures file holds all of them.
 _MAX_FAILURES = 100
@@ -34,6 +35,7 @@ CREATE TABLE IF NOT EXISTS accounts (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS plans (
     account_sid TEXT PRIMARY KEY,
+    -- The whole plan, as JSON.
     steps TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 -- The writes of all runs, kept as an audit log.
@@ -102,6 +104,21 @@ WriteOutcome: TypeAlias = Literal["done", "unchanged", "failed", "unknown", "ski
 
 
 @attrs.frozen
+class Kept:
+    """What the service made of a configuration that was sent.
+
+    Attributes:
+        sent: A digest of the configuration that was sent.
+        kept: A digest of the configuration that it returned.
+        message: What differs.
+    """
+
+    sent: str
+    kept: str
+    message: str
+
+
+@attrs.frozen
 class Write:
     """The result of one step of `apply`.
 
@@ -112,6 +129,7 @@ class Write:
         installed_add_on_sid: The installed Add-on, `XE...`, if known.
         message: Why the step was not done.
         error: The class of the error.
+        kept: What the service keeps instead of the configuration that was sent.
     """
 
     step: str
@@ -119,6 +137,7 @@ class Write:
     installed_add_on_sid: str | None = None
     message: str | None = None
     error: str | None = None
+    kept: Kept | None = None
 
 
 class Journal:
@@ -256,23 +275,23 @@ class Journal:
 
     # -- apply: plans and writes
 
-    def save_plans(self, steps: Mapping[str, Sequence[str]]) -> None:
-        """Record the planned steps by account."""
+    def save_plans(self, plans: Iterable[AccountPlan]) -> None:
+        """Record the planned steps of accounts that have any."""
         with self._transaction():
             self._db.executemany(
                 "INSERT OR REPLACE INTO plans VALUES (?, ?)",
-                [(sid, json.dumps(keys)) for sid, keys in steps.items()],
+                [(plan.account_sid, encode(plan).decode()) for plan in plans if plan.steps],
             )
 
-    def planned(self, run: str, sids: Sequence[str]) -> dict[str, tuple[str, ...]]:
-        """Return the planned steps of those accounts that the run has not started."""
+    def planned(self, run: str, sids: Sequence[str]) -> dict[str, AccountPlan]:
+        """Return the plans of those accounts that the run has not started."""
         marks = ",".join("?" * len(sids))
         rows = self._db.execute(
             f"SELECT account_sid, steps FROM plans WHERE account_sid IN ({marks}) "
             "AND account_sid NOT IN (SELECT account_sid FROM writes WHERE run = ?)",
             (*sids, run),
         )
-        return {sid: tuple(json.loads(steps)) for sid, steps in rows}
+        return {sid: from_json(text.encode(), AccountPlan, "a plan") for sid, text in rows}
 
     def not_started(self, run: str) -> Iterator[str]:
         """Yield the accounts that have a plan and that the run has not started."""
@@ -318,9 +337,36 @@ class Journal:
             )
 
     def close_open_writes(self) -> int:
-        """Mark the open writes of earlier runs as unknown and return their number."""
+        """Mark the open writes of all runs as unknown and return their number."""
         cursor = self._db.execute("UPDATE writes SET outcome = 'unknown' WHERE outcome = 'begun'")
         return cursor.rowcount
+
+    def settle_writes(self, needed: Mapping[str, Collection[str]]) -> int:
+        """Record what has become of unknown writes of earlier runs, and return their number.
+
+        Args:
+            needed: The steps that accounts still need, by account.
+        """
+        if not needed:
+            return 0
+        marks = ",".join("?" * len(needed))
+        rows = self._db.execute(
+            "SELECT run, account_sid, step FROM writes WHERE outcome = 'unknown' "
+            f"AND account_sid IN ({marks})",
+            tuple(needed),
+        ).fetchall()
+        if rows:
+            now = _now()
+            with self._transaction():
+                self._db.executemany(
+                    "UPDATE writes SET ended = ?, outcome = ?, message = ? "
+                    "WHERE run = ? AND account_sid = ? AND step = ?",
+                    [
+                        (now, *_SETTLED[step in needed[sid]], run, sid, step)
+                        for run, sid, step in rows
+                    ],
+                )
+        return len(rows)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -332,6 +378,13 @@ class Journal:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+# By whether the step is still needed.
+_SETTLED: Final[dict[bool, tuple[WriteOutcome, str]]] = {
+    False: ("done", "found done by a later run"),
+    True: ("failed", "found not done by a later run"),
+}
 
 
 def _now() -> str:

@@ -2,13 +2,59 @@
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 
 from ...client import MarketplaceClient
+from ...errors import MarketplaceError
 from ..sources import Connection, Target
 from .journal import Failure
+
+
+class AccountTimeoutError(MarketplaceError):
+    """An account took longer than the job allows.
+
+    Attributes:
+        seconds: The limit.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def _text(self) -> str:
+        return f"not finished within {self.seconds:g} seconds"
+
+
+@attrs.frozen
+class TimeLimit:
+    """The time that one account may take.
+
+    Args:
+        seconds: The limit, from now. None if there is none.
+    """
+
+    seconds: float | None
+    _ends: float | None = attrs.field(init=False)
+
+    @_ends.default
+    def _(self) -> float | None:
+        return None if self.seconds is None else asyncio.get_running_loop().time() + self.seconds
+
+    @asynccontextmanager
+    async def enforced(self) -> AsyncIterator[None]:
+        """Raise AccountTimeoutError in the block as soon as the time is over."""
+        try:
+            async with asyncio.timeout_at(self._ends) as timeout:
+                yield
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            assert self.seconds is not None
+            raise AccountTimeoutError(self.seconds) from None
 
 
 class Task(ABC):
@@ -20,8 +66,8 @@ class Task(ABC):
     __slots__ = ()
 
     @abstractmethod
-    async def run(self, client: MarketplaceClient, target: Target) -> Any:
-        """Process one account and return a result that pickles."""
+    async def run(self, client: MarketplaceClient, target: Target, limit: TimeLimit) -> Any:
+        """Process one account within the limit and return a result that pickles."""
 
     def without_client(self, target: Target, error: Exception) -> Any:
         """Return the result of an account whose client could not be created, or raise `error`."""
@@ -30,10 +76,17 @@ class Task(ABC):
 
 @attrs.frozen
 class Shard:
-    """Some accounts and the task to run for each. Shards pickle and hold no credentials."""
+    """Some accounts and the task to run for each. Shards pickle and hold no credentials.
+
+    Attributes:
+        targets: The accounts.
+        task: The task.
+        account_timeout: How long the task may take for one account, in seconds.
+    """
 
     targets: tuple[Target, ...]
     task: Task
+    account_timeout: float | None = None
 
 
 @attrs.frozen
@@ -53,19 +106,22 @@ class AccountResult:
 
 async def work(connection: Connection, shard: Shard) -> tuple[AccountResult, ...]:
     """Process the accounts of a shard concurrently. A failed account does not stop the others."""
-    clients = await connection.clients([target.account_sid for target in shard.targets])
-    return tuple(
-        await asyncio.gather(
-            *(_run(shard.task, clients[target.account_sid], target) for target in shard.targets)
-        )
-    )
+    if len(shard.targets) == 1:
+        return (await _run(connection, shard, shard.targets[0]),)
+    runs = [_run(connection, shard, target) for target in shard.targets]
+    return tuple(await asyncio.gather(*runs))
 
 
-async def _run(task: Task, client: MarketplaceClient | Exception, target: Target) -> AccountResult:
+async def _run(connection: Connection, shard: Shard, target: Target) -> AccountResult:
+    limit = TimeLimit(shard.account_timeout)
+    task = shard.task
     try:
+        async with limit.enforced():
+            clients = await connection.clients([target.account_sid])
+        client = clients[target.account_sid]
         if isinstance(client, Exception):
             return AccountResult(target, task.without_client(target, client))
-        return AccountResult(target, await task.run(client, target))
+        return AccountResult(target, await task.run(client, target, limit))
     except Exception as error:  # noqa: BLE001 - no exception may stop the other accounts
         return AccountResult(target, failure=failure_of(target, error))
 

@@ -1,0 +1,144 @@
+"""Digests of what a plan saw and of what it will write, to notice what changed since."""
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+import attrs
+
+from .._core.codec import encode
+from .masking import masked
+
+KEY_VARIABLE: Final = "MARKETPLACE_PLAN_KEY"
+_MIN_LENGTH: Final = 16
+
+
+@attrs.frozen(repr=False)
+class PlanKey:
+    """The key of the digests in a plan.
+
+    With it, a plan notices that a secret value has changed, and nobody without the key can guess
+    the value from the plan.
+
+    Args:
+        key: At least 16 bytes that are hard to guess.
+    """
+
+    _key: bytes = attrs.field(eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        if len(self._key) < _MIN_LENGTH:
+            raise ValueError(f"key: must be at least {_MIN_LENGTH} bytes, got {len(self._key)}")
+
+    def __repr__(self) -> str:
+        return "<PlanKey>"
+
+    @classmethod
+    def random(cls) -> Self:
+        """Return a key that no other plan has."""
+        return cls(secrets.token_bytes(32))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self | None:
+        """Return the key in `MARKETPLACE_PLAN_KEY`; None if the variable is not set.
+
+        Raises:
+            ValueError: It has fewer than 16 bytes.
+        """
+        value = (os.environ if environ is None else environ).get(KEY_VARIABLE)
+        if not value:
+            return None
+        if len(value.encode()) < _MIN_LENGTH:
+            raise ValueError(f"{KEY_VARIABLE}: must have at least {_MIN_LENGTH} characters")
+        return cls(value.encode())
+
+    @classmethod
+    def from_file(cls, file: str | os.PathLike[str]) -> Self:
+        """Return the key in a file. A missing file is created with a random key.
+
+        Args:
+            file: The file. On POSIX, other users must not have access to it.
+
+        Raises:
+            ValueError: Other users have access to the file, or its key is too short.
+            OSError: The file cannot be read or created.
+        """
+        path = Path(file)
+        try:
+            return cls(_read_private(path))
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            # A key that another process creates at the same time wins.
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        except FileExistsError:
+            return cls(_read_private(path))
+        with os.fdopen(descriptor, "wb") as stream:
+            key = secrets.token_hex(32).encode()
+            stream.write(key + b"\n")
+        return cls(key)
+
+    def digest(self, data: bytes) -> str:
+        """Return the HMAC-SHA256 of `data` in hex."""
+        return hmac.new(self._key, data, hashlib.sha256).hexdigest()
+
+
+def _read_private(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+        if os.name == "posix" and mode & 0o077:
+            raise ValueError(
+                f"{path} holds a key, but other users have access: run chmod 600 {path}"
+            )
+        key = stream.read().strip()
+    if len(key) < _MIN_LENGTH:
+        raise ValueError(f"{path}: expected a key of at least {_MIN_LENGTH} bytes")
+    return key
+
+
+@attrs.frozen
+class Digests:
+    """Computes digests of plain JSON. Values that are equal as JSON have equal digests.
+
+    Args:
+        key: The key. Without one, a digest does not cover the values of secret keys.
+        secret: The configuration keys whose values are secret.
+    """
+
+    _key: PlanKey | None = attrs.field(repr=False)
+    _secret: Collection[str] = ()
+
+    @property
+    def cover_secrets(self) -> bool:
+        """Whether a digest covers the values of secret keys."""
+        return self._key is not None
+
+    def of(self, value: Any) -> str:
+        """Return the digest of plain JSON."""
+        if self._key is not None:
+            return "hmac:" + self._key.digest(_canonical(value))
+        return "sha256:" + hashlib.sha256(_canonical(masked(value, self._secret))).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return encode(_normal(value))
+
+
+def _normal(value: Any) -> Any:
+    """Return a value that encodes alike for all values that are equal by the rules of JSON."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int() | float():
+            return ["number", *map(str, value.as_integer_ratio())]
+        case list() | tuple():
+            return ["list", *map(_normal, value)]
+        case Mapping():
+            return ["object", *([key, _normal(value[key])] for key in sorted(value))]
+        case _:
+            raise TypeError(f"not plain JSON: {type(value).__name__}")

@@ -1,0 +1,345 @@
+"""Takes the approved steps of one account, as far as the account is as the plan saw it."""
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from typing import Final, Literal
+
+import attrs
+
+from .._core.masking import redacted
+from .._core.pagination import complete
+from ..client import MarketplaceClient
+from ..errors import (
+    AmbiguousOutcomeError,
+    ConflictError,
+    MarketplaceError,
+    NotEnsuredError,
+    NotFoundError,
+    UnreadableFieldError,
+    UnusableResponseError,
+)
+from ..resources.installed_add_on import InstalledAddOn
+from ..resources.wishes import Wish
+from ..retry import Verdict, verdict_on
+from ._engine.journal import Kept, Write, WriteOutcome
+from ._engine.shards import AccountTimeoutError, Task, TimeLimit
+from .desired import Desired, Wanted
+from .digests import Digests
+from .planning import observe
+from .sources import Target
+from .steps import Action, Observed, Problem, Step, differences, steps_for
+
+CHANGED: Final = "changed since the plan"
+_SAME_SUBJECT: Final[Mapping[Action, frozenset[Action]]] = {
+    "install": frozenset({"install", "update", "remove"}),
+    "update": frozenset({"install", "update", "remove"}),
+    "remove": frozenset({"install", "update", "remove"}),
+    "enable": frozenset({"install", "remove", "enable", "disable"}),
+    "disable": frozenset({"install", "remove", "enable", "disable"}),
+}
+
+
+@attrs.frozen
+class TakeSteps(Task):
+    """Takes the approved steps of an account, as far as they are still needed.
+
+    Args:
+        desired: The desired state.
+        digests: Computes the digests of the steps, as for the plan.
+        approved: The approved steps by account.
+        kept: What the service is known to make of configurations: the digest of what it keeps, by
+            the digest of what was sent.
+    """
+
+    desired: Desired
+    digests: Digests
+    approved: Mapping[str, tuple[Step, ...]] = attrs.field(hash=False)
+    kept: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+
+    async def run(
+        self, client: MarketplaceClient, target: Target, limit: TimeLimit
+    ) -> tuple[Write, ...]:
+        """Return the results of the steps, and of steps that have become necessary since."""
+        approved = self.approved[target.account_sid]
+        try:
+            target.check_name()
+            wanted = self.desired.wanted(target.account_sid, target.friendly_name)
+            async with limit.enforced():
+                # The account may have changed since it was planned.
+                observed = await observe(client, target, wanted)
+            steps, problems = steps_for(wanted, observed, self.desired.secret, self.digests)
+        except MarketplaceError as error:
+            return _nothing_written(approved, error)
+        state = _State(self, client, target, limit, wanted, observed, steps, problems)
+        writes = [await state.take(step) for step in approved]
+        return (*writes, *state.unapproved(approved))
+
+    def without_client(self, target: Target, error: Exception) -> tuple[Write, ...]:
+        """Return the steps as failed: nothing was written."""
+        return _nothing_written(self.approved[target.account_sid], error)
+
+
+class _State:
+    """The account while its steps are taken."""
+
+    def __init__(
+        self,
+        task: TakeSteps,
+        client: MarketplaceClient,
+        target: Target,
+        limit: TimeLimit,
+        wanted: tuple[Wanted, ...],
+        observed: Observed,
+        steps: tuple[Step, ...],
+        problems: tuple[Problem, ...],
+    ) -> None:
+        self._task = task
+        self._add_ons = client.installed_add_ons
+        self._account_sid = target.account_sid
+        self._limit = limit
+        self._wanted = {one.unique_name: one for one in wanted}
+        self._observed = observed
+        self._needed = {step.key: step for step in steps}
+        self._problems = {problem.unique_name for problem in problems}
+        self._secrets = task.desired.secret_values() | observed.secret_values(task.desired.secret)
+        self._installed: dict[str, str] = {}
+        self._broken: set[str] = set()
+        # Whether a response has shown that the credentials are those of the account.
+        self._is_proven = observed.is_proven
+        self._stopped: str | None = None
+        # Whether nothing was awaited since the list of installed Add-ons was read.
+        self._is_fresh = not observed.extensions and bool(observed.installed)
+        self._has_written = self._is_writing = False
+
+    async def take(self, approved: Step) -> Write:
+        """Take a step unless it is no longer needed, or no longer what was approved."""
+        key, name = approved.key, approved.unique_name
+        if self._stopped is not None:
+            return _skipped(key, self._stopped)
+        if name in self._broken:
+            return _skipped(key, f"an earlier step of {name} was not done")
+        step = self._needed.get(key)
+        if step is None:
+            if not self._differs(approved):
+                return Write(key, "unchanged")
+            return self._broke(name, _changed(key))
+        if not self._covers(approved, step):
+            return self._broke(name, _changed(key))
+        if self._has_written and not self._is_proven:
+            self._stopped = "no response has shown whose account this is; see the first step"
+            return _skipped(key, self._stopped)
+        write = await self._write(step)
+        return write if write.outcome in ("done", "unchanged") else self._broke(name, write)
+
+    def unapproved(self, approved: tuple[Step, ...]) -> list[Write]:
+        """Return the steps that have become necessary since the plan as skipped."""
+        names = {step.unique_name for step in approved}
+        return [
+            _changed(step.key) for step in self._needed.values() if step.unique_name not in names
+        ]
+
+    def _broke(self, name: str, write: Write) -> Write:
+        self._broken.add(name)
+        return write
+
+    def _differs(self, approved: Step) -> bool:
+        """Return whether what the step is about is not as desired."""
+        name, actions = approved.unique_name, _SAME_SUBJECT[approved.action]
+        return name in self._problems or any(
+            step.unique_name == name
+            and step.action in actions
+            and (step.extension is None or step.extension == approved.extension)
+            for step in self._needed.values()
+        )
+
+    def _covers(self, approved: Step, step: Step) -> bool:
+        """Return whether what was approved is what would be done."""
+        if step.has_content_of(approved):
+            return True
+        if approved.action != "enable" or approved.sid is not None or step.sid is None:
+            return False
+        # The approved installation exists by now, with exactly the approved content.
+        installed = self._observed.named(step.unique_name)
+        assert installed is not None
+        after = self._task.digests.of(installed.configuration or {})
+        expected = attrs.evolve(approved, sid=step.sid, after=None)
+        return after == approved.after and step.has_content_of(expected)
+
+    async def _write(self, step: Step) -> Write:
+        self._is_writing = False
+        try:
+            async with self._limit.enforced():
+                return await self._done(step)
+        except AccountTimeoutError as error:
+            self._stopped = str(error)
+            outcome: WriteOutcome = "unknown" if self._is_writing else "failed"
+            return Write(step.key, outcome, step.sid, str(error), type(error).__name__)
+        except (MarketplaceError, ValueError) as error:
+            message = redacted(str(error), self._secrets)
+            outcome = _outcome_of(error) if self._is_writing else "failed"
+            return Write(step.key, outcome, step.sid, message, type(error).__name__)
+
+    async def _done(self, step: Step) -> Write:
+        match step.action:
+            case "install":
+                return await self._install(step)
+            case "update":
+                return await self._update(step)
+            case "remove":
+                return await self._remove(step)
+            case "enable" | "disable":
+                return await self._switch(step)
+
+    async def _install(self, step: Step) -> Write:
+        wanted = self._wanted[step.unique_name]
+        self._begin_write()
+        try:
+            record = await self._add_ons.create(
+                available_add_on_sid=wanted.available_add_on_sid or "",
+                accept_terms_of_service=True,
+                configuration=wanted.configuration,
+                unique_name=wanted.unique_name,
+            )
+        except ConflictError as error:
+            if error.after_unknown:
+                raise
+            # A second worker may be taking the same step.
+            async with aclosing(complete(self._add_ons.list())) as installed:
+                records = [one async for one in installed if one.unique_name == step.unique_name]
+            if not (records and self._is_after(step, records[0])):
+                return _changed(step.key)
+            self._installed[step.unique_name] = records[0].sid
+            return Write(step.key, "unchanged", records[0].sid)
+        self._installed[step.unique_name] = record.sid
+        return self._confirmed(step, record)
+
+    async def _update(self, step: Step) -> Write:
+        assert step.sid is not None
+        assert step.after is not None
+        wanted = self._wanted[step.unique_name]
+        if self._task.kept.get(step.after) == step.before:
+            return Write(step.key, "unchanged", step.sid)
+        current = await self._read_again(step)
+        if current is not None and self._is_after(step, current):
+            return Write(step.key, "unchanged", step.sid)
+        if current is not None and not self._is_before(step, current):
+            return _changed(step.key)
+        self._begin_write()
+        record = await self._add_ons.update(step.sid, configuration=wanted.configuration)
+        return self._confirmed(step, record)
+
+    async def _remove(self, step: Step) -> Write:
+        assert step.sid is not None
+        try:
+            current = await self._read_again(step)
+            if current is not None and not self._is_before(step, current):
+                return _changed(step.key)
+            self._begin_write()
+            await self._add_ons.delete(step.sid)
+        except NotFoundError:
+            return Write(step.key, "unchanged", step.sid)
+        return Write(step.key, "done", step.sid)
+
+    async def _switch(self, step: Step) -> Write:
+        sid = step.sid or self._installed[step.unique_name]
+        extensions = self._add_ons.extensions(sid)
+        existing = self._observed.extensions.get(sid)
+        if existing is None:  # the Add-on was installed by an earlier step
+            existing = tuple([one async for one in complete(extensions.list())])
+        extension = next((one for one in existing if one.unique_name == step.extension), None)
+        if extension is None:
+            for one in existing:
+                if "unique_name" in one.unreadable:
+                    raise UnreadableFieldError(one.sid, ["unique_name"])
+            message = f"{sid} has no extension {step.extension}"
+            return Write(step.key, "failed", sid, message, "NotFoundError")
+        self._begin_write()
+        await extensions.update(extension.sid, enabled=step.action == "enable")
+        return Write(step.key, "done", sid)
+
+    async def _read_again(self, step: Step) -> InstalledAddOn | None:
+        """Return the installation as it is now; None if it was read just before."""
+        if self._is_fresh:
+            return None
+        assert step.sid is not None
+        record = await self._add_ons.fetch(step.sid)
+        unknown = {"configuration", "links", "unique_name"}.intersection(record.unreadable)
+        if unknown:
+            raise UnreadableFieldError(record.sid, sorted(unknown))
+        return record
+
+    def _is_before(self, step: Step, record: InstalledAddOn) -> bool:
+        """Return whether an installation is as the plan saw it."""
+        return self._has(step, record, step.before)
+
+    def _is_after(self, step: Step, record: InstalledAddOn) -> bool:
+        """Return whether an installation is as the step would make it."""
+        return self._has(step, record, step.after)
+
+    def _has(self, step: Step, record: InstalledAddOn, digest: str | None) -> bool:
+        return (
+            record.unique_name == step.unique_name
+            and record.available_add_on_sid == step.available_add_on_sid
+            and self._task.digests.of(record.configuration or {}) == digest
+        )
+
+    def _begin_write(self) -> None:
+        self._is_fresh = False
+        self._has_written = self._is_writing = True
+
+    def _confirmed(self, step: Step, record: InstalledAddOn) -> Write:
+        """Return the write, with what the service made of the configuration.
+
+        Raises:
+            NotEnsuredError: The response is not about what was written.
+        """
+        if record.account_sid == self._account_sid:
+            self._is_proven = True
+        wanted = self._wanted[step.unique_name]
+        action: Literal["installed", "updated"]
+        action = "installed" if step.action == "install" else "updated"
+        wish = Wish(wanted.unique_name, step.available_add_on_sid or "", None, self._account_sid)
+        wish.confirmed(record, action)
+        if "configuration" in record.unreadable:
+            raise NotEnsuredError(record, ["configuration is unknown"], action)
+        sent, returned = wanted.configuration or {}, record.configuration or {}
+        after = self._task.digests.of(returned)
+        assert step.after is not None
+        if after == step.after:
+            return Write(step.key, "done", record.sid)
+        changes = differences(sent, returned, self._task.desired.secret)
+        message = f"{step.unique_name}: the service keeps {', '.join(map(_kept, changes))}"
+        return Write(step.key, "done", record.sid, kept=Kept(step.after, after, message))
+
+
+def _kept(change: object) -> str:
+    return str(change)
+
+
+def _nothing_written(approved: tuple[Step, ...], error: Exception) -> tuple[Write, ...]:
+    first, *others = approved
+    return (
+        Write(first.key, "failed", message=str(error), error=type(error).__name__),
+        *(Write(step.key, "skipped") for step in others),
+    )
+
+
+def _skipped(key: str, message: str) -> Write:
+    return Write(key, "skipped", message=message)
+
+
+def _changed(key: str) -> Write:
+    return Write(key, "skipped", message=CHANGED, error="ChangedSincePlan")
+
+
+def _outcome_of(error: Exception) -> WriteOutcome:
+    """Return "unknown" if the write may have taken effect, else "failed"."""
+    if isinstance(error, UnusableResponseError):
+        return "unknown" if error.is_write else "failed"
+    if isinstance(error, NotEnsuredError):
+        return "unknown"
+    if isinstance(error, AmbiguousOutcomeError) or getattr(error, "after_unknown", False):
+        return "unknown"
+    if isinstance(error, MarketplaceError) and verdict_on(error) is Verdict.UNKNOWN:
+        return "unknown"
+    return "failed"
