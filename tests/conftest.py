@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import settings
 from support.paths import DESCRIPTION, NO_DESCRIPTION
 from support.served import ServedEmulator, serve
 
@@ -26,6 +27,10 @@ pytest_plugins = ["marketplace_async.testing", "pytester", "support.command_line
 # Subprocesses do not inherit development mode, because asyncio would report slow steps on standard
 # error. On a busy machine, steps are slow.
 os.environ.pop("PYTHONDEVMODE", None)
+
+# For the same reason, no example has a deadline.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 if os.environ.get("MARKETPLACE_TEST_EXCHANGE") == "aiohttp":

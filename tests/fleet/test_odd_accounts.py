@@ -5,6 +5,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -206,7 +207,7 @@ async def test_credentials_of_another_account_are_noticed_before_anything_is_cha
         inventory = await fleet.inventory(source, tmp_path / "all.jsonl")
         assert (inventory.records, inventory.failures.count) == (0, 1)
         assert await client.installed_add_ons.list().collect() == before
-    with sqlite3.connect(tmp_path / "journal") as journal:
+    with closing(sqlite3.connect(tmp_path / "journal")) as journal:
         assert journal.execute("SELECT count(*) FROM writes").fetchone() == (0,)
 
 
