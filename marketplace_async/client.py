@@ -19,7 +19,7 @@ from ._core.arguments import (
 )
 from ._core.frames import hide_arguments
 from ._core.limiter import Limiter, Stats
-from ._core.messages import Request, Response
+from ._core.messages import Host, Request, Response
 from ._core.network import Network, Proxy, allows_http, ca_file, trusting
 from ._core.oauth import Tokens
 from ._core.operation import Call
@@ -162,7 +162,7 @@ class MarketplaceClient:
     See https://www.twilio.com/docs/marketplace/listings/api-overview-users
     """
 
-    accounts: _Resource[Accounts] = _Resource(Accounts, lambda client: client._accounts_call())
+    accounts: _Resource[Accounts] = _Resource(Accounts, lambda client: client._call_to("api"))
     available_add_ons: _Resource[AvailableAddOns] = _Resource(AvailableAddOns)
     installed_add_ons: _Resource[InstalledAddOns] = _Resource(InstalledAddOns)
     listings: _Resource[Listings] = _Resource(Listings)
@@ -251,7 +251,7 @@ class MarketplaceClient:
             raise TypeError(f"retry: expected a Retry, such as Retry(attempts=1), got {retry!r}")
         self._credentials = credentials
         self._retry = retry
-        self._composed: Call | None = None
+        self._calls: dict[Host, Call] = {}
         self._resources: dict[type[Any], Any] = {}
 
     def _trust(self, environ: Mapping[str, str]) -> dict[str, str]:
@@ -270,10 +270,17 @@ class MarketplaceClient:
 
     @property
     def _call(self) -> Call:
+        return self._call_to("marketplace")
+
+    def _call_to(self, host: Host) -> Call:
         # Composed on first use, so that deriving a client is cheap.
-        call = self._composed
+        call = self._calls.get(host)
         if call is None:
-            call = self._composed = self._caller(self._session)
+            session = self._session
+            if host == "api":
+                # Its responses hold auth tokens, of subaccounts and of keys.
+                session = attrs.evolve(session, base_url=self._api_url, confidential=True)
+            call = self._calls[host] = self._caller(session)
         return call
 
     def _caller(self, session: Session) -> Call:
@@ -293,10 +300,6 @@ class MarketplaceClient:
             renewable=isinstance(auth, Tokens),
             account_sid=credentials.account_sid,
         )
-
-    def _accounts_call(self) -> Call:
-        session = attrs.evolve(self._session, base_url=self._api_url, confidential=True)
-        return self._caller(session)
 
     @classmethod
     @hide_arguments
@@ -401,17 +404,20 @@ class MarketplaceClient:
         Limits, retries, logging and errors apply as to any operation.
 
         Args:
-            request: Such as `Request("GET", "/v1/AvailableAddOns", {"PageSize": 5})`.
+            request: Such as `Request("GET", "/v1/AvailableAddOns", {"PageSize": 5})`. With
+                `host="api"`, it goes to Twilio's core API.
 
         Returns:
-            The response, not decoded.
+            The response, not decoded. One from the host "api" is confidential: its body is in no
+            log, error, pickle or `capture()`.
 
         Raises:
             APIError: The service returned an error.
             TransportError: There was no complete response.
             AmbiguousOutcomeError: The outcome is unknown, and `request.repeat` is "if_rejected".
         """
-        return await self._call(request, lambda _, response: response)
+        call = self._call_to(request.host)
+        return await call(request, lambda _, response: response)
 
     @property
     def stats(self) -> Stats:

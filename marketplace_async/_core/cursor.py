@@ -236,7 +236,8 @@ class Cursor(Generic[T]):
                     raise ValueError(f"points to a different host than the page, {link!r}")
             if query in self._visited:
                 raise ValueError(f"points back to a page already read, {link!r}")
-            request = Request("GET", path, query, operation=self._request.operation)
+            first = self._request
+            request = Request("GET", path, query, operation=first.operation, host=first.host)
         except ValueError as error:
             reason = f"the link to the next page: {error}"
             raise ResponseError(self._request, response, reason) from None

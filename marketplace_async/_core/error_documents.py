@@ -35,6 +35,9 @@ def api_error(request: Request, response: Response) -> APIError:
     message = _oauth_message(documents) or _first(documents, _MESSAGES, _to_text)
     location = response.headers.get("Location")
     if location and 300 <= response.status < 400:
+        if response.confidential:
+            # The query of a signed URL is a credential.
+            location = location.partition("?")[0]
         redirect = f"redirected to {location}, which is not followed"
         message = redirect if message is None else f"{message}; {redirect}"
     error = api_error_class(response.status)(
@@ -43,7 +46,7 @@ def api_error(request: Request, response: Response) -> APIError:
         code=code,
         message=_description(response) if message is None else message,
         more_info=_first(documents, _LINKS, _to_text),
-        details=_details(documents),
+        details=None if response.confidential else _details(documents),
     )
     error.after_unknown = response.resent
     return error

@@ -42,6 +42,7 @@ def form(**fields: str | bool | None) -> bytes:
 
 
 Repeat: TypeAlias = Literal["always", "if_rejected"]
+Host: TypeAlias = Literal["marketplace", "api"]
 
 
 @attrs.frozen(init=False)
@@ -50,7 +51,8 @@ class Request:
 
     Args:
         method: The HTTP method, in capitals.
-        path: The path, starting with `/v1`, without dot segments, percent-encoded where needed.
+        path: The path, starting with `/v1`, or with `/2010-04-01` for the host "api". Without dot
+            segments, percent-encoded where needed.
         query: A mapping, or a query string that is already encoded. A bool is sent as `true` or
             `false`.
         body: The bytes to send, if any.
@@ -58,6 +60,8 @@ class Request:
         repeat: Whether the request may be sent again when the outcome of an attempt is unknown:
             "always", the default for GET, or "if_rejected", only if Twilio did not process it.
         operation: A name for logs and errors, such as "installed_add_ons.create". It is not sent.
+        host: "marketplace", the default, or "api" for Twilio's core API. With `base_url`, both are
+            that URL. A response from "api" is confidential: it may hold auth tokens.
     """
 
     method: str
@@ -67,6 +71,7 @@ class Request:
     content_type: str | None
     repeat: Repeat
     operation: str | None = attrs.field(eq=False)
+    host: Host
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class Request:
         content_type: str | None = None,
         repeat: Repeat | None = None,
         operation: str | None = None,
+        host: Host = "marketplace",
     ) -> None:
         method = _plain(method, "method")
         if not _METHOD.fullmatch(method):
@@ -101,7 +107,8 @@ class Request:
             repeat = "always" if repeat == "always" else "if_rejected"
         if operation is not None:
             operation = _plain(operation, "operation")
-        _set(self, method, path, query, body, content_type, repeat, operation)
+        host = _checked_host(host)
+        _set(self, method, path, query, body, content_type, repeat, operation, host)
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -115,10 +122,11 @@ def trusted_request(
     content_type: str | None = None,
     repeat: Repeat | None = None,
     operation: str | None = None,
+    host: Host = "marketplace",
 ) -> Request:
     """Return a request of parts that were checked or encoded here: `Request` checks them again."""
     request = Request.__new__(Request)
-    _set(request, method, path, query, body, content_type, repeat, operation)
+    _set(request, method, path, query, body, content_type, repeat, operation, host)
     return request
 
 
@@ -131,6 +139,7 @@ def _set(
     content_type: str | None,
     repeat: Repeat | None,
     operation: str | None,
+    host: Host,
 ) -> None:
     # Bound once, as attrs does.
     put = object.__setattr__.__get__(request)
@@ -141,6 +150,15 @@ def _set(
     put("content_type", content_type)
     put("repeat", repeat or ("always" if method == "GET" else "if_rejected"))
     put("operation", operation)
+    put("host", host)
+
+
+def _checked_host(host: Host) -> Host:
+    if host == "marketplace":
+        return "marketplace"
+    if host == "api":
+        return "api"
+    raise ValueError(f'host: expected "marketplace" or "api", got {host!r}')
 
 
 def _plain(value: str, name: str) -> str:
@@ -244,7 +262,7 @@ class Response:
             effect. Over a borrowed session, aiohttp repeats a GET or DELETE when the connection
             closes under it, and a middleware may repeat any request.
         confidential: Whether the body holds secrets. If so, errors, `capture()` and pickles omit
-            it.
+            it, and pickles omit the query of a `Location` header, which may be a signature.
         authorization: The credentials that the request was sent with. If the response echoes
             them, errors, `capture()` and pickles mask them.
     """
@@ -312,9 +330,15 @@ class Response:
 
     def __reduce__(self) -> tuple[Any, ...]:
         bare = self.without_secrets()
+        headers = bare.headers
+        if self.confidential and "?" in headers.get("Location", ""):
+            # The query of a signed URL is a credential.
+            fields = CIMultiDict(headers.items())
+            fields["Location"] = headers["Location"].partition("?")[0]
+            headers = Headers(fields)
         return Response, (
             self.status,
-            bare.headers,
+            headers,
             bare.body,
             self.elapsed,
             self.resent,

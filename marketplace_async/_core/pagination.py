@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from ..errors import IncompleteListError
 from .arguments import check_flag, plain_int
 from .cursor import Cursor, Page, query_of_start
-from .messages import Request
+from .messages import Host, Request
 from .operation import Call, Parse
 from .streams import Stream
 
@@ -47,6 +47,7 @@ class Paginator(Generic[T]):
         start: str | None,
         prefetch: bool,
         operation: str | None = None,
+        host: Host = "marketplace",
     ) -> None:
         limit = _check_count("limit", limit, at_least=0)
         page_size = _check_count("page_size", page_size, at_least=1, at_most=MAX_PAGE_SIZE)
@@ -57,6 +58,7 @@ class Paginator(Generic[T]):
                 f"{', '.join(filters)}: cannot be combined with start, which has its own filters"
             )
         self._operation = operation
+        self._host = host
         self._call = call
         self._path = path
         self._parse = parse
@@ -111,7 +113,7 @@ class Paginator(Generic[T]):
         if query is None:
             page_size = self._page_size or min(limit or MAX_PAGE_SIZE, MAX_PAGE_SIZE)
             query = f"{self._filters}PageSize={page_size}"
-        request = Request("GET", self._path, query, operation=self._operation)
+        request = Request("GET", self._path, query, operation=self._operation, host=self._host)
         return Cursor(self._call, request, self._parse, self._key, limit, prefetch)
 
 

@@ -45,7 +45,8 @@ class Accounts:
         See https://www.twilio.com/docs/iam/api/account
         """
         sid = check_sid("AC", sid, "sid")
-        request = trusted_request("GET", f"{_ROOT}/{sid}.json", operation="accounts.fetch")
+        path = f"{_ROOT}/{sid}.json"
+        request = trusted_request("GET", path, operation="accounts.fetch", host="api")
         return await self._call(request, expecting(_account_of, sid=sid))
 
     def list(
@@ -92,6 +93,7 @@ class Accounts:
             start=start,
             prefetch=prefetch,
             operation="accounts.list",
+            host="api",
         )
 
 

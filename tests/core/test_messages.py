@@ -157,6 +157,7 @@ def test_a_request_holds_the_plain_values_of_its_parts(random: Random) -> None:
         "content_type": "text/plain",
         "repeat": "always",
         "operation": "x.y",
+        "host": "api",
     }
     request = Request(**{name: disguised(value, random) for name, value in parts.items()})
     assert request == Request(**parts)
@@ -169,10 +170,10 @@ def test_a_trusted_request_equals_a_checked_one(
     method: str, repeat: Literal["always"] | None
 ) -> None:
     parts = (method, "/v1/X", "a=b", b"{}", "text/plain", repeat)
-    trusted = trusted_request(*parts)
-    assert trusted == Request(*parts)
-    assert repr(trusted) == repr(Request(*parts))
-    assert attrs.evolve(trusted, body=None) == Request(*parts[:3], None, *parts[4:])
+    trusted = trusted_request(*parts, host="api")
+    assert trusted == Request(*parts, host="api")
+    assert repr(trusted) == repr(Request(*parts, host="api"))
+    assert attrs.evolve(trusted, body=None) == Request(*parts[:3], None, *parts[4:], host="api")
     assert pickle.loads(pickle.dumps(trusted)) == trusted
 
 
