@@ -144,7 +144,10 @@ ROOMS: dict[str, set[str]] = {
         *("_core.retrying", "_core.session", "_core.tasks", "accounts"),
         *("credentials", "errors", "resources", "retry"),
     },
-    "webhooks": {"_core.codec", "credentials", "errors"},
+    "webhooks": {
+        *("_core.codec", "_core.frames", "_core.lenient", "_core.records"),
+        *("credentials", "errors"),
+    },
     "emulator": {"errors"},
     "testing": {"client", "credentials", "emulator", "errors"},
     "fleet": {
