@@ -16,10 +16,12 @@ from .catalogue import AddOn, Catalogue, Extension
 from .faults import Fault, Faults, LogEntry, RequestLog
 from .records import UsageItem
 from .server import Emulator
+from .webhooks import DeliveryOptions, WebhookOptions, WebhookResponse
 
 __all__ = [
     "AddOn",
     "Catalogue",
+    "DeliveryOptions",
     "Emulator",
     "Extension",
     "Fault",
@@ -27,4 +29,6 @@ __all__ = [
     "LogEntry",
     "RequestLog",
     "UsageItem",
+    "WebhookOptions",
+    "WebhookResponse",
 ]

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from .calls import Call, Document, Operation, Response
-from .paging import paginate
+from .paging import Page, paginate
 from .records import Account, Slice
 from .responses import ErrorResponse
 from .store import Store
@@ -78,22 +78,7 @@ class AccountRoutes:
             return attrs.evolve(found, items=[self._document(item) for item in found.items])
 
         page = paginate(call.query, slices, filters=("FriendlyName", "Status"))
-
-        def uri(query: str | None) -> str | None:
-            return query and f"{call.path}?{query}"
-
-        start = page.number * page.size
-        return 200, {
-            "accounts": page.items,
-            "page": page.number,
-            "page_size": page.size,
-            "start": start,
-            "end": max(start, start + len(page.items) - 1),
-            "uri": uri(page.current),
-            "first_page_uri": uri(page.first),
-            "previous_page_uri": uri(page.previous),
-            "next_page_uri": uri(page.next),
-        }
+        return 200, page_document(call, "accounts", page)
 
     def create(self, call: Call) -> Response:
         name = _friendly_name(call.form())
@@ -101,10 +86,10 @@ class AccountRoutes:
         return 201, self._document(self._store.ensure_account(sid))
 
     def fetch(self, call: Call) -> Response:
-        return 200, self._document(self._account(call))
+        return 200, self._document(self.visible(call))
 
     def update(self, call: Call) -> Response:
-        account = self._account(call)
+        account = self.visible(call)
         fields = call.form()
         name, status = _friendly_name(fields), fields.get("Status")
         _check_status(status)
@@ -113,7 +98,7 @@ class AccountRoutes:
         if account.status == "closed" and status not in (None, "closed"):
             raise ErrorResponse("account_closed", sid=account.sid)
         self._store.update_account(account.sid, name, status)
-        return 200, self._document(self._account(call))
+        return 200, self._document(self.visible(call))
 
     def add(
         self, owner_account_sid: str, friendly_names: Iterable[str], status: str = "active"
@@ -123,7 +108,8 @@ class AccountRoutes:
             raise ErrorResponse("subaccount_owner")
         return self._store.add_accounts(owner_account_sid, friendly_names, status)
 
-    def _account(self, call: Call) -> Account:
+    def visible(self, call: Call) -> Account:
+        """Return the account in a path: the authenticated one or a subaccount of it."""
         viewer = self._store.ensure_account(call.account_sid)
         account = self._store.account(call.segments["ac"])
         if account is None or viewer.sid not in (account.sid, account.owner_account_sid):
@@ -139,8 +125,8 @@ class AccountRoutes:
             "status": account.status,
             "owner_account_sid": account.owner_account_sid,
             "type": "Full",
-            "date_created": _rfc_2822(account.date_created),
-            "date_updated": _rfc_2822(account.date_updated),
+            "date_created": rfc_2822(account.date_created),
+            "date_updated": rfc_2822(account.date_updated),
             "uri": f"{path}.json",
             "subresource_uris": {
                 name: f"{path}/{segment}.json" for name, segment in _SUBRESOURCES.items()
@@ -166,5 +152,26 @@ def _default_name() -> str:
     return datetime.now(UTC).strftime("SubAccount Created at %Y-%m-%d %I:%M %p")
 
 
-def _rfc_2822(date: str) -> str:
+def page_document(call: Call, name: str, page: Page) -> Document:
+    """Return one page in the format of the core API: items under `name`, links beside them."""
+
+    def uri(query: str | None) -> str | None:
+        return query and f"{call.path}?{query}"
+
+    start = page.number * page.size
+    return {
+        name: page.items,
+        "page": page.number,
+        "page_size": page.size,
+        "start": start,
+        "end": max(start, start + len(page.items) - 1),
+        "uri": uri(page.current),
+        "first_page_uri": uri(page.first),
+        "previous_page_uri": uri(page.previous),
+        "next_page_uri": uri(page.next),
+    }
+
+
+def rfc_2822(date: str) -> str:
+    """Return a date in the format of the core API."""
     return format_datetime(datetime.fromisoformat(date))

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self, TypeAlias, Unpack
 
 from aiohttp import web
 
@@ -14,6 +14,7 @@ from .authentication import USER, Authenticator
 from .calls import Call, Operation, Response
 from .catalogue import Catalogue
 from .control import control_routes
+from .core_api import CoreApi
 from .dispatch import Dispatcher, Segments
 from .faults import Faults, RequestLog
 from .handler import RequestHandler
@@ -22,6 +23,7 @@ from .records import UsageItem
 from .responses import ErrorResponse
 from .routes import marketplace_routes
 from .store import Store
+from .webhooks import DeliveryOptions, WebhookOptions, WebhookResponse, Webhooks, webhook_routes
 
 _Handler: TypeAlias = Callable[[web.BaseRequest, Segments], Awaitable[web.StreamResponse]]
 
@@ -229,6 +231,50 @@ class Emulator:
         except ErrorResponse as error:
             raise ValueError(error.message) from None
 
+    async def webhook(
+        self, url: str, account_sid: str, **options: Unpack[WebhookOptions]
+    ) -> WebhookResponse:
+        """Send a signed webhook to your service, as Twilio does for a call or a message.
+
+        Args:
+            url: The URL of your service.
+            account_sid: The account, `AC...`. The form has it as `AccountSid`.
+            options: `add_ons`, the results of Add-ons by unique name; `fields` or `json`;
+                `method`; `auth_token` or `shared_key`, to sign with; and `public_url`. See
+                `WebhookOptions`.
+
+        Raises:
+            ValueError, TypeError: An argument is invalid.
+            ConnectionError: Your service did not respond within 15 seconds.
+            RuntimeError: The emulator is not running.
+        """
+        return await self._webhooks().send(url, account_sid, **options)
+
+    async def deliver_result(
+        self, installed_add_on_sid: str, **options: Unpack[DeliveryOptions]
+    ) -> WebhookResponse:
+        """Send the result of a recording Add-on to the `callback_url` of its configuration.
+
+        The core API then has the result, with its payload, among the `AddOnResults` of the
+        recording.
+
+        Args:
+            installed_add_on_sid: The installation, `XE...`.
+            options: `result`, any JSON value; `status`, `message` and `code`; `recording_sid`;
+                `auth_token` or `shared_key`, to sign with; and `public_url`. See
+                `DeliveryOptions`.
+
+        Raises:
+            ValueError, TypeError: An argument is invalid, or the configuration has no
+                `callback_url`.
+            ConnectionError: Your service did not respond within 15 seconds.
+            RuntimeError: The emulator is not running.
+        """
+        return await self._webhooks().deliver(installed_add_on_sid, **options)
+
+    def _webhooks(self) -> Webhooks:
+        return Webhooks(self._running_store(), self._accounts, self.url)
+
     def _running_store(self) -> Store:
         if self._store is None:
             raise RuntimeError("the emulator is not running")
@@ -247,6 +293,7 @@ class Emulator:
         operations = [
             *marketplace_routes(store, self._catalogue),
             *AccountRoutes(store, self._accounts).routes(),
+            *CoreApi(store).routes(),
         ]
         return Dispatcher(
             [
@@ -257,6 +304,8 @@ class Emulator:
                     partial(self._handler.serve, authenticator.tokens.issue, None),
                 ),
                 *control_routes(self.faults, self.log, self.usage),
+                *webhook_routes(self.webhook, self.deliver_result),
+                *CoreApi(store).data_routes(),
             ],
             not_found=handler(not_found),
             method_not_allowed=handler(method_not_allowed),

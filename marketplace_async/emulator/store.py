@@ -66,6 +66,13 @@ CREATE TABLE IF NOT EXISTS accounts (
     date_updated TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS by_owner ON accounts (owner_account_sid, seq);
+CREATE TABLE IF NOT EXISTS core_resources (
+    seq INTEGER PRIMARY KEY,
+    parent TEXT NOT NULL,
+    sid TEXT NOT NULL,
+    document TEXT NOT NULL,
+    UNIQUE (parent, sid)
+) STRICT;
 """
 
 _COLUMNS = (
@@ -256,6 +263,27 @@ class Store:
             "SELECT document FROM listings WHERE account_sid = ? ORDER BY seq", (account_sid,)
         )
         return [json.loads(document) for (document,) in rows]
+
+    def add_core_resource(self, parent: str, document: dict[str, Any]) -> None:
+        """Insert a resource of the core API, unless its parent has one with this SID."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO core_resources VALUES (NULL, ?, ?, ?)",
+            (parent, document["sid"], json.dumps(document)),
+        )
+
+    def core_resources(self, parent: str) -> list[dict[str, Any]]:
+        """Return the resources below a path, oldest first."""
+        rows = self._db.execute(
+            "SELECT document FROM core_resources WHERE parent = ? ORDER BY seq", (parent,)
+        )
+        return [json.loads(document) for (document,) in rows]
+
+    def delete_core_resource(self, parent: str, sid: str) -> None:
+        """Delete a resource and all below it."""
+        self._db.execute(
+            "DELETE FROM core_resources WHERE parent = ? AND sid = ? OR parent GLOB ?",
+            (parent, sid, f"{parent}/{sid}/*"),
+        )
 
     def add_usage(self, items: Iterable[UsageItem]) -> None:
         """Insert usage items in one transaction."""
