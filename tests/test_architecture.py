@@ -197,7 +197,7 @@ THIRD_PARTIES = {
     "cli": {"attrs", "cyclopts", "msgspec", "platformdirs", "rich", "tomlkit"},
     "client": {"aiohttp", "attrs", "yarl"},  # aiohttp for types only
     "credentials": {"attrs"},
-    "emulator": {"aiohttp", "attrs", "jsonschema_rs", "msgspec", "multidict"},
+    "emulator": {"aiohttp", "attrs", "jsonschema_rs", "msgspec", "multidict", "yarl"},
     "errors": {"attrs"},
     "fleet": {"attrs", "msgspec"},
     "resources": {"attrs"},
