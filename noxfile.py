@@ -16,6 +16,7 @@ nox.options.reuse_existing_virtualenvs = True
 TESTS = [
     "blockbuster",
     "coverage[toml]",
+    "fastapi",
     "freezegun",
     "hypothesis",
     "hypothesis-jsonschema",
@@ -28,6 +29,8 @@ TESTS = [
     "time-machine",
     "trustme",
     "twilio",
+    "uvicorn",
+    "vcrpy",
 ]
 PEERS = ["httpx", "orjson", "twilio"]
 # Where one of these has no wheel, the benchmarks that need it are skipped.
