@@ -149,7 +149,10 @@ ROOMS: dict[str, set[str]] = {
         *("credentials", "errors"),
     },
     "emulator": {"errors"},
-    "testing": {"client", "credentials", "emulator", "errors"},
+    "testing": {
+        *("_core.frames", "_core.masking", "_core.messages", "_core.session"),
+        *("client", "credentials", "emulator", "errors"),
+    },
     "fleet": {
         *("_core.arguments", "_core.codec", "_core.files", "_core.frames", "_core.limiter"),
         *("_core.masking", "_core.pagination", "_core.rows", "_core.streams", "_core.tasks"),

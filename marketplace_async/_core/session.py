@@ -186,7 +186,8 @@ class Session:
                 value = None if authorization is None else partial(_header, authorization)
                 session = self.pool.session()
                 watched = Watched(session, request.body, progress, value, self.headers)
-                reply = await self._send_by_session(session, request, watched)
+                headers = self._headers(request, authorization)
+                reply = await self._send_by_session(session, request, headers, watched)
         except asyncio.CancelledError as error:
             written = progress.stage >= Stage.WRITTEN
             if deadline is None or not deadline.take_back():
@@ -305,6 +306,7 @@ class Session:
         self,
         session: aiohttp.ClientSession,
         request: Request,
+        headers: Mapping[str, str],
         watched: Watched,
     ) -> Reply:
         """Send a request with all that the session adds: proxy, traces, middlewares."""
@@ -312,7 +314,7 @@ class Session:
             request.method,
             self._url(request),
             data=watched.body,
-            headers=self._headers(request),
+            headers=headers,
             timeout=self._bounds.timers,
             allow_redirects=False,
             raise_for_status=False,
@@ -333,7 +335,11 @@ class Session:
             raise ExchangeError("the server responded before the request was sent")
         return Reply(response.status, Headers(response.headers), body)
 
-    def _headers(self, request: Request) -> dict[str, str]:
+    def _headers(self, request: Request, authorization: Secret | None) -> dict[str, str]:
+        """Return the headers that a session sees. `watched` adds the credentials afterwards.
+
+        `testing.cassettes` replaces this method, to tell accounts apart.
+        """
         headers = dict(self.headers)
         if request.content_type is not None:
             headers["Content-Type"] = request.content_type

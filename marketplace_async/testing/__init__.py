@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Unpack
 from ..client import ClientOptions, MarketplaceClient
 from ..credentials import AccountToken
 from ..errors import MissingExtraError
+from .cassettes import scrubbed as scrubbed
 
 if TYPE_CHECKING:
     from ..emulator import Emulator
