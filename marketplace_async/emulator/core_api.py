@@ -5,17 +5,14 @@ Any well-formed SID of a phone number or a recording exists.
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import attrs
 import msgspec
-from aiohttp import web
 
 from .accounts import ROOT, AccountRoutes, page_document, rfc_2822
 from .calls import Call, Document, Operation, Response, required
-from .dispatch import Segments
 from .paging import paginate, slices_of
 from .records import Installation
 from .responses import ErrorResponse
@@ -26,6 +23,7 @@ _NUMBER: Final = f"{_ACCOUNT}/IncomingPhoneNumbers/{{pn}}/AssignedAddOns"
 _RESULTS: Final = f"{_ACCOUNT}/Recordings/{{re}}/AddOnResults"
 _PAYLOADS: Final = f"{_RESULTS}/{{xr}}/Payloads"
 _DATA: Final = "/_emulator/data"
+SIGNED_DATA: Final = f"{_DATA}/{{xh}}"
 _SID: Final = re.compile(r"(PN|RE)[0-9a-fA-F]{32}")
 
 
@@ -60,22 +58,6 @@ class CoreApi:
             ("DELETE", f"{_PAYLOADS}/{{xh}}.json", self.delete_payload),
             ("GET", f"{_PAYLOADS}/{{xh}}/Data.json", self.fetch_data),
         ]
-
-    def data_routes(
-        self,
-    ) -> list[tuple[str, str, Callable[[web.BaseRequest, Segments], Awaitable[web.Response]]]]:
-        """Return the route of signed URLs, which need no credentials."""
-
-        async def data(request: web.BaseRequest, segments: Segments) -> web.Response:
-            for found in self._store.core_resources(_DATA):
-                key = request.query.get("Signature", "")
-                if found["sid"] == segments["xh"] and secrets.compare_digest(
-                    found["signature"].encode(), key.encode(errors="replace")
-                ):
-                    return web.json_response(found["data"])
-            return web.json_response({"message": "the URL has no valid signature"}, status=403)
-
-        return [("GET", f"{_DATA}/{{xh}}", data)]
 
     # -- the Add-ons of a phone number
 
@@ -208,6 +190,17 @@ class CoreApi:
         found = call.select(self._store.core_resources(_DATA), call.segments["xh"])
         url = f"{call.base_url}{_DATA}/{found['sid']}?Signature={found['signature']}"
         return 307, {"redirect_to": url}
+
+    def signed_data(self, call: Call) -> Response:
+        """Return the data at a signed URL, which needs no credentials."""
+        signature = call.query.get("Signature", "").encode(errors="replace")
+        for found in self._store.core_resources(_DATA):
+            if found["sid"] == call.segments["xh"] and secrets.compare_digest(
+                found["signature"].encode(), signature
+            ):
+                # Any JSON value, null as well.
+                return 200, msgspec.Raw(msgspec.json.encode(found["data"]))  # type: ignore[return-value]
+        raise call.not_found()
 
     def _resources(self, call: Call, path: str) -> list[Document]:
         return self._store.core_resources(self._parent(call, path))

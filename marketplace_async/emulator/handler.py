@@ -136,7 +136,7 @@ class RequestHandler:
         )
         if status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
-        if document is not None and "redirect_to" in document:
+        if isinstance(document, dict) and "redirect_to" in document:
             headers["Location"] = document["redirect_to"]
         headers["Twilio-Request-Duration"] = f"{time.perf_counter() - started:.3f}"
         content = b""

@@ -14,7 +14,7 @@ from .authentication import USER, Authenticator
 from .calls import Call, Operation, Response
 from .catalogue import Catalogue
 from .control import control_routes
-from .core_api import CoreApi
+from .core_api import SIGNED_DATA, CoreApi
 from .dispatch import Dispatcher, Segments
 from .faults import Faults, RequestLog
 from .handler import RequestHandler
@@ -248,7 +248,7 @@ class Emulator:
             ConnectionError: Your service did not respond within 15 seconds.
             RuntimeError: The emulator is not running.
         """
-        return await self._webhooks().send(url, account_sid, **options)
+        return await self._webhooks().webhook(url, account_sid, **options).send()
 
     async def deliver_result(
         self, installed_add_on_sid: str, **options: Unpack[DeliveryOptions]
@@ -270,7 +270,7 @@ class Emulator:
             ConnectionError: Your service did not respond within 15 seconds.
             RuntimeError: The emulator is not running.
         """
-        return await self._webhooks().deliver(installed_add_on_sid, **options)
+        return await self._webhooks().result(installed_add_on_sid, **options).send()
 
     def _webhooks(self) -> Webhooks:
         return Webhooks(self._running_store(), self._accounts, self.url)
@@ -290,10 +290,11 @@ class Emulator:
         def handler(operation: Operation) -> _Handler:
             return partial(self._handler.serve, operation, authenticator.authenticate)
 
+        core = CoreApi(store)
         operations = [
             *marketplace_routes(store, self._catalogue),
             *AccountRoutes(store, self._accounts).routes(),
-            *CoreApi(store).routes(),
+            *core.routes(),
         ]
         return Dispatcher(
             [
@@ -305,7 +306,7 @@ class Emulator:
                 ),
                 *control_routes(self.faults, self.log, self.usage),
                 *webhook_routes(self.webhook, self.deliver_result),
-                *CoreApi(store).data_routes(),
+                ("GET", SIGNED_DATA, partial(self._handler.serve, core.signed_data, None)),
             ],
             not_found=handler(not_found),
             method_not_allowed=handler(method_not_allowed),

@@ -99,8 +99,44 @@ class WebhookResponse:
     body: bytes
 
 
+@attrs.frozen
+class Webhook:
+    """A signed webhook that is ready to be sent. It needs nothing of the emulator."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+    async def send(self) -> WebhookResponse:
+        """Send it once. Raises ConnectionError."""
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
+        cookies = aiohttp.DummyCookieJar()
+        reason: str
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout, cookie_jar=cookies) as session,
+                session.request(
+                    self.method,
+                    # The text that was signed, unchanged.
+                    URL(self.url, encoded=True),
+                    headers=self.headers,
+                    data=self.body,
+                    allow_redirects=False,
+                ) as response,
+            ):
+                content = await response.read()
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return WebhookResponse(response.status, headers, content)
+        except TimeoutError:
+            reason = f"no response within {_TIMEOUT:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            reason = str(error)
+        raise ConnectionError(f"{self.url}: {reason}")
+
+
 class Webhooks:
-    """Sends the webhooks of an emulator.
+    """Builds the webhooks of an emulator.
 
     Args:
         store: The state, with installations and the auth tokens of accounts.
@@ -113,10 +149,8 @@ class Webhooks:
         self._secrets = secrets or {}
         self._base_url = base_url
 
-    async def send(
-        self, url: str, account_sid: str, **options: Unpack[WebhookOptions]
-    ) -> WebhookResponse:
-        """Send a webhook to `url`."""
+    def webhook(self, url: str, account_sid: str, **options: Unpack[WebhookOptions]) -> Webhook:
+        """Return a webhook to `url`. Raises ValueError or TypeError."""
         _check_names(options, WebhookOptions)
         if not isinstance(account_sid, str) or not _ACCOUNT.fullmatch(account_sid):
             raise ValueError(f"account_sid: must be AC and 32 hex digits, got {account_sid!r}")
@@ -143,7 +177,6 @@ class Webhooks:
         else:
             body = urlencode(pairs).encode()
             headers["Content-Type"] = "application/x-www-form-urlencoded; charset=UTF-8"
-        signed_url = _as_seen(url, options.get("public_url"))
         key, digest = self._auth_token(account_sid, options.get("auth_token")), "sha1"
         shared_key = options.get("shared_key")
         if shared_key is not None:
@@ -151,13 +184,12 @@ class Webhooks:
             digest = "sha256"
             settings = f"key={name},algorithm=HMAC_SHA256"
             headers["X-Twilio-Webhooks-Signature-Settings"] = settings
+        signed_url = _as_seen(url, options.get("public_url"))
         headers["X-Twilio-Signature"] = signature(signed_url, pairs, key, digest)
-        return await _request(method, url, headers, body)
+        return Webhook(method, url, headers, body)
 
-    async def deliver(
-        self, installed_add_on_sid: str, **options: Unpack[DeliveryOptions]
-    ) -> WebhookResponse:
-        """Store the result of a recording Add-on, and send it to its `callback_url`."""
+    def result(self, installed_add_on_sid: str, **options: Unpack[DeliveryOptions]) -> Webhook:
+        """Store the result of a recording Add-on, and return the webhook for its `callback_url`."""
         _check_names(options, DeliveryOptions)
         installation = self._store.installation(installed_add_on_sid)
         if installation is None:
@@ -171,28 +203,30 @@ class Webhooks:
             )
         status = options.get("status", "completed")
         recording_sid = options.get("recording_sid") or new_sid("RE")
-        core = CoreApi(self._store)
-        paths = core.add_result(installation, recording_sid, status, options.get("result"))
-        result: dict[str, Any] = {
-            "request_sid": paths.sid,
-            "status": status,
-            "message": options.get("message"),
-            "code": options.get("code"),
-            "payload": [
-                {"content_type": "application/json", "url": f"{self._base_url}{payload}"}
-                for payload in paths.payloads
-            ],
-            "links": {name: f"{self._base_url}{path}" for name, path in paths.links.items()},
-        }
         content: WebhookOptions = {
             "method": configuration.get("callback_method", "POST"),
             "auth_token": options.get("auth_token"),
             "shared_key": options.get("shared_key"),
             "public_url": options.get("public_url"),
         }
+        # Checked before the result is stored.
+        self.webhook(url, installation.account_sid, **content)
+        core = CoreApi(self._store)
+        paths = core.add_result(installation, recording_sid, status, options.get("result"))
         if content["method"] == "POST":
+            result: dict[str, Any] = {
+                "request_sid": paths.sid,
+                "status": status,
+                "message": options.get("message"),
+                "code": options.get("code"),
+                "payload": [
+                    {"content_type": "application/json", "url": f"{self._base_url}{payload}"}
+                    for payload in paths.payloads
+                ],
+                "links": {name: f"{self._base_url}{path}" for name, path in paths.links.items()},
+            }
             content["add_ons"] = {installation.unique_name: result}
-        return await self.send(url, installation.account_sid, **content)
+        return self.webhook(url, installation.account_sid, **content)
 
     def _auth_token(self, account_sid: str, given: str | None) -> str:
         if given is not None:
@@ -235,34 +269,6 @@ def webhook_routes(
     return [("POST", "/_emulator/webhook", webhook)]
 
 
-async def _request(
-    method: str, url: str, headers: Mapping[str, str], body: bytes | None
-) -> WebhookResponse:
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT)
-    cookies = aiohttp.DummyCookieJar()
-    reason: str
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout, cookie_jar=cookies) as session,
-            session.request(
-                method,
-                # The text that was signed, unchanged.
-                URL(url, encoded=True),
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-            ) as response,
-        ):
-            content = await response.read()
-            found = {name.lower(): value for name, value in response.headers.items()}
-            return WebhookResponse(response.status, found, content)
-    except TimeoutError:
-        reason = f"no response within {_TIMEOUT:g} s"
-    except (aiohttp.ClientError, OSError) as error:
-        reason = str(error)
-    raise ConnectionError(f"{url}: {reason}")
-
-
 def _add_ons_text(results: Mapping[str, Mapping[str, Any]]) -> str:
     if not isinstance(results, Mapping):
         raise TypeError(f"add_ons: must be an object of results by unique name, got {results!r}")
@@ -286,9 +292,10 @@ def _pairs(fields: Mapping[str, str | Sequence[str]]) -> Iterable[tuple[str, str
     if not isinstance(fields, Mapping):
         raise TypeError(f"fields: must be an object, got {fields!r}")
     for name, values in fields.items():
-        for value in [values] if isinstance(values, str) else values:
-            if not isinstance(value, str):
-                raise TypeError(f"fields: {name}: must be text, got {value!r}")
+        several = [values] if isinstance(values, str) else values
+        if not isinstance(several, Sequence) or not all(isinstance(each, str) for each in several):
+            raise TypeError(f"fields: {name}: must be text or a list of text, got {values!r}")
+        for value in several:
             yield name, value
 
 

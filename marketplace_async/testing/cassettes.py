@@ -29,7 +29,7 @@ _IN_JSON: Final = re.compile(
 )
 _IN_XML: Final = re.compile(rb"(<(?:AuthToken|Secret)>)([^<]*)")
 _IN_QUERY: Final = re.compile(r"(?i)([?&](?:[\w-]*(?:signature|token|credential)))=[^&#]*")
-# Of a request, the headers that say what is asked, and who asks.
+# The headers of a request that are compared: what it asks for, and for which account.
 _REQUEST_HEADERS: Final = ("Accept", "Content-Type", "Authorization")
 # Of a response, the headers that are known to hold no secret.
 _RESPONSE_HEADERS: Final = re.compile(
