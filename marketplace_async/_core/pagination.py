@@ -58,7 +58,7 @@ class Paginator(Generic[T]):
                 f"{', '.join(filters)}: cannot be combined with start, which has its own filters"
             )
         self._operation = operation
-        self._host = host
+        self._host: Host = host
         self._call = call
         self._path = path
         self._parse = parse
