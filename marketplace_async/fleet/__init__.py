@@ -21,17 +21,20 @@ from ._engine.notifier import AccountError
 from ._engine.shards import AccountResult, AccountTimeoutError, Shard
 from ._engine.tally import Counts
 from .applying import ApplyReport, apply
-from .desired import Desired, DesiredStateError, from_document, load, parse
+from .comparison import Change
+from .desired import Desired
 from .desired_file import schema
 from .digests import PlanKey
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
 from .inventories import InventoryReport, inventory
+from .loading import from_document, load, parse
 from .outputs import Csv, ExtensionRecord, FailureOutput, InventoryRecord, JsonLines, Output, Sqlite
 from .plan_report import Group, PlanReport
 from .planning import plan
+from .problems import DesiredStateError
 from .progress import Progress
 from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
-from .steps import AccountPlan, Change, Step
+from .steps import AccountPlan, Step
 
 __all__ = [
     "ACCOUNT_TIMEOUT",

@@ -14,18 +14,18 @@ import attrs
 
 from .. import bulk
 from .._core.threads import to_daemon_thread
-from ..resources.available_add_ons import AvailableAddOn
 from ._engine.checkpoint import beside
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver
 from ._engine.ending import Ending
 from ._engine.journal import Entry, Failure, Failures, JobError, Journal, Kept, Write, WriteOutcome
 from ._engine.shards import AccountResult, Shard
 from ._engine.tally import Counts, State
+from .catalogue import Catalogue, read_catalogue
 from .desired import Desired
 from .digests import Digests, PlanKey
 from .executors import EmbeddedExecutor, Executor
 from .plan_report import PlanReport, Summary
-from .planning import Planner, PlanSteps, read_catalogue
+from .planning import Planner, PlanSteps
 from .sources import Source, Target
 from .steps import AccountPlan
 from .taking import TakeSteps
@@ -118,7 +118,8 @@ async def apply(
     Raises:
         ValueError, TypeError: An argument is invalid.
         TimeoutError: There was no approval in time. Nothing was changed.
-        DesiredStateError: An Add-on or an extension does not exist in the catalogue.
+        DesiredStateError: An Add-on or an extension does not exist in the catalogue, or a
+            configuration does not match the schema of its Add-on.
         JobError: The journal is in use, belongs to another job, or is not a journal.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
@@ -158,7 +159,7 @@ class _Run:
 
     async def run(
         self,
-        catalogue: dict[str, AvailableAddOn],
+        catalogue: Catalogue,
         approved_by: Callable[[PlanReport], Awaitable[bool]],
     ) -> ApplyReport:
         disk = self.driver.disk
@@ -190,7 +191,7 @@ class _Run:
             complete=not self.driver.stopped and self.ending.error is None,
         )
 
-    async def _plan(self, catalogue: dict[str, AvailableAddOn]) -> PlanReport:
+    async def _plan(self, catalogue: Catalogue) -> PlanReport:
         driver, journal = self.driver, self.journal
         summary = Summary(self.desired)
 

@@ -1,29 +1,25 @@
-"""The desired state: which Add-ons belong on which accounts, read from a TOML file."""
+"""The desired state: which Add-ons belong on which accounts."""
 
-import fnmatch
-import hashlib
-import json
-import os
-import tomllib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
-import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from .._core.frames import hide_arguments
-from ..errors import MarketplaceError
-from .desired_file import AddOn, File, Override, Selector
-from .masking import masked, secret_values
+from . import comparison
+from .configurations import ValueOfAccount, filled, merged
+from .desired_file import AddOn, File, Override
+from .masking import secret_values
+from .problems import DesiredStateError, Problems
+from .selection import Index, Match, nfc
+from .toml_text import Lines, Path
 
 T = TypeVar("T")
-Table = TypeVar("Table", AddOn, Override)
 
-
-class DesiredStateError(MarketplaceError, ValueError):
-    """The desired state is invalid. The message says where in the file, and why."""
+_NO_COLUMNS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +32,8 @@ class Wanted:
         state: "present" or "absent".
         available_add_on_sid: The Add-on, `XB...`. None if any Add-on of that name is to be removed.
         configuration: The whole configuration. None leaves an existing configuration unchanged.
+        ignore: The paths of configuration keys that are left as they are, such as
+            "limits.minutes", with everything below them.
         extensions: Whether each extension is to be enabled, by unique name.
     """
 
@@ -45,33 +43,47 @@ class Wanted:
     available_add_on_sid: str | None = None
     # The configuration may contain secrets.
     configuration: dict[str, Any] | None = attrs.field(default=None, hash=False, repr=False)
+    ignore: tuple[str, ...] = ()
     extensions: dict[str, bool] = attrs.field(factory=dict, hash=False)
 
+    def is_configured(self, current: Mapping[str, Any] | None) -> bool:
+        """Return whether an installed Add-on has the configuration, apart from the ignored keys.
 
-@attrs.frozen
-class Selection:
-    """The accounts that one entry of a desired state selects.
+        Args:
+            current: The configuration of the installed Add-on.
+        """
+        return self.configuration is None or comparison.is_configured(
+            self.configuration, current or {}, self.ignore
+        )
 
-    Attributes:
-        path: The path of the entry, such as "add_ons[0]" or "add_ons[0].overrides[1]".
-        unique_name: The unique name of the Add-on.
-    """
+    def configuration_to_write(
+        self, current: Mapping[str, Any] | None, secret: Collection[str]
+    ) -> dict[str, Any] | None:
+        """Return the configuration for an installation or an update.
 
-    path: str
-    unique_name: str
-    _accounts: Selector
+        Args:
+            current: The configuration of the installed Add-on: an update keeps its ignored keys.
+                None to install it.
+            secret: The secret keys: even if they are ignored, an update writes their configured
+                values, because Twilio may mask those that it returns.
 
-    @property
-    def sids(self) -> tuple[str, ...]:
-        """The accounts selected by SID."""
-        return () if self._accounts == "all" else _or_default(self._accounts.sids, ())
+        Returns:
+            The whole configuration. None if the desired state has none.
+        """
+        if self.configuration is None:
+            return None
+        return comparison.configuration_to_write(self.configuration, current, self.ignore, secret)
 
-    def matches(self, account_sid: str, friendly_name: str | None) -> bool:
-        """Return whether the account is selected."""
-        return _matches(self._accounts, account_sid, friendly_name)
+    def compared(self, configuration: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return what is compared of a configuration: all but the ignored keys."""
+        return comparison.without_ignored(configuration or {}, self.ignore)
+
+    def secret_values(self, secret: Collection[str]) -> frozenset[str]:
+        """Return the values of secret keys on this account as text."""
+        return secret_values(self.configuration, secret)
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Desired:
     """A parsed desired state, for `plan` and `apply`.
 
@@ -79,221 +91,163 @@ class Desired:
 
     Attributes:
         secret: The configuration keys whose values are masked in output and files.
+        warnings: What is allowed in the file, but probably a mistake.
     """
 
     _file: File = attrs.field(repr=False)
     secret: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    _digest: str = attrs.field(default="", repr=False)
+    _lines: Lines = attrs.field(factory=Lines, eq=False, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The index and other results are computed again where they are needed.
+        return {field.name: self.__dict__[field.name] for field in attrs.fields(Desired)}
+
+    @cached_property
+    def index(self) -> Index:
+        """The entries of the file, and those that apply to an account."""
+        return Index(self._file)
+
+    def prepare(self) -> None:
+        """Compute now what jobs need on the event loop."""
+        _ = self.index, self._secret_values
+
+    @property
+    def add_ons(self) -> tuple[AddOn, ...]:
+        """The Add-ons in the order of the file."""
+        return self._file.add_ons
 
     @hide_arguments
-    def wanted(self, account_sid: str, friendly_name: str | None) -> tuple[Wanted, ...]:
+    def wanted(
+        self,
+        account_sid: str,
+        friendly_name: str | None,
+        columns: Mapping[str, str] = _NO_COLUMNS,
+    ) -> tuple[Wanted, ...]:
         """Return the desired state of one account, in the order of the file.
 
         Args:
             account_sid: The account, `AC...`.
             friendly_name: The account's friendly name.
+            columns: Further values of the account, by name, for configurations.
 
         Raises:
-            DesiredStateError: Two entries define the same unique name for this account.
+            DesiredStateError: Two entries define the same unique name for this account, or a
+                configuration contains the name of a value that the account does not have.
         """
+        values = {
+            **{nfc(name): value for name, value in columns.items()},
+            "account_sid": account_sid,
+            "friendly_name": friendly_name,
+        }
         found: dict[str, Wanted] = {}
-        for index, add_on in enumerate(self._file.add_ons):
-            if not _matches(add_on.accounts, account_sid, friendly_name):
+        problems: list[str] = []
+        for index, overrides in self._applying(self.index.match(account_sid, friendly_name)):
+            try:
+                wanted = _resolve(index, self.add_ons[index], overrides, values)
+            except ValueOfAccount as error:
+                problems.append(str(error))
                 continue
-            wanted = _resolve(f"add_ons[{index}]", add_on, account_sid, friendly_name)
             other = found.setdefault(wanted.unique_name, wanted)
             if other is not wanted:
-                raise DesiredStateError(
+                problems.append(
                     f"{other.path} and {wanted.path} both define {wanted.unique_name!r} "
                     f"for {account_sid} ({friendly_name})"
                 )
+        if problems:
+            raise DesiredStateError(problems)
         return tuple(found.values())
 
-    def selections(self) -> Iterator[Selection]:
-        """Yield the account selection of each Add-on and override."""
-        for index, add_on in enumerate(self._file.add_ons):
-            path, name = f"add_ons[{index}]", add_on.unique_name
-            yield Selection(path, name, add_on.accounts)
-            for number, override in enumerate(_or_default(add_on.overrides, ())):
-                yield Selection(f"{path}.overrides[{number}]", name, override.accounts)
+    def _applying(self, match: Match) -> Iterator[tuple[int, Sequence[Override]]]:
+        """Yield the positions of Add-ons, each with the overrides that apply."""
+        applying: dict[int, list[Override]] = {}
+        for number in match.entries:
+            entry = self.index.entries[number]
+            overrides = applying.setdefault(entry.add_on, [])
+            if entry.override is not None:
+                overrides.append(overrides_of(self.add_ons[entry.add_on])[entry.override])
+        yield from applying.items()
 
-    def required_add_ons(self) -> dict[str, dict[str, str]]:
+    def required_add_ons(self) -> dict[str, dict[str, Path]]:
         """Return the Add-ons to install, by SID, each with the paths of its extensions by name."""
-        add_ons: dict[str, dict[str, str]] = {}
-        for index, add_on in enumerate(self._file.add_ons):
+        add_ons: dict[str, dict[str, Path]] = {}
+        for index, add_on in enumerate(self.add_ons):
             if isinstance(add_on.available_add_on_sid, UnsetType) or add_on.state == "absent":
                 continue
             paths = add_ons.setdefault(add_on.available_add_on_sid, {})
-            for name in _or_default(add_on.extensions, {}):
-                paths.setdefault(name, f"add_ons[{index}].extensions.{name}")
-            for number, override in enumerate(_or_default(add_on.overrides, ())):
-                for name in _or_default(override.extensions, {}):
-                    path = f"add_ons[{index}].overrides[{number}].extensions.{name}"
-                    paths.setdefault(name, path)
+            entries: list[tuple[Path, AddOn | Override]] = [(("add_ons", index), add_on)]
+            for number, override in enumerate(overrides_of(add_on)):
+                entries.append((("add_ons", index, "overrides", number), override))
+            for path, entry in entries:
+                for name in or_default(entry.extensions, {}):
+                    paths.setdefault(name, (*path, "extensions", name))
         return add_ons
 
     def unique_names(self) -> tuple[str, ...]:
         """Return the unique names in the order of the file."""
-        return tuple(add_on.unique_name for add_on in self._file.add_ons)
+        return tuple(add_on.unique_name for add_on in self.add_ons)
 
-    def path_of(self, available_add_on_sid: str) -> str:
-        """Return the path of the first entry for an Add-on."""
-        for index, add_on in enumerate(self._file.add_ons):
-            if add_on.available_add_on_sid == available_add_on_sid:
-                return f"add_ons[{index}].available_add_on_sid"
-        return ""
+    def paths_of(self, available_add_on_sid: str) -> list[Path]:
+        """Return the paths where the file names an Add-on."""
+        return [
+            ("add_ons", index, "available_add_on_sid")
+            for index, add_on in enumerate(self.add_ons)
+            if add_on.available_add_on_sid == available_add_on_sid
+        ]
+
+    def problems(self) -> Problems:
+        """Return an empty collection of problems of this file."""
+        return Problems(self.unique_names(), self._lines)
 
     def secret_values(self) -> frozenset[str]:
         """Return the values of secret keys as text."""
-        return secret_values(msgspec.to_builtins(self._file), self.secret)
+        return self._secret_values
+
+    @cached_property
+    def _secret_values(self) -> frozenset[str]:
+        configurations: list[dict[str, Any]] = []
+        for add_on in self.add_ons:
+            configurations.append(or_default(add_on.configuration, {}))
+            configurations += [or_default(one.configuration, {}) for one in overrides_of(add_on)]
+        return secret_values(configurations, self.secret)
 
     def digest(self) -> str:
         """Return a SHA-256 digest of the file that ignores the values of secret keys."""
-        document = masked(msgspec.to_builtins(self._file), self.secret)
-        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+        return self._digest
 
 
-@hide_arguments
-def load(file: str | os.PathLike[str], environ: Mapping[str, str] | None = None) -> Desired:
-    """Read a desired state from a TOML file.
-
-    Args:
-        file: The file. `schema()` describes its content.
-        environ: Environment variables for values such as `{ env = "NAME" }`. Defaults to
-            `os.environ`.
-
-    Raises:
-        DesiredStateError: The file is invalid. The message contains the path in the file, or the
-            line if the file is not TOML.
-        OSError: The file cannot be read.
-    """
-    try:
-        text = Path(file).read_bytes().decode()
-    except UnicodeDecodeError as error:
-        raise DesiredStateError(f"{file}: not UTF-8: {error}") from None
-    try:
-        return parse(text, environ)
-    except DesiredStateError as error:
-        raise DesiredStateError(f"{file}: {error}") from None
-
-
-@hide_arguments
-def parse(text: str, environ: Mapping[str, str] | None = None) -> Desired:
-    """Read a desired state from TOML text. Otherwise like `load`."""
-    try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise DesiredStateError(f"not TOML: {error}") from None
-    return from_document(document, environ)
-
-
-@hide_arguments
-def from_document(document: Any, environ: Mapping[str, str] | None = None) -> Desired:
-    """Create a desired state from plain values, such as parsed TOML. Otherwise like `load`."""
-    try:
-        file = msgspec.convert(document, File)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        where = f"{path.rstrip('`')}: " if path else ""
-        raise DesiredStateError(where + message[:1].lower() + message[1:]) from None
-    on_all_accounts: dict[str, int] = {}
-    for index, add_on in enumerate(file.add_ons):
-        if add_on.accounts == "all":
-            first = on_all_accounts.setdefault(add_on.unique_name, index)
-            if first != index:
-                raise DesiredStateError(
-                    f"add_ons[{first}] and add_ons[{index}] both define {add_on.unique_name!r} "
-                    "for all accounts"
-                )
-    return Desired(_from_environment(file, os.environ if environ is None else environ), file.secret)
-
-
-def _from_environment(file: File, environ: Mapping[str, str]) -> File:
-    """Replace each `{ env = "NAME" }` under a secret key with the environment variable."""
-
-    def replaced(value: Any, key: str, path: str) -> Any:
-        match value:
-            case {"env": str(name)} if len(value) == 1 and key in file.secret:
-                if not environ.get(name):
-                    raise DesiredStateError(f"{path}: environment variable {name} is not set")
-                return environ[name]
-            case dict():
-                return {
-                    name: replaced(item, name, f"{path}.{name}") for name, item in value.items()
-                }
-            case list():
-                return [replaced(item, key, f"{path}[{i}]") for i, item in enumerate(value)]
-            case _:
-                return value
-
-    def configured(table: Table, path: str) -> Table:
-        if table.configuration is UNSET:
-            return table
-        configuration = replaced(table.configuration, "", f"{path}.configuration")
-        return msgspec.structs.replace(table, configuration=configuration)
-
-    add_ons = []
-    for index, add_on in enumerate(file.add_ons):
-        path = f"add_ons[{index}]"
-        overrides = tuple(
-            configured(override, f"{path}.overrides[{number}]")
-            for number, override in enumerate(_or_default(add_on.overrides, ()))
-        )
-        add_on = configured(add_on, path)
-        add_ons.append(
-            msgspec.structs.replace(add_on, overrides=overrides) if overrides else add_on
-        )
-    return msgspec.structs.replace(file, add_ons=tuple(add_ons))
-
-
-def _or_default(value: T | UnsetType, default: T) -> T:
+def or_default(value: T | UnsetType, default: T) -> T:
+    """Return a value of the file, or a default if it is not set."""
     return default if isinstance(value, UnsetType) else value
 
 
-def _matches(accounts: Selector, account_sid: str, friendly_name: str | None) -> bool:
-    if accounts == "all":
-        return True
-    name, sid = friendly_name or "", account_sid.lower()
-
-    def listed(patterns: tuple[str, ...] | UnsetType, sids: tuple[str, ...] | UnsetType) -> bool:
-        return any(
-            fnmatch.fnmatchcase(name, pattern) for pattern in _or_default(patterns, ())
-        ) or any(sid == other.lower() for other in _or_default(sids, ()))
-
-    if listed(accounts.except_friendly_names, accounts.except_sids):
-        return False
-    only_exceptions = accounts.friendly_names is UNSET and accounts.sids is UNSET
-    return only_exceptions or listed(accounts.friendly_names, accounts.sids)
+def overrides_of(add_on: AddOn) -> tuple[Override, ...]:
+    """Return the overrides of an Add-on."""
+    return or_default(add_on.overrides, ())
 
 
-def _resolve(path: str, add_on: AddOn, account_sid: str, friendly_name: str | None) -> Wanted:
+def _resolve(
+    index: int, add_on: AddOn, overrides: Sequence[Override], values: Mapping[str, str | None]
+) -> Wanted:
     state = add_on.state
-    configuration = _or_default(add_on.configuration, None)
-    extensions = dict(_or_default(add_on.extensions, {}))
-    for override in _or_default(add_on.overrides, ()):
-        if not _matches(override.accounts, account_sid, friendly_name):
-            continue
+    configuration = or_default(add_on.configuration, None)
+    extensions = dict(or_default(add_on.extensions, {}))
+    for override in overrides:
         if override.state == "absent":
             state = "absent"
         if not isinstance(override.configuration, UnsetType):
-            configuration = _merged(configuration or {}, override.configuration)
-        extensions |= _or_default(override.extensions, {})
+            configuration = merged(configuration or {}, override.configuration)
+        extensions |= or_default(override.extensions, {})
     present = state == "present"
     return Wanted(
-        path=path,
+        path=f"add_ons[{index}]",
         unique_name=add_on.unique_name,
         state=state,
-        available_add_on_sid=_or_default(add_on.available_add_on_sid, None),
-        configuration=configuration if present else None,
+        available_add_on_sid=or_default(add_on.available_add_on_sid, None),
+        configuration=None
+        if configuration is None or not present
+        else filled(configuration, values),
+        ignore=add_on.ignore if present else (),
         extensions=extensions if present else {},
     )
-
-
-def _merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in override.items():
-        existing = merged.get(key)
-        if isinstance(existing, dict) and isinstance(value, dict):
-            merged[key] = _merged(existing, value)
-        else:
-            merged[key] = value
-    return merged

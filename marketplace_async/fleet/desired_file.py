@@ -1,32 +1,58 @@
-"""The file format of the desired state: the classes that parse it and its JSON Schema.
+"""The file format of the desired state: its classes, its rules and its JSON Schema.
 
-The schema is generated from the classes, so that the two cannot diverge.
+The schema is generated from the classes, and `format_check` reads them, so that they cannot
+diverge.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from .._core.codec import json_object
+from .comparison import KEY_PATH
+
+# What `Meta.extra` says to `format_check`: the kind of SID, or what is expected in words.
+SID: Final = "sid"
+EXPECTED: Final = "expected"
 
 # In Python, `$` also matches before a final line feed; the maximum length rules that out.
-_AccountSid = Annotated[str, Meta(pattern="^AC[0-9a-fA-F]{32}$", max_length=34)]
+_AccountSid = Annotated[str, Meta(pattern="^AC[0-9a-fA-F]{32}$", max_length=34, extra={SID: "AC"})]
 _AddOnSid = Annotated[
     str,
     Meta(
         pattern="^XB[0-9a-fA-F]{32}$",
         max_length=34,
         description="The SID of the Add-on, as listed by `available list`.",
+        extra={SID: "XB"},
     ),
 ]
 _Text = Annotated[str, Meta(pattern="[^ \t\n\r\f\v]")]
-_Glob = Annotated[str, Meta(min_length=1)]
+_Pattern = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=256,
+        extra={EXPECTED: "a pattern of 1 to 256 characters"},
+    ),
+]
+_KeyPath = Annotated[
+    str,
+    Meta(
+        pattern=f"^(?:{KEY_PATH})$",
+        max_length=1024,
+        extra={EXPECTED: "a path of keys such as limits.minutes"},
+    ),
+]
 _Configuration = Annotated[
     dict[str, Any],
     Meta(
-        description="Plain JSON that is valid under the Add-on's schema. Under a secret key, "
-        '{ env = "NAME" } reads the value from an environment variable.'
+        description="Plain JSON that is valid under the Add-on's schema. In text, {account_sid}, "
+        "{friendly_name} and the columns of the accounts file, such as {region}, stand for values "
+        "of the account; {{region}} stands for the text in braces. Under a secret key, "
+        '{ env = "NAME" } reads the value from an environment variable. { null = true } is JSON '
+        "null. In an override, { remove = true } removes the key. { literal = ... } is the value "
+        "as it is."
     ),
 ]
 _Extensions = Annotated[
@@ -41,14 +67,10 @@ _Extensions = Annotated[
 class AccountSelection(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """Selects accounts by friendly name and SID. Exceptions alone select all other accounts."""
 
-    friendly_names: Annotated[tuple[_Glob, ...], Meta(min_length=1)] | UnsetType = UNSET
+    friendly_names: Annotated[tuple[_Pattern, ...], Meta(min_length=1)] | UnsetType = UNSET
     sids: Annotated[tuple[_AccountSid, ...], Meta(min_length=1)] | UnsetType = UNSET
-    except_friendly_names: Annotated[tuple[_Glob, ...], Meta(min_length=1)] | UnsetType = UNSET
+    except_friendly_names: Annotated[tuple[_Pattern, ...], Meta(min_length=1)] | UnsetType = UNSET
     except_sids: Annotated[tuple[_AccountSid, ...], Meta(min_length=1)] | UnsetType = UNSET
-
-    def __post_init__(self) -> None:
-        if all(getattr(self, name) is UNSET for name in self.__struct_fields__):
-            raise ValueError(f"expected at least one of {', '.join(self.__struct_fields__)}")
 
 
 Selector = Literal["all"] | AccountSelection
@@ -69,9 +91,9 @@ class Override(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         | UnsetType
     ) = UNSET
 
-    def __post_init__(self) -> None:
-        _check_plain(self.configuration)
-        _check_absent(self, _NOT_IF_ABSENT)
+    def __repr__(self) -> str:
+        # The configuration may contain secrets.
+        return f"<Override of {self.accounts!r}>"
 
 
 class AddOn(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -90,36 +112,19 @@ class AddOn(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         Annotated[bool, Meta(description="Must be true to install the Add-on.")] | UnsetType
     ) = UNSET
     configuration: _Configuration | UnsetType = UNSET
+    ignore: Annotated[
+        tuple[_KeyPath, ...],
+        Meta(
+            description="Configuration keys to leave as they are, with everything below them. "
+            "A key of a table follows a dot: limits.minutes. Their configured values are only used "
+            "to install the Add-on."
+        ),
+    ] = ()
     extensions: _Extensions | UnsetType = UNSET
     overrides: tuple[Override, ...] | UnsetType = UNSET
 
-    def __post_init__(self) -> None:
-        _check_plain(self.configuration)
-        if self.state == "absent":
-            _check_absent(self, _ONLY_PRESENT)
-            return
-        if self.available_add_on_sid is UNSET:
-            raise ValueError('available_add_on_sid is required unless state = "absent"')
-        if self.accept_terms_of_service is not True:
-            raise ValueError(
-                "accept_terms_of_service = true is required: an Add-on is installed only if its "
-                "terms are accepted"
-            )
-
-
-_NOT_IF_ABSENT = ("configuration", "extensions")
-_ONLY_PRESENT = ("accept_terms_of_service", "configuration", "extensions", "overrides")
-
-
-def _check_plain(configuration: dict[str, Any] | UnsetType) -> None:
-    if configuration is not UNSET:
-        json_object(configuration, "configuration")
-
-
-def _check_absent(table: AddOn | Override, names: tuple[str, ...]) -> None:
-    for name in names:
-        if table.state == "absent" and getattr(table, name) is not UNSET:
-            raise ValueError(f'{name} is not allowed with state = "absent"')
+    def __repr__(self) -> str:
+        return f"<AddOn {self.unique_name!r}>"
 
 
 class File(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -135,13 +140,61 @@ class File(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     ] = ()
 
 
+_NOT_IF_ABSENT = ("configuration", "extensions")
+_ONLY_PRESENT = ("accept_terms_of_service", *_NOT_IF_ABSENT, "ignore", "overrides")
+
+
+def _selection_rules(table: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    if not table:
+        keys = ", ".join(AccountSelection.__struct_fields__)
+        yield "", f"must have at least one of {keys}"
+
+
+def _override_rules(table: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    if table.get("state") == "absent":
+        yield from _not_allowed(table, _NOT_IF_ABSENT)
+
+
+def _add_on_rules(table: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    if table.get("state") == "absent":
+        yield from _not_allowed(table, _ONLY_PRESENT)
+    if table.get("state", "present") != "present":
+        return
+    if "available_add_on_sid" not in table:
+        yield "available_add_on_sid", 'available_add_on_sid is required unless state = "absent"'
+    accepted = table.get("accept_terms_of_service")
+    # Another check reports a value that is neither true nor false.
+    if accepted is None or accepted is False:
+        missing = "accept_terms_of_service" not in table
+        yield (
+            "accept_terms_of_service",
+            f"{'accept_terms_of_service = true is required' if missing else 'must be true'}: an "
+            "Add-on is installed only if its terms are accepted",
+        )
+
+
+def _not_allowed(table: Mapping[Any, Any], names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        if name in table:
+            yield name, 'is not allowed with state = "absent"'
+
+
+RULES: Final[Mapping[type[Struct], Callable[[Mapping[Any, Any]], Iterator[tuple[str, str]]]]] = {
+    AccountSelection: _selection_rules,
+    Override: _override_rules,
+    AddOn: _add_on_rules,
+    File: lambda _: iter(()),
+}
+"""The rules that the types of the fields do not express. Each yields keys and problems."""
+
+
 def _forbidden(names: tuple[str, ...]) -> dict[str, Any]:
     return {"properties": dict.fromkeys(names, False)}
 
 
-# The JSON Schema of the checks in `__post_init__`.
+# The rules above as JSON Schema.
 _IF_ABSENT = {"properties": {"state": {"const": "absent"}}, "required": ["state"]}
-_RULES: dict[str, dict[str, Any]] = {
+_SCHEMAS: dict[str, dict[str, Any]] = {
     "AccountSelection": {"minProperties": 1},
     "Override": {"if": _IF_ABSENT, "then": _forbidden(_NOT_IF_ABSENT)},
     "AddOn": {
@@ -160,7 +213,7 @@ def schema() -> dict[str, Any]:
     document = msgspec.json.schema(File)
     for name, definition in document["$defs"].items():
         definition.pop("title")
-        definition.update(_RULES.get(name, {}))
+        definition.update(_SCHEMAS.get(name, {}))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The desired state of marketplace_async",

@@ -1,6 +1,7 @@
 """The report of a plan: the plans of all accounts, added up in bounded memory."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -9,6 +10,7 @@ from .._core.codec import from_json
 from ._engine.journal import Failure, Failures
 from ._engine.tally import Counts
 from .desired import Desired
+from .problems import path_text
 from .sources import Target
 from .steps import AccountPlan, Action, Step
 
@@ -140,23 +142,24 @@ class Unmatched:
     """Finds the selections of a desired state that match no account."""
 
     def __init__(self, desired: Desired) -> None:
-        self._selections = list(desired.selections())
-        self._matched = [False] * len(self._selections)
-        self._sids = {
-            sid.lower(): (selection.path, sid)
-            for selection in self._selections
-            for sid in selection.sids
-        }
+        self._index = desired.index
+        self._entries = set(range(len(self._index.entries)))
+        self._terms = set(range(len(self._index.terms)))
 
     def add(self, target: Target) -> None:
         """Compare an account with the selections."""
-        self._sids.pop(target.account_sid.lower(), None)
-        for index, selection in enumerate(self._selections):
-            if not self._matched[index]:
-                self._matched[index] = selection.matches(target.account_sid, target.friendly_name)
+        match = self._index.match(target.account_sid, target.friendly_name)
+        self._entries.difference_update(match.entries)
+        self._terms.difference_update(match.terms)
 
     def failures(self) -> list[Failure]:
         """Return a failure for each account that the file names and the source does not list."""
+        places: dict[str, tuple[str, str]] = {}
+        for number in sorted(self._terms):
+            term = self._index.terms[number]
+            if term.is_sid and not term.is_exception:
+                path = path_text(self._index.entries[term.entry].path)
+                places.setdefault(term.text.lower(), (term.text, path))
         return [
             Failure(
                 sid,
@@ -164,13 +167,29 @@ class Unmatched:
                 "NotFoundError",
                 f"{path}.accounts: the account is not in the list of accounts",
             )
-            for path, sid in self._sids.values()
+            for sid, path in places.values()
         ]
 
     def messages(self) -> tuple[str, ...]:
-        """Return a message for each selection that matched no account."""
-        return tuple(
-            f'{selection.path} ("{selection.unique_name}") matches no account'
-            for selection, matched in zip(self._selections, self._matched, strict=True)
-            if not matched
-        )
+        """Return a message for each entry, pattern or exception that matched no account."""
+        return tuple(self._messages())
+
+    def _messages(self) -> Iterator[str]:
+        add_ons = set()
+        for number in sorted(self._entries):
+            entry = self._index.entries[number]
+            if entry.override is None:
+                add_ons.add(entry.add_on)
+                yield f'{path_text(entry.path)} ("{entry.unique_name}") matches no account'
+            elif entry.add_on not in add_ons:
+                yield (
+                    f'{path_text(entry.path)} ("{entry.unique_name}") matches no account '
+                    f"of add_ons[{entry.add_on}]"
+                )
+        for number in sorted(self._terms):
+            term = self._index.terms[number]
+            # An account that is missing is a failure, an exception that is missing is not.
+            if term.entry not in self._entries and (term.is_exception or not term.is_sid):
+                entry = self._index.entries[term.entry]
+                path = path_text((*entry.path, "accounts", term.key, term.index))
+                yield f'{path} ("{entry.unique_name}"): {term.text!r} matches no account'

@@ -2,27 +2,24 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import attrs
 
 from .. import bulk
-from .._core.masking import redacted
-from .._core.pagination import complete
 from ..client import MarketplaceClient
-from ..errors import MissingExtraError, NotFoundError, UnreadableFieldError
-from ..resources.available_add_ons import AvailableAddOn, configuration_errors
+from ..errors import UnreadableFieldError
 from ._engine.checkpoint import Checkpoint
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver, entry_of
 from ._engine.ending import Ending
 from ._engine.journal import Entry, Failure
 from ._engine.shards import AccountResult, Shard, Task, TimeLimit
-from .desired import Desired, DesiredStateError, Wanted
+from .catalogue import Catalogue, configuration_problem, read_catalogue
+from .desired import Desired, Wanted
 from .digests import Digests, PlanKey
 from .executors import EmbeddedExecutor, Executor
 from .inventories import read_extensions, read_installed
-from .masking import secret_values
 from .outputs import JsonLines, Nowhere, Output
 from .plan_report import PlanReport, Summary, Unmatched
 from .sources import Source, Target
@@ -65,7 +62,8 @@ async def plan(
 
     Raises:
         ValueError, TypeError: An argument is invalid.
-        DesiredStateError: An Add-on or an extension does not exist in the catalogue.
+        DesiredStateError: An Add-on or an extension does not exist in the catalogue, or a
+            configuration does not match the schema of its Add-on.
         JobError: The file exists, belongs to a job with other settings, or is in use.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
@@ -111,34 +109,6 @@ async def plan(
         complete=not driver.stopped and ending.error is None,
     )
     return ending.report(report)
-
-
-async def read_catalogue(driver: Driver, desired: Desired) -> dict[str, AvailableAddOn]:
-    """Return the Add-ons that the desired state installs, by SID.
-
-    Raises:
-        DesiredStateError: An Add-on or an extension does not exist in the catalogue.
-    """
-    client = await driver.connection.some_client()
-    catalogue: dict[str, AvailableAddOn] = {}
-    for sid, paths in desired.required_add_ons().items():
-        try:
-            catalogue[sid] = await client.available_add_ons.fetch(sid)
-        except NotFoundError:
-            path = desired.path_of(sid)
-            raise DesiredStateError(f"{path}: Add-on {sid} does not exist") from None
-        if paths:
-            names = set()
-            async for extension in complete(client.available_add_ons.extensions(sid).list()):
-                if "unique_name" in extension.unreadable:
-                    raise UnreadableFieldError(extension.sid, ["unique_name"])
-                names.add(extension.unique_name or "")
-            for name in paths.keys() - names:
-                raise DesiredStateError(
-                    f"{paths[name]}: {catalogue[sid].friendly_name} has no such extension; "
-                    f"it has {', '.join(sorted(names)) or 'none'}"
-                )
-    return catalogue
 
 
 @attrs.define
@@ -225,25 +195,27 @@ class PlanSteps(Task):
 
     desired: Desired
     digests: Digests
-    catalogue: dict[str, AvailableAddOn] = attrs.field(hash=False, repr=False)
+    catalogue: Catalogue = attrs.field(hash=False, repr=False)
 
     async def run(self, client: MarketplaceClient, target: Target, limit: TimeLimit) -> AccountPlan:
         """Compare the account with the desired state."""
         desired = self.desired
         target.check_name()
-        wanted = desired.wanted(target.account_sid, target.friendly_name)
+        wanted = desired.wanted(target.account_sid, target.friendly_name, target.columns)
         if not wanted:
             return AccountPlan(target.account_sid, target.friendly_name, ())
         async with limit.enforced():
             observed = await observe(client, target, wanted)
         steps, problems = steps_for(wanted, observed, desired.secret, self.digests)
         written = {step.unique_name for step in steps if step.action in ("install", "update")}
-        invalid = {
-            one.unique_name: problem
-            for one in wanted
-            if one.unique_name in written
-            and (problem := _invalid(one, self.catalogue, desired.secret)) is not None
-        }
+        invalid: dict[str, str] = {}
+        for one in wanted:
+            if one.unique_name in written:
+                installed = observed.named(one.unique_name)
+                current = None if installed is None else installed.configuration or {}
+                problem = configuration_problem(one, current, self.catalogue, desired.secret)
+                if problem is not None:
+                    invalid[one.unique_name] = problem
         return AccountPlan(
             target.account_sid,
             target.friendly_name,
@@ -264,23 +236,3 @@ async def observe(client: MarketplaceClient, target: Target, wanted: Sequence[Wa
         for installed in relevant_add_ons(wanted, observed)
     }
     return attrs.evolve(observed, extensions=extensions)
-
-
-def _invalid(
-    wanted: Wanted, catalogue: dict[str, AvailableAddOn], secret: Collection[str]
-) -> str | None:
-    """Return why a configuration is invalid; None if it is valid or cannot be checked."""
-    add_on = catalogue.get(wanted.available_add_on_sid or "")
-    if add_on is None:
-        return None
-    configuration = wanted.configuration or {}
-    try:
-        issues = configuration_errors(add_on, configuration)
-    except MissingExtraError:
-        # Without the schema validator, the service checks the configuration.
-        return None
-    if not issues:
-        return None
-    text = "; ".join(f"{issue.path or '(root)'}: {issue.message}" for issue in issues)
-    text = redacted(text, secret_values(configuration, secret))
-    return f"{wanted.path}.configuration does not match the Add-on's schema: {text}"

@@ -56,7 +56,7 @@ class Target:
         account_sid: The account, `AC...`.
         friendly_name: The account's friendly name.
         unreadable: The fields that the list of accounts left unknown.
-        columns: Further columns of the accounts file, by name.
+        columns: Further values of the account, by name, for configurations.
         problem: Why nothing can be done for the account, such as a malformed row of a file.
     """
 
@@ -138,20 +138,20 @@ class Connection:
         """Return a client for each account, or the error that prevented it."""
         return dict(zip(sids, await asyncio.gather(*map(self._client_of, sids)), strict=True))
 
-    async def some_client(self) -> MarketplaceClient:
-        """Return a client of any account, to read the catalogue.
+    async def some_clients(self) -> AsyncGenerator[tuple[str, MarketplaceClient | Exception]]:
+        """Yield clients that may read the catalogue, or the errors that prevented them.
 
-        Raises:
-            CredentialsError: No account has credentials.
+        Each comes with the account that the credentials belong to. A client that was passed in, of
+        a parent account, is the only one.
         """
-        if self._client is None:
-            async with iterating(self._listed()) as listed:
-                async for account in listed:
-                    if isinstance(client := await self._client_of(account.sid), MarketplaceClient):
-                        return client
-        if self._client is None:
-            raise CredentialsError(f"{self.source}: no account has credentials")
-        return self._client
+        if self._client is not None and not self._owns_client:
+            yield "the parent account", self._client
+            return
+        async with iterating(self._listed()) as listed:
+            async for account in listed:
+                if account.credentials is not None:
+                    self._recent[account.sid] = account.credentials
+                yield account.sid, await self._client_of(account.sid)
 
     @property
     def stats(self) -> Stats:

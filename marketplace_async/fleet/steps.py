@@ -1,43 +1,19 @@
 """The steps from the observed state of an account to its desired state. No I/O."""
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from .._core.codec import same_json
-from .._core.masking import MASK
 from ..errors import UnreadableFieldError
 from ..resources.installed_add_on import InstalledAddOn
 from ..resources.installed_add_on_extensions import InstalledAddOnExtension
+from .comparison import Change, differences
 from .desired import Wanted
 from .digests import Digests
-from .masking import masked, secret_values
+from .masking import secret_values
 
 Action: TypeAlias = Literal["install", "update", "enable", "disable", "remove"]
-
-
-@attrs.frozen
-class Change:
-    """One difference between the current and the desired configuration.
-
-    Attributes:
-        path: The path of keys, separated by dots.
-        before: The current value as JSON text, masked if it is secret. None if it is not set.
-        after: The desired value, likewise.
-    """
-
-    path: str
-    before: str | None
-    after: str | None
-
-    def __str__(self) -> str:
-        if self.before is None:
-            return f"+ {self.path} = {self.after}"
-        if self.after is None:
-            return f"- {self.path} = {self.before}"
-        return f"~ {self.path} = {self.before} -> {self.after}"
 
 
 @attrs.frozen(kw_only=True)
@@ -205,13 +181,13 @@ class _Planner:
             self._update(wanted, installed)
             self._switch(wanted, installed)
         else:
-            before = self.digests.of(installed.configuration or {})
+            before = self._digest(wanted, installed.configuration)
             self._step("remove", wanted, installed, before=before)
 
     def _install(self, wanted: Wanted) -> None:
         configuration = wanted.configuration or {}
         changes = tuple(differences({}, configuration, self.secret))
-        after = self.digests.of(configuration)
+        after = self._digest(wanted, configuration)
         self._step("install", wanted, None, changes=changes, after=after)
         # The extensions of a new installation are disabled.
         for name, enabled in wanted.extensions.items():
@@ -220,12 +196,18 @@ class _Planner:
                 self._step("enable", wanted, None, extension=name, before=before, after=after)
 
     def _update(self, wanted: Wanted, installed: InstalledAddOn) -> None:
-        before, after = installed.configuration or {}, wanted.configuration
-        if after is None or same_json(before, after):
+        if wanted.is_configured(installed.configuration):
             return
-        changes = tuple(differences(before, after, self.secret))
-        of = self.digests.of
-        self._step("update", wanted, installed, changes=changes, before=of(before), after=of(after))
+        before = installed.configuration or {}
+        after = wanted.configuration_to_write(before, self.secret) or {}
+        self._step(
+            "update",
+            wanted,
+            installed,
+            changes=tuple(differences(before, after, self.secret)),
+            before=self._digest(wanted, before),
+            after=self._digest(wanted, after),
+        )
 
     def _switch(self, wanted: Wanted, installed: InstalledAddOn) -> None:
         extensions = self.observed.extensions.get(installed.sid, ())
@@ -238,6 +220,9 @@ class _Planner:
                 action: Action = "enable" if enabled else "disable"
                 before = self.digests.of(current[name])
                 self._step(action, wanted, installed, extension=name, before=before)
+
+    def _digest(self, wanted: Wanted, configuration: Mapping[str, Any] | None) -> str:
+        return self.digests.of(wanted.compared(configuration))
 
     def _problem(self, wanted: Wanted, message: str) -> None:
         self.problems.append(Problem(wanted.unique_name, message))
@@ -259,26 +244,3 @@ class _Planner:
 
 def _is_same(installed: InstalledAddOn, wanted: Wanted) -> bool:
     return wanted.available_add_on_sid in (None, installed.available_add_on_sid)
-
-
-def differences(
-    before: Mapping[str, Any], after: Mapping[str, Any], secret: Collection[str], path: str = ""
-) -> Iterator[Change]:
-    """Yield the differences between two configurations, with the values of secret keys masked."""
-    for key in (*before, *(key for key in after if key not in before)):
-        old, new = before.get(key), after.get(key)
-        if key in before and key in after and same_json(old, new):
-            continue
-        tables = isinstance(old, dict | None) and isinstance(new, dict | None)
-        if tables and (old or new) and key not in secret:
-            yield from differences(old or {}, new or {}, secret, f"{path}{key}.")
-            continue
-        yield Change(
-            f"{path}{key}",
-            _text(key, old, secret) if key in before else None,
-            _text(key, new, secret) if key in after else None,
-        )
-
-
-def _text(key: str, value: Any, secret: Collection[str]) -> str:
-    return MASK if key in secret else json.dumps(masked(value, secret), ensure_ascii=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -23,11 +23,12 @@ from ..resources.wishes import Wish
 from ..retry import Verdict, verdict_on
 from ._engine.journal import Kept, Write, WriteOutcome
 from ._engine.shards import AccountTimeoutError, Task, TimeLimit
+from .comparison import kept_by_service, kept_message
 from .desired import Desired, Wanted
 from .digests import Digests
 from .planning import observe
 from .sources import Target
-from .steps import Action, Observed, Problem, Step, differences, steps_for
+from .steps import Action, Observed, Problem, Step, steps_for
 
 CHANGED: Final = "changed since the plan"
 _SAME_SUBJECT: Final[Mapping[Action, frozenset[Action]]] = {
@@ -63,7 +64,7 @@ class TakeSteps(Task):
         approved = self.approved[target.account_sid]
         try:
             target.check_name()
-            wanted = self.desired.wanted(target.account_sid, target.friendly_name)
+            wanted = self.desired.wanted(target.account_sid, target.friendly_name, target.columns)
             async with limit.enforced():
                 # The account may have changed since it was planned.
                 observed = await observe(client, target, wanted)
@@ -101,7 +102,10 @@ class _State:
         self._observed = observed
         self._needed = {step.key: step for step in steps}
         self._problems = {problem.unique_name for problem in problems}
-        self._secrets = task.desired.secret_values() | observed.secret_values(task.desired.secret)
+        secret = task.desired.secret
+        self._secrets = observed.secret_values(secret).union(
+            task.desired.secret_values(), *(one.secret_values(secret) for one in wanted)
+        )
         self._installed: dict[str, str] = {}
         self._broken: set[str] = set()
         # Whether a response has shown that the credentials are those of the account.
@@ -161,7 +165,7 @@ class _State:
         # The approved installation exists by now, with exactly the approved content.
         installed = self._observed.named(step.unique_name)
         assert installed is not None
-        after = self._task.digests.of(installed.configuration or {})
+        after = self._digest_of(step, installed)
         expected = attrs.evolve(approved, sid=step.sid, after=None)
         return after == approved.after and step.has_content_of(expected)
 
@@ -192,12 +196,13 @@ class _State:
 
     async def _install(self, step: Step) -> Write:
         wanted = self._wanted[step.unique_name]
+        sent = wanted.configuration_to_write(None, self._task.desired.secret)
         self._begin_write()
         try:
             record = await self._add_ons.create(
                 available_add_on_sid=wanted.available_add_on_sid or "",
                 accept_terms_of_service=True,
-                configuration=wanted.configuration,
+                configuration=sent,
                 unique_name=wanted.unique_name,
             )
         except ConflictError as error:
@@ -211,7 +216,7 @@ class _State:
             self._installed[step.unique_name] = records[0].sid
             return Write(step.key, "unchanged", records[0].sid)
         self._installed[step.unique_name] = record.sid
-        return self._confirmed(step, record)
+        return self._confirmed(step, record, sent or {})
 
     async def _update(self, step: Step) -> Write:
         assert step.sid is not None
@@ -224,9 +229,12 @@ class _State:
             return Write(step.key, "unchanged", step.sid)
         if current is not None and not self._is_before(step, current):
             return _changed(step.key)
+        before = current or self._observed.named(step.unique_name)
+        assert before is not None
+        sent = wanted.configuration_to_write(before.configuration or {}, self._task.desired.secret)
         self._begin_write()
-        record = await self._add_ons.update(step.sid, configuration=wanted.configuration)
-        return self._confirmed(step, record)
+        record = await self._add_ons.update(step.sid, configuration=sent)
+        return self._confirmed(step, record, sent or {})
 
     async def _remove(self, step: Step) -> Write:
         assert step.sid is not None
@@ -280,14 +288,18 @@ class _State:
         return (
             record.unique_name == step.unique_name
             and record.available_add_on_sid == step.available_add_on_sid
-            and self._task.digests.of(record.configuration or {}) == digest
+            and self._digest_of(step, record) == digest
         )
+
+    def _digest_of(self, step: Step, record: InstalledAddOn) -> str:
+        compared = self._wanted[step.unique_name].compared(record.configuration)
+        return self._task.digests.of(compared)
 
     def _begin_write(self) -> None:
         self._is_fresh = False
         self._has_written = self._is_writing = True
 
-    def _confirmed(self, step: Step, record: InstalledAddOn) -> Write:
+    def _confirmed(self, step: Step, record: InstalledAddOn, sent: dict[str, Any]) -> Write:
         """Return the write, with what the service made of the configuration.
 
         Raises:
@@ -302,18 +314,15 @@ class _State:
         wish.confirmed(record, action)
         if "configuration" in record.unreadable:
             raise NotEnsuredError(record, ["configuration is unknown"], action)
-        sent, returned = wanted.configuration or {}, record.configuration or {}
-        after = self._task.digests.of(returned)
-        assert step.after is not None
-        if after == step.after:
+        changes = kept_by_service(
+            sent, record.configuration or {}, wanted.ignore, self._task.desired.secret
+        )
+        if not changes:
             return Write(step.key, "done", record.sid)
-        changes = differences(sent, returned, self._task.desired.secret)
-        message = f"{step.unique_name}: the service keeps {', '.join(map(_kept, changes))}"
-        return Write(step.key, "done", record.sid, kept=Kept(step.after, after, message))
-
-
-def _kept(change: object) -> str:
-    return str(change)
+        assert step.after is not None
+        message = f"{step.unique_name}: the service {'; '.join(map(kept_message, changes))}"
+        kept = Kept(step.after, self._digest_of(step, record), message)
+        return Write(step.key, "done", record.sid, kept=kept)
 
 
 def _nothing_written(approved: tuple[Step, ...], error: Exception) -> tuple[Write, ...]:

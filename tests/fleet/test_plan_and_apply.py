@@ -177,14 +177,11 @@ async def test_a_failed_write_is_reported_with_its_account_and_without_secrets(
     quoting = DESIRED.replace(
         'callback_url = "https://one.example.com/done"', 'callback_method = "very-secret"'
     )
-    desired = fleet.parse(quoting)
-    plan = await fleet.plan(shops.source, desired, to=tmp_path / "plan.jsonl")
-    assert plan.failures.count == 11
-    assert {group.accounts for group in plan.groups if group.unique_name == "transcription"} == {29}
-    (message,) = {one.message for one in plan.failures.first}
-    assert message == (
-        "add_ons[1].configuration does not match the Add-on's schema: "
-        'callback_method: "***" is not one of "GET" or "POST"'
+    with pytest.raises(DesiredStateError) as caught:
+        await fleet.plan(shops.source, fleet.parse(quoting), to=tmp_path / "plan.jsonl")
+    assert str(caught.value).endswith(
+        "add_ons[1].overrides[0].configuration.callback_method (transcription): does not match "
+        'the Add-on\'s schema: "***" is not one of "GET" or "POST"'
     )
 
     shops.emulator.faults.add("POST", "/v1/InstalledAddOns", status=403, times=3)
@@ -204,12 +201,13 @@ async def test_a_failed_write_is_reported_with_its_account_and_without_secrets(
     [
         (
             (SPAM_SCORE, "XB" + "0" * 32),
-            r"add_ons\[0\]\.available_add_on_sid: Add-on XB0+ does not exist",
+            r"line 6: add_ons\[0\]\.available_add_on_sid \(spam-score\): "
+            "Add-on XB0+ does not exist",
         ),
         (
             ("voice-incoming", "nonsense"),
-            r"add_ons\[0\]\.extensions\.nonsense: Nomorobo Spam Score has no such extension; "
-            "it has lookup-api, voice-incoming",
+            r"line 9: add_ons\[0\]\.extensions\.nonsense \(spam-score\): "
+            "Nomorobo Spam Score has no such extension; it has lookup-api, voice-incoming",
         ),
     ],
 )
