@@ -65,6 +65,14 @@ def _explain(error: Explained, access: Access | None) -> CommandError:
             return CommandError(str(error), "Check the account.", Status.UNKNOWN)
         case TokenError():
             return attrs.evolve(_explain(error.error, access), message=str(error))
+        case MarketplaceError() if problems := getattr(error, "problems", ()):
+            # An invalid desired state. Its class is in `fleet`, which is slow to import.
+            return CommandError(
+                getattr(error, "summary", str(error)),
+                "`marketplace-async schema` describes the file.",
+                Status.USAGE,
+                problems if len(problems) > 1 else (),
+            )
         case CredentialsError() | MissingExtraError():
             return usage_error(str(error))
         case MarketplaceError() if isinstance(error, ValueError):

@@ -246,6 +246,36 @@ def test_a_plan_reports_conflicts_and_unmatched_selections(shops: Shops) -> None
     assert 0 <= warning < summary
 
 
+def test_an_invalid_desired_state_is_explained_line_by_line_before_any_request(
+    shops: Shops,
+) -> None:
+    text = shops.desired.read_text()
+    shops.desired.write_text(text.replace("accounts =", "acounts =").replace("state =", "sate ="))
+    before = len(shops.emulator.log)
+    for command in (("plan", "fleet.toml"), ("apply", "fleet.toml", "--yes")):
+        finished = shops.run(*command, "--subaccounts")
+        assert finished.returncode == 2
+        first, *problems = finished.stderr.splitlines()
+        assert re.fullmatch(r"error: fleet\.toml: \d+ problems", first)
+        assert any("acounts" in one and "did you mean accounts?" in one for one in problems)
+        assert all(re.match(r"  line \d+: |hint: ", one) for one in problems)
+    assert len(shops.emulator.log) == before
+
+
+def test_unique_names_that_look_alike_are_a_warning(shops: Shops) -> None:
+    shops.desired.write_text(
+        "".join(
+            f'[[add_ons]]\nunique_name = "{name}"\naccounts = "all"\nstate = "absent"\n'
+            for name in ("spam", "Spam")
+        )
+    )
+    for command in (("plan", "fleet.toml"), ("apply", "fleet.toml", "--yes")):
+        finished = shops.run(*command, "--subaccounts")
+        assert finished.returncode == 0
+        warning = "warning: the unique names 'spam' and 'Spam' differ only in case"
+        assert finished.stderr.count(warning) == 1
+
+
 @pytest.mark.parametrize("columns", [80, 140])
 def test_a_terminal_shows_a_progress_bar(slow_shops: Shops, columns: int) -> None:
     shops = slow_shops

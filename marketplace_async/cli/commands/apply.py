@@ -52,6 +52,8 @@ async def apply(
     if not (yes or is_interactive()):
         raise confirmation_required("apply changes")
     state = await to_daemon_thread(fleet.load, desired)
+    for message in state.warnings:
+        warn(message)
     with jobs.running() as job:
 
         async def approve(plan: "fleet.PlanReport") -> bool:

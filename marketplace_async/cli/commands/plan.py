@@ -65,6 +65,8 @@ async def plan(
         raise usage_error("--to cannot be combined with --verbose or --output jsonl")
     state = await to_daemon_thread(fleet.load, desired)
     failures: list[fleet.Failure] = []
+    for message in state.warnings:
+        warn(message)
     target: Path | fleet.Output[fleet.AccountPlan] | None = to
     if to is None and format == "jsonl":
         target = RecordDisplay("jsonl", fleet.AccountPlan, ())
