@@ -89,8 +89,9 @@ def _no_credentials(driver: Driver, rejected: Mapping[str, Exception]) -> Except
     named = "; ".join(f"{sid}: {error}" for sid, error in list(rejected.items())[:_MAX_NAMED])
     more = len(rejected) - _MAX_NAMED
     suffix = f"; and {more:,} more" if more > 0 else ""
+    count = f"{len(rejected):,} account" + ("" if len(rejected) == 1 else "s")
     return CredentialsError(
-        f"the catalogue cannot be read: no account has credentials that work: {named}{suffix}"
+        f"the catalogue cannot be read: the credentials of {count} do not work: {named}{suffix}"
     )
 
 

@@ -11,8 +11,8 @@ from .._core.codec import same_json
 from .._core.masking import MASK
 from .masking import masked, secret_values
 
-KEY_PATH: Final = r"""(?:"[^"]+"|'[^']+'|[^."']+)(?:\.(?:"[^"]+"|'[^']+'|[^."']+))*"""
-"""A path of keys. A key that contains a dot or a quotation mark is quoted."""
+KEY_PATH: Final = r"""(?:"[^"]+"|'[^']+'|[^."']+)(?:\.(?:"[^"]+"|'[^']+'|[^."']+)){0,31}"""
+"""A path of at most 32 keys. A key that contains a dot or a quotation mark is quoted."""
 
 _KEY = re.compile(r"""\.?(?:"([^"]+)"|'([^']+)'|([^."']+))""")
 # The ignored keys: None for a key that is ignored with everything below it.

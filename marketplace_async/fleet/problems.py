@@ -14,7 +14,7 @@ from .toml_text import Lines, Path
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_SHOWN: Final = 60
-# Each comparison takes microseconds.
+# Each comparison takes microseconds, and more for long text.
 _MAX_COMPARED: Final = 1000
 
 
@@ -133,8 +133,8 @@ def described(value: object) -> str:
 
 def suggestion(word: object, known: Iterable[str]) -> str:
     """Return "; did you mean ...?" if a word is like one of the known ones."""
-    if not isinstance(word, str):
+    if not isinstance(word, str) or len(word) > _MAX_SHOWN:
         return ""
-    few = list(islice(known, _MAX_COMPARED))
+    few = [one for one in islice(known, _MAX_COMPARED) if len(one) <= _MAX_SHOWN]
     close = get_close_matches(word.lower().replace("-", "_"), few, n=1)
     return f"; did you mean {close[0]}?" if close else ""

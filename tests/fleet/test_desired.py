@@ -177,15 +177,15 @@ ADD_ONS = table(
     {"available_add_on_sid": st.just(SPAM_SCORE), **OPTIONAL},
 )
 # One Add-on only: a schema cannot detect two entries for the same unique name.
-# A schema cannot compare the secret keys with the keys of configurations either.
 FILES = table({"add_ons": st.lists(ADD_ONS, min_size=1, max_size=1)}, {"secret": st.just([])})
 
 
 @settings(max_examples=400, deadline=None)
 @given(FILES)
 def test_the_schema_and_the_parser_agree(document: Any) -> None:
-    # TOML has no null.
-    if "null" in json.dumps(document):
+    # TOML has no null. A schema cannot compare the secret keys with those of configurations.
+    secret = document.get("secret")
+    if "null" in json.dumps(document) or (isinstance(secret, list) and secret):
         return
     try:
         fleet.from_document(document, {})

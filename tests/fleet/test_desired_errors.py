@@ -1,9 +1,11 @@
 """What is wrong with a desired state: every problem at once, in words, with its line and path."""
 
 import pickle
+import re
 import time
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +255,47 @@ def test_a_byte_order_mark_and_crlf_are_read(tmp_path: Path) -> None:
     )
     with pytest.raises(DesiredStateError, match="line 4: "):
         fleet.load(file)
+
+
+VALID = f"""\
+secret = ["api_token"]
+[[add_ons]]
+unique_name = "transcription"
+available_add_on_sid = "{SPAM_SCORE}"
+accept_terms_of_service = true
+accounts = {{ except_friendly_names = ["Test *"], sids = ["{ONE}"] }}
+ignore = ["a.b"]
+[add_ons.configuration]
+callback_url = "https://example.com/{{account_sid}}"
+api_token = {{ env = "TOKEN" }}
+limits = {{ minutes = 5, files = [1, 2.5], none = {{ null = true }} }}
+[add_ons.extensions]
+recording-dial = true
+[[add_ons.overrides]]
+accounts = "all"
+configuration = {{ limits = {{ minutes = {{ remove = true }} }} }}
+"""
+WORDS = re.findall(r"\w+|\W", VALID)
+OTHERS = [*WORDS, "[[", "]]", "{", "1979-05-27", "inf", "0x1", '""', '"""', "\ud800", "9" * 5000]
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, len(WORDS) - 1), st.lists(st.sampled_from(OTHERS), max_size=3)),
+        max_size=4,
+    )
+)
+def test_a_damaged_file_has_problems_and_raises_nothing_else(
+    damages: list[tuple[int, list[str]]],
+) -> None:
+    words = list(WORDS)
+    for index, others in damages:
+        words[index] = "".join(others)
+    text = "".join(words)
+    with suppress(DesiredStateError):
+        read = fleet.parse(text, {"TOKEN": "x"})
+        read.wanted(ONE, "Shop")
 
 
 # -- bounds
