@@ -94,7 +94,7 @@ class Reader:
     """
 
     secret: frozenset[str]
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = attrs.field(repr=False)
     problems: Problems
 
     def read(self, configuration: Mapping[Any, Any], path: Path, *, override: bool) -> Any:

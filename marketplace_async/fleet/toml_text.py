@@ -53,10 +53,12 @@ def parse_toml(text: str) -> dict[str, Any]:
     _check_nesting(text)
     try:
         return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        # tomllib raises a plain ValueError for a number with too many digits.
-        reason = str(error)
-    raise TomlError(f"not TOML: {reason}")
+    except tomllib.TOMLDecodeError as error:
+        reason = f"not TOML: {error}"
+    except ValueError:
+        # Python converts at most 4,300 digits.
+        reason = "a number has too many digits"
+    raise TomlError(reason)
 
 
 def _check_nesting(text: str) -> None:

@@ -312,7 +312,7 @@ def test_a_damaged_file_has_problems_and_raises_nothing_else(
         ("x={" + ".".join("a" * 50_000) + "=1}", "more than 32 parts"),
         ("[" + " . ".join("a" * 50_000) + "]\nx=1", "more than 32 parts"),
         ("[[" + ".".join("a" * 50_000) + "]]\nx=1", "more than 32 parts"),
-        ("x=" + "9" * 5000, "not TOML"),
+        ("x=" + "9" * 5000, "a number has too many digits"),
         ('x="""' + 'a\\"""' * 200_000, "not TOML"),
         ("'''" * 100_001, "not TOML"),
         ("\x00", "not TOML"),
