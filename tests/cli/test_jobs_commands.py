@@ -147,7 +147,7 @@ def test_the_schema_is_printed(cli: Cli) -> None:
         ),
         (["plan", "--subaccounts"], "DESIRED"),
         (["plan", "nowhere.toml", "--subaccounts"], "nowhere.toml"),
-        (["plan", "wrong.toml", "--subaccounts"], "wrong.toml: add_ons[0]: object missing requ"),
+        (["plan", "wrong.toml", "--subaccounts"], "line 1: add_ons[0]: unique_name is missing"),
         (["plan", "torn.toml", "--subaccounts"], "torn.toml: not TOML: "),
         (["plan", "wrong.toml", "--subaccounts", "-o", "csv"], "plan supports table, json"),
         (["plan", "wrong.toml", "--subaccounts", "--resume"], "require --to FILE"),
