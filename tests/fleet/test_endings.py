@@ -145,7 +145,7 @@ async def test_apply_reports_each_account_as_what_it_is(service: Service, tmp_pa
         OFF,
         journal=tmp_path / "journal",
         approve=lambda _: True,
-        account_timeout=1.0,
+        account_timeout=5.0,
     )
     assert report.counts == fleet.Counts(done=ACCOUNTS - 3, failed=3)
     assert report.writes == {"done": ACCOUNTS - 3}

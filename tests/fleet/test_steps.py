@@ -130,9 +130,9 @@ def test_a_missing_extension_is_a_problem() -> None:
 
 def test_an_update_does_not_show_ignored_keys_and_an_installation_does() -> None:
     one = wanted(configuration={"a": 2, "b": 1}, ignore=("b",))
-    ((update,), _) = steps_for([one], with_add_on({"a": 1, "b": 5, "c": 1}), ())
+    ((update,), _) = steps_for([one], with_add_on({"a": 1, "b": 5, "c": 1}), (), Digests(None))
     assert [str(change) for change in update.changes] == ["~ a = 1 -> 2", "- c = 1"]
-    ((install,), _) = steps_for([one], NOTHING, ())
+    ((install,), _) = steps_for([one], NOTHING, (), Digests(None))
     assert [str(change) for change in install.changes] == ["+ a = 2", "+ b = 1"]
 
 
