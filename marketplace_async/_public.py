@@ -49,6 +49,7 @@ from .resources.installed_add_on_usage import BillableItem, ReportedItem, UsageR
 from .resources.listings import Listing
 from .resources.referral_conversions import ReferralConversion
 from .retry import Retry
+from .serialization import from_dict, from_json, to_dict, to_json
 
 __all__ = [
     "APIError",
@@ -109,6 +110,10 @@ __all__ = [
     "__version__",
     "capture",
     "configuration_errors",
+    "from_dict",
+    "from_json",
+    "to_dict",
+    "to_json",
 ]
 
 # Reprs, pickles and tracebacks name the module to import a class from.

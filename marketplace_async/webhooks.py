@@ -23,6 +23,7 @@ from ._core import lenient
 from ._core.codec import from_json
 from ._core.frames import hide_arguments
 from ._core.records import Record, marked
+from ._core.serializable import Serializable
 from .credentials import Secret
 from .errors import WebhookError
 
@@ -240,7 +241,7 @@ def _with_and_without_port(url: str) -> Iterator[str]:
 
 
 @attrs.frozen
-class AddOnPayload(Record):
+class AddOnPayload(Record, Serializable):
     """One payload of the result of a recording Add-on.
 
     Attributes:
@@ -253,7 +254,7 @@ class AddOnPayload(Record):
 
 
 @attrs.frozen
-class AddOnResult(Record):
+class AddOnResult(Record, Serializable):
     """The result of one Add-on.
 
     Attributes:
@@ -281,7 +282,7 @@ class AddOnResult(Record):
 
 
 @attrs.frozen
-class AddOnResults(Record):
+class AddOnResults(Record, Serializable):
     """The results of all Add-ons that ran for a call, a message or a recording.
 
     Attributes:

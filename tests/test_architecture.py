@@ -80,8 +80,23 @@ ROOMS: dict[str, set[str]] = {
     "_core.watched": {"_core.connection"},
     "_core.records": set(),
     "_core.lenient": {"_core.records"},
+    "_core.documents": set(),
+    "_core.unstructuring": {
+        *("_core.arguments", "_core.documents", "_core.records", "credentials", "errors"),
+    },
+    "_core.structuring": {
+        *("_core.arguments", "_core.documents", "_core.lenient", "_core.records"),
+        "_core.unstructuring",
+    },
+    "_core.converter": {
+        *("_core.documents", "_core.lenient", "_core.structuring", "_core.unstructuring"),
+    },
+    "_core.serializable": {
+        *("_core.converter", "_core.documents", "_core.records", "_core.unstructuring"),
+    },
     "_core.codec": {
-        *("_core.arguments", "_core.lenient", "_core.messages", "_core.records", "errors"),
+        *("_core.arguments", "_core.converter", "_core.lenient", "_core.messages"),
+        *("_core.records", "errors"),
     },
     "_core.expectations": {"_core.codec", "_core.messages", "_core.operation"},
     "_core.error_documents": {"_core.messages", "errors"},
@@ -91,7 +106,7 @@ ROOMS: dict[str, set[str]] = {
     "_core.streams": {"_core.tasks"},
     "_core.cursor": {
         *("_core.arguments", "_core.codec", "_core.messages", "_core.operation"),
-        *("_core.streams", "_core.tasks", "errors"),
+        *("_core.serializable", "_core.streams", "_core.tasks", "errors"),
     },
     "_core.pagination": {
         *("_core.arguments", "_core.cursor", "_core.messages", "_core.operation"),
@@ -126,17 +141,17 @@ ROOMS: dict[str, set[str]] = {
         *("_core.arguments", "_core.codec", "_core.cursor", "_core.expectations"),
         "_core.messages",
         *("_core.operation", "_core.pagination", "_core.records", "_core.schema"),
-        *("errors", "retry"),
+        *("_core.serializable", "errors", "retry"),
     },
     "accounts": {
         *("_core.arguments", "_core.codec", "_core.cursor", "_core.expectations"),
         "_core.messages",
-        *("_core.operation", "_core.pagination", "_core.records", "_core.streams"),
-        *("credentials", "errors"),
+        *("_core.operation", "_core.pagination", "_core.records", "_core.serializable"),
+        *("_core.streams", "credentials", "errors"),
     },
     "bulk": {
         *("_core.arguments", "_core.cursor", "_core.messages", "_core.pagination"),
-        *("_core.streams", "_core.tasks", "errors"),
+        *("_core.serializable", "_core.streams", "_core.tasks", "errors"),
     },
     "client": {
         *("_core.arguments", "_core.frames", "_core.limiter", "_core.messages", "_core.oauth"),
@@ -144,8 +159,9 @@ ROOMS: dict[str, set[str]] = {
         *("_core.retrying", "_core.session", "_core.tasks", "accounts"),
         *("credentials", "errors", "resources", "retry"),
     },
+    "serialization": {"_core.converter", "_core.records", "_core.unstructuring"},
     "webhooks": {
-        *("_core.codec", "_core.frames", "_core.lenient", "_core.records"),
+        *("_core.codec", "_core.frames", "_core.lenient", "_core.records", "_core.serializable"),
         *("credentials", "errors"),
     },
     "emulator": {"errors"},
@@ -168,7 +184,12 @@ ROOMS: dict[str, set[str]] = {
 }
 THIRD_PARTIES = {
     "_core.arguments": {"yarl"},
-    "_core.codec": {"cattrs", "msgspec"},
+    "_core.codec": {"msgspec"},
+    "_core.converter": {"cattrs", "msgspec"},
+    "_core.documents": {"cattrs"},
+    "_core.serializable": {"attrs", "pydantic_core"},  # pydantic when it asks for a schema
+    "_core.structuring": {"attrs", "cattrs", "msgspec"},
+    "_core.unstructuring": {"attrs", "cattrs"},
     "_core.deadlines": {"attrs"},
     "_core.bodies": {"aiohttp"},
     "_core.connection": {"aiohttp", "attrs", "yarl"},
@@ -183,7 +204,7 @@ THIRD_PARTIES = {
     "_core.oauth": {"attrs"},
     "_core.lenient": {"attrs", "msgspec"},
     "_core.cursor": {"attrs", "msgspec", "yarl"},
-    "_core.records": {"attrs"},
+    "_core.records": {"attrs", "msgspec"},
     "_core.rows": {"attrs"},
     "_core.schema": {"jsonschema_rs"},
     "_core.session": {"aiohttp", "attrs", "yarl"},
@@ -438,7 +459,8 @@ def test_importing_the_package_imports_no_extra_and_starts_no_thread() -> None:
         "import sys, threading\n"
         "before = set(sys.modules)\n"
         "from marketplace_async import *\n"
-        "late = {'cyclopts', 'rich', 'jsonschema_rs', 'sqlite3', 'aiohttp.web'}\n"
+        "late = {'cyclopts', 'rich', 'jsonschema_rs', 'pydantic', 'pydantic_core', 'sqlite3'}\n"
+        "late.add('aiohttp.web')\n"
         "assert not late & (sys.modules.keys() - before)\n"
         "assert threading.active_count() == 1\n"
     )

@@ -1,32 +1,23 @@
-"""JSON in and out: cattrs over msgspec decodes records and encodes request bodies."""
+"""JSON in and out: msgspec decodes responses, and cattrs encodes request bodies."""
 
 import functools
 import logging
 import math
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
-from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
-from msgspec import Meta, MsgspecError, ValidationError
+from msgspec import MsgspecError, ValidationError
 from msgspec.json import Decoder, Encoder
 
 from ..errors import ResponseError, UnusableResponseError
 from . import lenient
 from .arguments import check_unicode, plain_float, plain_int
+from .converter import json_converter
 from .messages import Request, Response
 from .records import Envelope, Record, count_absences
 
 T = TypeVar("T")
-
-if not TYPE_CHECKING:
-    # Under freezegun, `datetime` is a subclass, which msgspec cannot decode.
-    datetime = next(cls for cls in datetime.__mro__ if cls.__module__ == "datetime")
-
-AwareDatetime: TypeAlias = Annotated[datetime, Meta(tz=True)]
-"""A datetime with a time zone. The service sends UTC; a value without a zone is rejected."""
 
 _log = logging.getLogger("marketplace_async")
 
@@ -36,28 +27,12 @@ _MAX_NAMED = 10
 _encode_plain = Encoder().encode
 
 
-class _Converter(MsgspecJsonConverter):
-    # Amounts are money: encode them as exact JSON numbers.
-    encoder = Encoder(decimal_format="number")
-
-    def get_loads_hook(self, cl: type[T]) -> Callable[[bytes], T]:
-        # msgspec supports attrs classes. It decodes them as fast as plain dicts, and rejects null
-        # or a number for a text field. cattrs would turn them into text.
-        return Decoder(cl).decode
-
-
-@functools.cache
-def _converter() -> _Converter:
-    converter = _Converter()
-    configure_converter(converter)
-    # Without this hook, a Decimal would become text before the encoder sees it.
-    converter.register_unstructure_hook(Decimal, lambda amount: amount)
-    return converter
-
-
 @functools.cache
 def _loads(cls: Any) -> Callable[[bytes], Any]:
-    return _converter().get_loads_hook(cls)
+    # msgspec supports attrs classes. It decodes them as fast as plain dicts, and rejects null or a
+    # number for a text field.
+    decode: Callable[[bytes], Any] = Decoder(cls).decode
+    return decode
 
 
 def from_json(text: bytes, cls: type[T], expected: str) -> T:
@@ -171,7 +146,7 @@ def unusable(
 
 def encode(value: object) -> bytes:
     """Encode attrs values and plain JSON."""
-    return _converter().dumps(value)
+    return json_converter().dumps(value)
 
 
 def plain_object(value: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from .arguments import plain_text
 from .codec import unusable
 from .messages import Request, Response
 from .operation import Call, Parse
+from .serializable import Serializable
 from .streams import Reading, Running
 from .tasks import value_of
 
@@ -39,7 +40,7 @@ class Meta:
 
 
 @attrs.frozen
-class Page(Generic[T]):
+class Page(Serializable, Generic[T]):
     """One page of a list.
 
     Attributes:

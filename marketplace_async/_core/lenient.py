@@ -144,7 +144,7 @@ class _Field:
             )
             return tuple(items), True
         if Decimal in _members(self.type) and raw is not None:
-            return _amount(raw), True
+            return amount(raw), True
         copying = _Plain()
         return msgspec.convert(copying.copy(raw), self.type), not copying.repaired
 
@@ -246,7 +246,8 @@ def _raw_item(value: Any) -> Any:
     return float(value) if isinstance(value, Decimal) else _raw(value)
 
 
-def _amount(raw: Any) -> Decimal:
+def amount(raw: Any) -> Decimal:
+    """Return an amount in a document that was parsed, or raise ValueError."""
     if isinstance(raw, str) and _NUMBER.fullmatch(raw):
         raw = Decimal(raw)
     if isinstance(raw, int) and not isinstance(raw, bool):

@@ -1,11 +1,20 @@
-"""The base class of records, which lists the fields that are unknown."""
+"""The base classes of values and of records. A record lists the fields that are unknown."""
 
 import itertools
 from collections.abc import Mapping
+from datetime import datetime as datetime  # re-exported, as the class below
 from types import MappingProxyType
-from typing import Any, Final, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, SupportsIndex, TypeAlias, TypeVar
 
 import attrs
+from msgspec import Meta
+
+if not TYPE_CHECKING:
+    # Under freezegun, `datetime` is a subclass, which msgspec cannot decode.
+    datetime = next(cls for cls in datetime.__mro__ if cls.__module__ == "datetime")
+
+AwareDatetime: TypeAlias = Annotated[datetime, Meta(tz=True)]
+"""A datetime with a time zone. The service sends UTC; a value without a zone is rejected."""
 
 R = TypeVar("R", bound="Record")
 
@@ -27,7 +36,16 @@ def count_absences() -> int:
     return next(_absences)
 
 
-class Record:
+class Value:
+    """The base class of what can leave the program as JSON. Its fields hold no secrets.
+
+    The only exception is `credentials`, which is left out.
+    """
+
+    __slots__ = ()
+
+
+class Record(Value):
     """The base class of records."""
 
     # This is not set unless a field is unknown. It takes the place of the weak reference that

@@ -6,8 +6,8 @@ from typing import Final, Literal, Protocol, TypeAlias
 import attrs
 
 from .._core.arguments import plain_text
-from .._core.codec import AwareDatetime
-from .._core.records import Record
+from .._core.records import AwareDatetime, Record
+from .._core.serializable import Serializable
 from ..credentials import Credentials
 
 AccountStatus: TypeAlias = Literal["active", "suspended", "closed"]
@@ -16,10 +16,11 @@ STATUSES: Final = ("active", "suspended", "closed")
 
 
 @attrs.frozen(kw_only=True)
-class Account(Record):
+class Account(Record, Serializable):
     """An account and its credentials.
 
     An account with credentials cannot be pickled: send its SID, and `fetch` it where you need it.
+    `to_dict` and `to_json` leave the credentials out.
 
     Attributes:
         sid: `AC` and 32 hex digits.

@@ -4,12 +4,14 @@ from typing import ClassVar, Generic, Literal, Never, TypeAlias, TypeVar
 
 import attrs
 
+from .._core.serializable import Serializable
+
 Item = TypeVar("Item")
 T = TypeVar("T")
 
 
 @attrs.frozen
-class Success(Generic[Item, T]):
+class Success(Serializable, Generic[Item, T]):
     """The call for an item succeeded.
 
     Attributes:
@@ -26,7 +28,7 @@ class Success(Generic[Item, T]):
 
 
 @attrs.frozen
-class Failure(Generic[Item]):
+class Failure(Serializable, Generic[Item]):
     """The call for an item failed.
 
     Attributes:

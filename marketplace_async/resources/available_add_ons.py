@@ -14,11 +14,12 @@ from .._core.operation import Call
 from .._core.pagination import Listable
 from .._core.records import Envelope, Record, absent
 from .._core.schema import schema_violations
+from .._core.serializable import Serializable
 from ..errors import ConfigurationError, ConfigurationIssue, SchemaError
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class AvailableAddOn(Record):
+class AvailableAddOn(Record, Serializable):
     """An Add-on in the catalogue.
 
     Attributes:
@@ -41,7 +42,7 @@ class AvailableAddOn(Record):
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class AvailableAddOnExtension(Record):
+class AvailableAddOnExtension(Record, Serializable):
     """An extension of an available Add-on: a place in Twilio's products where it can work.
 
     Attributes:

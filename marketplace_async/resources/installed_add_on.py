@@ -4,12 +4,12 @@ from typing import Any, Literal
 
 import attrs
 
-from .._core.codec import AwareDatetime
-from .._core.records import Record, absent
+from .._core.records import AwareDatetime, Record, absent
+from .._core.serializable import Serializable
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class InstalledAddOn(Record):
+class InstalledAddOn(Record, Serializable):
     """An Add-on that is installed on an account.
 
     Attributes:
@@ -44,7 +44,7 @@ class InstalledAddOn(Record):
 
 
 @attrs.frozen
-class Ensured:
+class Ensured(Serializable):
     """The result of `ensure`.
 
     Attributes:

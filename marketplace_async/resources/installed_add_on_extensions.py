@@ -10,10 +10,11 @@ from .._core.messages import FORM, form, trusted_request
 from .._core.operation import Call, Parse
 from .._core.pagination import Listable
 from .._core.records import Envelope, Record, absent
+from .._core.serializable import Serializable
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class InstalledAddOnExtension(Record):
+class InstalledAddOnExtension(Record, Serializable):
     """An extension of an installed Add-on: a place in Twilio's products where it can work.
 
     Attributes:

@@ -11,6 +11,7 @@ from .._core.codec import encode, to, unusable
 from .._core.messages import JSON, Request, Response, trusted_request
 from .._core.operation import Call, Parse
 from .._core.records import Record, absent
+from .._core.serializable import Serializable
 
 
 def _to_amount(value: Decimal | int) -> Decimal:
@@ -23,13 +24,13 @@ def _to_amount(value: Decimal | int) -> Decimal:
 
 
 @attrs.frozen
-class BillableItem:
+class BillableItem(Serializable):
     """An amount to bill.
 
     Args:
         sid: The SID of the billing item, `BI...`.
-        quantity: The exact amount, more than 0, as a Decimal or an int. A float is not accepted:
-            it cannot represent 12.355 exactly.
+        quantity: The exact amount, more than 0. A Decimal or an int: a float of Python cannot
+            represent 12.355 exactly.
     """
 
     sid: str
@@ -42,7 +43,7 @@ class BillableItem:
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class ReportedItem(Record):
+class ReportedItem(Record, Serializable):
     """The result for one billable item. A field that the service did not return is None.
 
     Attributes:
@@ -57,7 +58,7 @@ class ReportedItem(Record):
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class UsageReport(Record):
+class UsageReport(Record, Serializable):
     """The result of a usage report. The service accepted it, whatever fields it returned.
 
     Attributes:

@@ -11,13 +11,14 @@ from .._core.expectations import expecting
 from .._core.messages import FORM, form, trusted_request
 from .._core.operation import Call
 from .._core.records import Envelope, Record, absent
+from .._core.serializable import Serializable
 from ..errors import APIError
 
 _MAX_POLICIES = 5_000_000
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class Listing(Record):
+class Listing(Record, Serializable):
     """The Marketplace page of one Add-on. All parts but `sid` and `url` are free-form JSON.
 
     Attributes:

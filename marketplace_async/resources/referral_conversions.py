@@ -8,10 +8,11 @@ from .._core.expectations import expecting
 from .._core.messages import JSON, trusted_request
 from .._core.operation import Call
 from .._core.records import Record, absent
+from .._core.serializable import Serializable
 
 
 @attrs.frozen(kw_only=True, weakref_slot=False)
-class ReferralConversion(Record):
+class ReferralConversion(Record, Serializable):
     """A referral that was converted.
 
     Attributes:
