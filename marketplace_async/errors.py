@@ -40,6 +40,7 @@ import attrs
 
 from ._core.messages import MAX_ERROR_BODY, Request, Response
 from ._core.printable import printable
+from ._core.records import Value
 
 # Characters of a message of the service that the text of an error contains.
 _MAX_MESSAGE: Final = 1000
@@ -402,7 +403,7 @@ class NotEnsuredError(MarketplaceError):
 
 
 @attrs.frozen
-class ConfigurationIssue:
+class ConfigurationIssue(Value):
     """One violation of an Add-on's configuration schema.
 
     Attributes:

@@ -63,7 +63,7 @@ ROOMS: dict[str, set[str]] = {
     "_core.masking": set(),
     "_core.messages": {"_core.arguments", "_core.masking"},
     "_core.printable": set(),
-    "errors": {"_core.messages", "_core.printable"},
+    "errors": {"_core.messages", "_core.printable", "_core.records"},
     "credentials": {"_core.arguments", "_core.frames", "errors"},
     "retry": {"_core.arguments", "errors"},
     "_core.tasks": {"errors"},

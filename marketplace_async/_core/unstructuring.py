@@ -72,21 +72,24 @@ def register_unstructure_hooks(
         amount: How amounts are written.
         properties: Whether the properties of a value are written beside its fields.
     """
-    free = _free_form(converter, amount)
     converter.register_unstructure_hook(Decimal, amount)
     converter.register_unstructure_hook(datetime, date_text)
     converter.register_unstructure_hook(str, _text)
     converter.register_unstructure_hook(Secret, _refuse_secret)
     for cls in _CREDENTIALS:
         converter.register_unstructure_hook(cls, _sids)
-    converter.register_unstructure_hook_func(_is_free_form, free)
     converter.register_unstructure_hook_func(
         lambda type_: isinstance(type_, type) and issubclass(type_, BaseException), _error
     )
 
+    # The factories run again for a copy of the converter, which may have other hooks.
+    @converter.register_unstructure_hook_factory(_is_free_form)
+    def free_form_hook(_: Any, converter: Converter) -> Callable[[Any], Any]:
+        return _free_form(converter, amount)
+
     @converter.register_unstructure_hook_factory(is_value_class)
     def value_hook(cls: Any, converter: Converter) -> Callable[[Any], dict[str, Any]]:
-        return _value_hook(cls, converter, free, properties=properties)
+        return _value_hook(cls, converter, _free_form(converter, amount), properties=properties)
 
 
 def is_value_class(type_: Any) -> bool:
@@ -172,7 +175,7 @@ def _properties_of(cls: type[Any]) -> Iterator[str]:
 
 
 def _is_free_form(type_: Any) -> bool:
-    if type_ is Any or type_ is object or isinstance(type_, TypeVar):
+    if type_ is Any or isinstance(type_, TypeVar):
         return True
     if type_ in (dict, list, tuple):
         return True
