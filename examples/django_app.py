@@ -1,7 +1,7 @@
 """Django async views over one client: `uvicorn --app-dir examples django_app:application`.
 
 Django has no hook for the start and the end of a server, so `application` serves the lifespan of
-ASGI itself. In a project, put it into `asgi.py`, and the views and the middleware where they belong.
+ASGI itself. In a project, put it into `asgi.py`, and views and middleware where they belong.
 """
 
 import json
