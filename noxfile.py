@@ -32,6 +32,23 @@ TESTS = [
     "uvicorn",
     "vcrpy",
 ]
+# What the recipes of the documentation run on. Without one, its test is skipped.
+RECIPES = [
+    "awslambdaric",
+    "django",
+    "fastapi",
+    "ipykernel",
+    "litestar",
+    "nbclient",
+    "orjson",
+    "pandas",
+    "polars",
+    "pyzmq",
+    "quart",
+    "starlette",
+    "taskiq",
+    "uvicorn",
+]
 PEERS = ["httpx", "orjson", "twilio"]
 # Where one of these has no wheel, the benchmarks that need it are skipped.
 OPTIONAL_PEERS = ["aiosonic", "pyreqwest", "trustme", "uvloop"]
@@ -50,6 +67,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests with coverage, in development mode and with warnings as errors."""
     session.install("-e", ".[cli,emulator]", *TESTS)
+    session.install("--only-binary", ":all:", *RECIPES, success_codes=range(256))
     session.run("coverage", "erase")
     session.run(
         *("python", "-W", "error", "-m", "coverage", "run", "-m", "pytest", "-n", "auto"),
@@ -122,6 +140,7 @@ def lint(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Check types with mypy for every supported Python version, and with pyright."""
     session.install("-e", ".[cli,emulator]", "mypy", "pyright", "nox", *TESTS, *PEERS)
+    session.install("--only-binary", ":all:", *RECIPES, success_codes=range(256))
     for version in SUPPORTED:
         session.run("mypy", "--python-version", version)
     python = f"{session.virtualenv.location}/bin/python"

@@ -1,6 +1,6 @@
 """A Quart service over one client: `uvicorn --app-dir examples quart_app:app`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from error_responses import HANDLED, arguments_of_the_caller, response_to
 from quart import Quart, Response, request
@@ -12,7 +12,7 @@ app = Quart(__name__)
 
 
 @app.while_serving
-async def lifespan() -> AsyncIterator[None]:
+async def lifespan() -> AsyncGenerator[None, None]:
     async with MarketplaceClient.from_env(timeout=8.0) as client:
         app.extensions["marketplace"] = client
         yield

@@ -39,7 +39,7 @@ def marketplace(context: Annotated[Context, TaskiqDepends()]) -> MarketplaceClie
 # A task may run twice, so it calls `ensure`.
 @broker.task(task_name="ensure_spam_score")
 async def ensure_spam_score(
-    account_sid: str, parent: Annotated[MarketplaceClient, TaskiqDepends(marketplace)]
+    account_sid: str, parent: MarketplaceClient = TaskiqDepends(marketplace)
 ) -> dict[str, Any]:
     account = await parent.accounts.fetch(account_sid)
     ensured = await parent.with_account(account).installed_add_ons.ensure(

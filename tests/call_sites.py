@@ -34,8 +34,13 @@ from marketplace_async import (
     accounts,
     bulk,
     capture,
+    from_dict,
+    from_json,
+    to_dict,
+    to_json,
 )
 from marketplace_async.emulator import Emulator
+from marketplace_async.serialization import make_converter
 from marketplace_async.testing import emulated
 
 
@@ -190,3 +195,12 @@ async def in_bulk(client: MarketplaceClient, sids: list[str]) -> None:
     ) as settled:
         async for found in settled:
             assert_type(found, bulk.Outcome[Account, InstalledAddOn])
+
+
+def serialize(installed: InstalledAddOn) -> None:
+    assert_type(to_dict(installed), dict[str, Any])
+    assert_type(to_json([installed], properties=True), bytes)
+    assert_type(from_dict({}, InstalledAddOn), InstalledAddOn)
+    assert_type(from_json(b"", Page[InstalledAddOn]), Page[InstalledAddOn])
+    assert_type(from_json("", list[InstalledAddOn]), list[InstalledAddOn])
+    assert_type(make_converter().loads(b"", InstalledAddOn), InstalledAddOn)

@@ -125,7 +125,8 @@ def unknown_fields(value: Any) -> Any:
         return [unknown_fields(item) for item in value]
     if not isinstance(value, Value):
         return None
-    fields = (field.name for field in attrs.fields(type(value)))
+    cls: Any = type(value)
+    fields = (field.name for field in attrs.fields(cls))
     inner = {name: unknown_fields(getattr(value, name)) for name in fields}
     return dict(getattr(value, "unreadable", {})), inner
 

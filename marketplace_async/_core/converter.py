@@ -20,7 +20,7 @@ T = TypeVar("T")
 class RecordConverter(MsgspecJsonConverter):
     """A cattrs converter to and from JSON. Its amounts keep each digit."""
 
-    encoder = Encoder(decimal_format="number")
+    encoder: Encoder = Encoder(decimal_format="number")
 
     def loads(self, data: bytes, cl: type[T], **kwargs: Any) -> T:
         """Decode JSON and structure it."""
