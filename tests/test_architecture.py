@@ -171,9 +171,9 @@ ROOMS: dict[str, set[str]] = {
     },
     "fleet": {
         *("_core.arguments", "_core.codec", "_core.files", "_core.frames", "_core.limiter"),
-        *("_core.masking", "_core.pagination", "_core.printable", "_core.rows", "_core.streams"),
-        *("_core.tasks", "_core.threads", "accounts", "bulk", "client", "credentials", "errors"),
-        *("resources", "retry"),
+        *("_core.masking", "_core.pagination", "_core.printable", "_core.rows"),
+        *("_core.serializable", "_core.streams", "_core.tasks", "_core.threads", "accounts"),
+        *("bulk", "client", "credentials", "errors", "resources", "retry"),
     },
     "cli": {
         *("_core.arguments", "_core.codec", "_core.files", "_core.printable", "_core.rows"),

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from .. import bulk
+from .._core.serializable import Serializable
 from .._core.threads import to_daemon_thread
 from ._engine.checkpoint import beside
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver
@@ -38,7 +39,7 @@ _MAX_NOTES: Final = 100
 
 
 @attrs.frozen(kw_only=True)
-class ApplyReport:
+class ApplyReport(Serializable):
     """The result of applying a desired state.
 
     Attributes:

@@ -10,6 +10,7 @@ import attrs
 
 from .. import bulk
 from .._core.pagination import complete
+from .._core.serializable import Serializable
 from ..client import MarketplaceClient
 from ..errors import CredentialsError, NotFoundError
 from ..resources.installed_add_on import InstalledAddOn
@@ -28,7 +29,7 @@ from .sources import Source, Target
 
 
 @attrs.frozen(kw_only=True)
-class InventoryReport:
+class InventoryReport(Serializable):
     """The result of an inventory, including the runs it resumed.
 
     Attributes:

@@ -16,13 +16,14 @@ import attrs
 
 from .._core.codec import encode
 from .._core.rows import cell, csv_lines, field_names, get
+from .._core.serializable import Serializable
 from ._engine.journal import Failure, JobError
 
 R = TypeVar("R", contravariant=True)
 
 
 @attrs.frozen(kw_only=True)
-class ExtensionRecord:
+class ExtensionRecord(Serializable):
     """An extension of an installed Add-on in an inventory."""
 
     sid: str
@@ -33,7 +34,7 @@ class ExtensionRecord:
 
 
 @attrs.frozen(kw_only=True)
-class InventoryRecord:
+class InventoryRecord(Serializable):
     """An installed Add-on in an inventory.
 
     Attributes:

@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 
 from .._core.codec import from_json
+from .._core.serializable import Serializable
 from ._engine.journal import Failure, Failures
 from ._engine.tally import Counts
 from .desired import Desired
@@ -61,7 +62,7 @@ def _by_name(target: Target) -> tuple[str, str]:
 
 
 @attrs.frozen(kw_only=True)
-class PlanReport:
+class PlanReport(Serializable):
     """The result of a plan, including the runs it resumed.
 
     Attributes:
