@@ -54,7 +54,7 @@ def running(program: str, base_url: str, *arguments: str, **more: str) -> Iterat
 
 
 def test_the_readme_has_the_expected_blocks() -> None:
-    assert len(PROGRAMS) == 15
+    assert len(PROGRAMS) == 16
     assert set(NAMED) == {"conftest.py", "test_install.py", "service.py", "worker.py"}
 
 

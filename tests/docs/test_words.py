@@ -34,6 +34,7 @@ INSTEAD_OF = {
 
 def lines() -> Iterator[tuple[str, str]]:
     files = [PROJECT / "README.md", PROJECT / "noxfile.py"]
+    files += sorted((PROJECT / "docs").rglob("*.md"))
     for folder in ("marketplace_async", "tests", "benchmarks", "examples"):
         files += sorted((PROJECT / folder).rglob("*.py"))
     for file in files:
