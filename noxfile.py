@@ -56,6 +56,12 @@ OPTIONAL_PEERS = ["aiosonic", "pyreqwest", "trustme", "uvloop"]
 SUPPORTED = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
 
+def install_optional(session: nox.Session, packages: list[str]) -> None:
+    """Install those packages that have a wheel for this Python."""
+    for package in packages:
+        session.install("--only-binary", ":all:", package, success_codes=range(256))
+
+
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run the demo against an emulator."""
@@ -67,7 +73,7 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests with coverage, in development mode and with warnings as errors."""
     session.install("-e", ".[cli,emulator]", *TESTS)
-    session.install("--only-binary", ":all:", *RECIPES, success_codes=range(256))
+    install_optional(session, RECIPES)
     session.run("coverage", "erase")
     session.run(
         *("python", "-W", "error", "-m", "coverage", "run", "-m", "pytest", "-n", "auto"),
@@ -140,7 +146,7 @@ def lint(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Check types with mypy for every supported Python version, and with pyright."""
     session.install("-e", ".[cli,emulator]", "mypy", "pyright", "nox", *TESTS, *PEERS)
-    session.install("--only-binary", ":all:", *RECIPES, success_codes=range(256))
+    install_optional(session, RECIPES)
     for version in SUPPORTED:
         session.run("mypy", "--python-version", version)
     python = f"{session.virtualenv.location}/bin/python"
@@ -208,8 +214,7 @@ def _prism(session: nox.Session) -> Path | None:
 def bench(session: nox.Session) -> None:
     """Run the benchmarks and save the results (about 15 minutes)."""
     session.install("-e", ".[cli]", *PEERS)
-    for package in OPTIONAL_PEERS:
-        session.install("--only-binary", ":all:", package, success_codes=range(256))
+    install_optional(session, OPTIONAL_PEERS)
     prism = _prism(session)
     arguments = [] if prism is None else ["--prism", str(prism)]
     session.run("python", "-m", "benchmarks", *arguments, *session.posargs)

@@ -23,10 +23,10 @@ class RecordResponse(Response[Any]):
     """Writes records, and everything else as Litestar does."""
 
     def render(self, content: Any, media_type: str, enc_hook: Any = None) -> bytes:
-        records = content if isinstance(content, list) else [content]
-        if all(isinstance(record, InstalledAddOn) for record in records):
+        try:
             return to_json(content)
-        return super().render(content, media_type, enc_hook)
+        except TypeError:  # neither a record nor a list of them
+            return super().render(content, media_type, enc_hook)
 
 
 @asynccontextmanager

@@ -23,7 +23,9 @@ class RecordConverter(MsgspecJsonConverter):
     encoder: Encoder = Encoder(decimal_format="number")
 
     def loads(self, data: bytes, cl: type[T], **kwargs: Any) -> T:
-        """Decode JSON and structure it."""
+        """Decode JSON and structure it. There are no options."""
+        if kwargs:
+            raise TypeError(f"loads() takes no options, got {', '.join(kwargs)}")
         # Numbers with a fraction become Decimals: a float would change an amount.
         return self.structure(parse(data), cl)
 

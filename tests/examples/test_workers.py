@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from support.services import EXAMPLES, environ, output_of
 
-from marketplace_async import MarketplaceClient
+from marketplace_async import InstalledAddOn, MarketplaceClient, to_dict
 from marketplace_async.emulator import Emulator
 from marketplace_async.testing import account
 
@@ -70,6 +70,21 @@ async def test_a_taskiq_worker_resolves_the_credentials_of_the_sids_it_gets(
         owner = await marketplace_client.accounts.fetch(sid)
         add_ons = marketplace_client.with_account(owner).installed_add_ons
         assert [one.unique_name async for one in add_ons.list()] == ["spam-score"]
+
+
+async def test_a_taskiq_task_takes_a_record() -> None:
+    taskiq = pytest.importorskip("taskiq", reason="the page says so")
+    broker = taskiq.InMemoryBroker()
+
+    @broker.task(task_name="name_of")  # type: ignore[untyped-decorator, unused-ignore]
+    async def name_of(installed: InstalledAddOn) -> str | None:
+        return installed.unique_name
+
+    await broker.startup()
+    task = await name_of.kiq(to_dict(InstalledAddOn(sid="XE1", unique_name="speech")))
+    result = await task.wait_result(timeout=10)
+    await broker.shutdown()
+    assert result.return_value == "speech"
 
 
 class RuntimeAPI:
