@@ -193,7 +193,7 @@ def _amount(value: Any, _: Any) -> Decimal:
 
 
 def _date(value: Any, _: Any) -> datetime:
-    if isinstance(value, datetime) and value.tzinfo is not None:
+    if isinstance(value, datetime) and value.utcoffset() is not None:
         return value
     if isinstance(value, str):
         with suppress(ValidationError):

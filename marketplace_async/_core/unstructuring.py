@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC
 from decimal import Decimal
 from typing import Any, Never, TypeVar, get_args, get_origin
@@ -57,9 +58,11 @@ def _check_amount(amount: Decimal) -> None:
 
 def date_text(date: datetime) -> str:
     """Return a date as the service writes it: in UTC, and in whole seconds unless it has others."""
-    if date.tzinfo is None:
+    if date.utcoffset() is None:
         raise ValueError(f"expected a date with a time zone, got {date.isoformat()}")
-    return date.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    with suppress(OverflowError):  # in UTC, it would be before the year 1 or after 9999
+        date = date.astimezone(UTC)
+    return date.isoformat().replace("+00:00", "Z")
 
 
 def register_unstructure_hooks(
@@ -251,7 +254,8 @@ def _refuse_secret(secret: Secret) -> Never:
 
 def _error(error: BaseException) -> dict[str, Any]:
     """Return what an error says, without what it holds."""
-    document: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    message = str(error).encode(errors="replace").decode()
+    document: dict[str, Any] = {"type": type(error).__name__, "message": message}
     if isinstance(error, APIError | UnusableResponseError):
         document["status"] = error.status
     if isinstance(error, APIError):

@@ -8,8 +8,8 @@ from typing import Any, get_origin
 
 import jsonschema_rs
 import pytest
-from hypothesis import given, settings, strategies as st
-from support.records import CLASSES, records_of, unknown_fields
+from hypothesis import given, strategies as st
+from support.records import CLASSES, quick, records_of, unknown_fields
 
 from marketplace_async import (
     Account,
@@ -32,7 +32,7 @@ AC = "AC" + "1" * 32
 
 
 @pytest.mark.parametrize("cls", TYPES, ids=lambda cls: getattr(cls, "__name__", str(cls)))
-@settings(max_examples=15)
+@quick
 @given(data=st.data())
 def test_a_record_passes_through_pydantic_and_meets_its_json_schema(
     cls: Any, data: st.DataObject
