@@ -85,9 +85,9 @@ def show(report: fleet.PlanReport) -> None:
                 console.print("   ", Text(f"... and {more:,} more", "dim"))
 
 
-def _by_path(change: tuple[str, int]) -> tuple[str, int]:
+def _by_path(change: tuple[str, int]) -> tuple[str, int, str]:
     text, count = change
-    return text[2:].partition(" = ")[0], -count
+    return text[2:].partition(" = ")[0], -count, text
 
 
 def _name(target: fleet.Target) -> str:
