@@ -420,6 +420,16 @@ class MarketplaceClient:
         return await call(request, lambda _, response: response)
 
     @property
+    def base_url(self) -> str:
+        """The URL that requests are sent to, such as https://marketplace.twilio.com."""
+        return self._session.base_url
+
+    @property
+    def account_sid(self) -> str | None:
+        """The account that the credentials belong to, `AC...`, if they name it."""
+        return self._credentials.account_sid
+
+    @property
     def stats(self) -> Stats:
         """Request counters of this client and all clients that share its connections."""
         return self._limiter.stats

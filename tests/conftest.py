@@ -54,6 +54,7 @@ if os.environ.get("MARKETPLACE_TEST_LOOP") == "uvloop":
 def _detect_blocking_calls() -> Iterator[None]:
     with blockbuster_ctx(marketplace_async) as blockbuster:
         for name, function in blockbuster.functions.items():
+            function.can_block_in("emulator/store.py", {Store.__init__.__name__})
             if name.startswith("sqlite3."):
                 function.can_block_in("emulator/store.py", set(vars(Store)))
         yield

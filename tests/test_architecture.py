@@ -58,6 +58,7 @@ ROOMS: dict[str, set[str]] = {
     "_core.arguments": set(),
     "_core.deadlines": set(),
     "_core.files": set(),
+    "_core.databases": {"_core.files"},
     "_core.threads": set(),
     "_core.frames": set(),
     "_core.masking": set(),
@@ -164,14 +165,15 @@ ROOMS: dict[str, set[str]] = {
         *("_core.codec", "_core.frames", "_core.lenient", "_core.records", "_core.serializable"),
         *("credentials", "errors"),
     },
-    "emulator": {"errors"},
+    # It shares no code about the API with the client.
+    "emulator": {"_core.databases", "errors"},
     "testing": {
         *("_core.frames", "_core.masking", "_core.messages", "_core.session"),
         *("client", "credentials", "emulator", "errors"),
     },
     "fleet": {
-        *("_core.arguments", "_core.codec", "_core.files", "_core.frames", "_core.limiter"),
-        *("_core.masking", "_core.pagination", "_core.printable", "_core.rows"),
+        *("_core.arguments", "_core.codec", "_core.databases", "_core.files", "_core.frames"),
+        *("_core.limiter", "_core.masking", "_core.pagination", "_core.printable", "_core.rows"),
         *("_core.serializable", "_core.streams", "_core.tasks", "_core.threads", "accounts"),
         *("bulk", "client", "credentials", "errors", "resources", "retry"),
     },
@@ -186,6 +188,7 @@ THIRD_PARTIES = {
     "_core.arguments": {"yarl"},
     "_core.codec": {"msgspec"},
     "_core.converter": {"cattrs", "msgspec"},
+    "_core.databases": {"attrs"},
     "_core.documents": {"cattrs"},
     "_core.serializable": {"attrs", "pydantic_core"},  # pydantic when it asks for a schema
     "_core.structuring": {"attrs", "cattrs", "msgspec"},

@@ -4,16 +4,23 @@ import asyncio
 import signal
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
 from .. import fleet
+from .._core.files import check_output
 from .explanations import EXPLAINED, explain
 from .progress import Bar
-from .status import CommandError, Status, note
+from .status import CommandError, Status, note, usage_error
 
-RESUME_HINT: Final = "Use --resume to continue it, or --overwrite to start over."
+# What the user can do about a job that cannot start or continue.
+_REMEDIES: Final = {
+    "resume or overwrite": "Use --resume to continue it, or --overwrite to start over.",
+    "resume": "Then use --resume to continue.",
+    "overwrite": "Use --overwrite to start over.",
+}
 
 # A terminal that is closed sends SIGHUP; Windows has neither this nor signal handlers.
 SIGNALS: Final = tuple(
@@ -123,12 +130,11 @@ class Running:
 
 
 @contextmanager
-def running(*, shows: bool = True, hint: str | None = None) -> Iterator[Running]:
+def running(*, shows: bool = True) -> Iterator[Running]:
     """Run a job in the block.
 
     Args:
         shows: Whether to show progress.
-        hint: The hint for a job that cannot start or continue.
     """
     loop, job = asyncio.get_running_loop(), asyncio.current_task()
     assert job is not None
@@ -140,7 +146,7 @@ def running(*, shows: bool = True, hint: str | None = None) -> Iterator[Running]
         try:
             yield state
         except fleet.JobError as error:
-            raise CommandError(str(error), hint) from None
+            raise CommandError(error.message, _REMEDIES.get(error.remedy or "")) from None
         except asyncio.CancelledError:
             if not state.stop.is_set():
                 raise
@@ -149,6 +155,23 @@ def running(*, shows: bool = True, hint: str | None = None) -> Iterator[Running]
             with suppress(NotImplementedError):
                 for number in SIGNALS:
                     loop.remove_signal_handler(number)
+
+
+def check_file(file: Path, option: str) -> None:
+    """Raise CommandError if a job cannot write to `file`. Blocks."""
+    hint = None
+    if option == "--to":
+        hint = "Leave out --to to print to standard output; --output sets the format."
+    if str(file) == "-":
+        raise usage_error(f"{option} -: expected the path of a regular file", hint)
+    try:
+        check_output(file)
+    except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        raise usage_error(f"{option} {error}") from None
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise usage_error(f"{option} {error}", hint) from None
 
 
 def count_accounts(count: int) -> str:

@@ -1,7 +1,6 @@
 """The emulator: its settings, its lifecycle, and methods to set up its state."""
 
 import re
-import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -103,15 +102,13 @@ class Emulator:
         """Open the state and start listening.
 
         Raises:
-            OSError: The state file or the port cannot be opened.
+            OSError: The port cannot be opened, or the state file: it is damaged, or not one of the
+                emulator.
             RuntimeError: The emulator is already running.
         """
         if self._runner is not None:
             raise RuntimeError("the emulator is already running")
-        try:
-            store = Store(self._db)
-        except sqlite3.Error as error:
-            raise OSError(f"{self._db}: {error}") from error
+        store = Store(self._db)
         authenticator = Authenticator(store, self._accounts, self._token_lifetime)
         dispatcher = self._dispatcher(store, authenticator)
 

@@ -6,74 +6,87 @@ a state file survives `kill -9`.
 
 import json
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
 
+from .._core.databases import ConstraintError, FileKind, open_database
 from .records import Account, Installation, NameTaken, Slice, UsageItem
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS installed_add_ons (
-    seq INTEGER PRIMARY KEY,
-    sid TEXT NOT NULL UNIQUE,
-    account_sid TEXT NOT NULL,
-    available_add_on_sid TEXT NOT NULL,
-    friendly_name TEXT NOT NULL,
-    description TEXT NOT NULL,
-    unique_name TEXT NOT NULL,
-    configuration TEXT NOT NULL,
-    date_created TEXT NOT NULL,
-    date_updated TEXT NOT NULL,
-    -- Page tokens refer to records. Deleted rows are kept so that paging can continue.
-    deleted INTEGER NOT NULL DEFAULT 0
-) STRICT;
-CREATE UNIQUE INDEX IF NOT EXISTS unique_names
-    ON installed_add_ons (account_sid, unique_name) WHERE NOT deleted;
-CREATE INDEX IF NOT EXISTS by_account
-    ON installed_add_ons (account_sid, seq) WHERE NOT deleted;
-CREATE TABLE IF NOT EXISTS enabled_extensions (
-    installed_add_on_sid TEXT NOT NULL,
-    extension_sid TEXT NOT NULL,
-    PRIMARY KEY (installed_add_on_sid, extension_sid)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS listings (
-    seq INTEGER PRIMARY KEY,
-    sid TEXT NOT NULL UNIQUE,
-    account_sid TEXT NOT NULL,
-    document TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS usage (
-    seq INTEGER PRIMARY KEY,
-    account_sid TEXT NOT NULL,
-    installed_add_on_sid TEXT NOT NULL,
-    sid TEXT NOT NULL,
-    quantity TEXT NOT NULL
-) STRICT;
-CREATE TABLE IF NOT EXISTS accounts (
-    seq INTEGER PRIMARY KEY,
-    sid TEXT NOT NULL UNIQUE,
-    owner_account_sid TEXT NOT NULL,
-    friendly_name TEXT NOT NULL,
-    status TEXT NOT NULL,
-    auth_token TEXT NOT NULL,
-    date_created TEXT NOT NULL,
-    date_updated TEXT NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS by_owner ON accounts (owner_account_sid, seq);
-CREATE TABLE IF NOT EXISTS core_resources (
-    seq INTEGER PRIMARY KEY,
-    parent TEXT NOT NULL,
-    sid TEXT NOT NULL,
-    document TEXT NOT NULL,
-    UNIQUE (parent, sid)
-) STRICT;
-"""
+_STATE: Final = FileKind(
+    name="a state file of the emulator",
+    application_id=0x4D41656D,  # "MAem"
+    version=1,
+    schema=(
+        """CREATE TABLE installed_add_ons (
+            seq INTEGER PRIMARY KEY,
+            sid TEXT NOT NULL UNIQUE,
+            account_sid TEXT NOT NULL,
+            available_add_on_sid TEXT NOT NULL,
+            friendly_name TEXT NOT NULL,
+            description TEXT NOT NULL,
+            unique_name TEXT NOT NULL,
+            configuration TEXT NOT NULL,
+            date_created TEXT NOT NULL,
+            date_updated TEXT NOT NULL,
+            -- Page tokens refer to records. Deleted rows are kept so that paging can continue.
+            deleted INTEGER NOT NULL DEFAULT 0
+        ) STRICT""",
+        """CREATE UNIQUE INDEX unique_names
+            ON installed_add_ons (account_sid, unique_name) WHERE NOT deleted""",
+        """CREATE INDEX by_account
+            ON installed_add_ons (account_sid, seq) WHERE NOT deleted""",
+        """CREATE TABLE enabled_extensions (
+            installed_add_on_sid TEXT NOT NULL,
+            extension_sid TEXT NOT NULL,
+            PRIMARY KEY (installed_add_on_sid, extension_sid)
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE listings (
+            seq INTEGER PRIMARY KEY,
+            sid TEXT NOT NULL UNIQUE,
+            account_sid TEXT NOT NULL,
+            document TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE usage (
+            seq INTEGER PRIMARY KEY,
+            account_sid TEXT NOT NULL,
+            installed_add_on_sid TEXT NOT NULL,
+            sid TEXT NOT NULL,
+            quantity TEXT NOT NULL
+        ) STRICT""",
+        """CREATE TABLE accounts (
+            seq INTEGER PRIMARY KEY,
+            sid TEXT NOT NULL UNIQUE,
+            owner_account_sid TEXT NOT NULL,
+            friendly_name TEXT NOT NULL,
+            status TEXT NOT NULL,
+            auth_token TEXT NOT NULL,
+            date_created TEXT NOT NULL,
+            date_updated TEXT NOT NULL
+        ) STRICT""",
+        "CREATE INDEX by_owner ON accounts (owner_account_sid, seq)",
+        """CREATE TABLE core_resources (
+            seq INTEGER PRIMARY KEY,
+            parent TEXT NOT NULL,
+            sid TEXT NOT NULL,
+            document TEXT NOT NULL,
+            UNIQUE (parent, sid)
+        ) STRICT""",
+    ),
+    # With a write-ahead log, NORMAL survives a crash of the process but not a power failure.
+    # It saves one fsync per write.
+    pragmas=("journal_mode = WAL", "synchronous = NORMAL"),
+    error=OSError,
+    first_tables=frozenset(
+        {"installed_add_ons", "enabled_extensions", "listings", "usage", "accounts"}
+    ),
+    temporary=":memory:",
+)
 
 _COLUMNS = (
     "sid, account_sid, available_add_on_sid, friendly_name, description, unique_name, "
@@ -90,15 +103,15 @@ _SELECT_ACCOUNT = f"SELECT {_ACCOUNT_COLUMNS} FROM accounts WHERE sid = ?"
 
 
 class Store:
-    """The state of an emulator, in memory or in a file."""
+    """The state of an emulator, in memory or in a file.
+
+    Raises:
+        OSError: The file cannot be opened, is damaged, or is not a state file; it is left
+            unchanged. Methods raise OSError if the disk is full or fails.
+    """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._db = sqlite3.connect(file or ":memory:", isolation_level=None)
-        # With a write-ahead log, NORMAL survives a crash of the process but not a power failure.
-        # It saves one fsync per write.
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = NORMAL")
-        self._db.executescript(_SCHEMA)
+        self._db = open_database(file, _STATE)
         self._numbers: dict[tuple[str, str], int] = {}
 
     def close(self) -> None:
@@ -132,7 +145,7 @@ class Store:
                     now,
                 ),
             )
-        except sqlite3.IntegrityError as error:
+        except ConstraintError as error:
             raise _name_taken(error) from None
         installation = self.installation(sid)
         assert installation is not None
@@ -170,7 +183,7 @@ class Store:
                     sid,
                 ),
             )
-        except sqlite3.IntegrityError as error:
+        except ConstraintError as error:
             raise _name_taken(error) from None
 
     def delete_installation(self, sid: str) -> None:
@@ -229,7 +242,7 @@ class Store:
             "SELECT extension_sid FROM enabled_extensions WHERE installed_add_on_sid = ?",
             (installed_add_on_sid,),
         )
-        return {sid for (sid,) in rows}
+        return {sid for (sid,) in rows.fetchall()}
 
     def enable_extension(
         self, installed_add_on_sid: str, extension_sid: str, enabled: bool
@@ -262,7 +275,7 @@ class Store:
         rows = self._db.execute(
             "SELECT document FROM listings WHERE account_sid = ? ORDER BY seq", (account_sid,)
         )
-        return [json.loads(document) for (document,) in rows]
+        return [json.loads(document) for (document,) in rows.fetchall()]
 
     def add_core_resource(self, parent: str, document: dict[str, Any]) -> None:
         """Insert a resource of the core API, unless its parent has one with this SID."""
@@ -276,7 +289,7 @@ class Store:
         rows = self._db.execute(
             "SELECT document FROM core_resources WHERE parent = ? ORDER BY seq", (parent,)
         )
-        return [json.loads(document) for (document,) in rows]
+        return [json.loads(document) for (document,) in rows.fetchall()]
 
     def delete_core_resource(self, parent: str, sid: str) -> None:
         """Delete a resource and all below it."""
@@ -362,23 +375,18 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Commit the block as one transaction. An exception rolls it back."""
-        self._db.execute("BEGIN")
-        try:
+        with self._db.transaction():
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
 
     def usage(self) -> list[UsageItem]:
         """Return all accepted usage, oldest first."""
         rows = self._db.execute(
             "SELECT account_sid, installed_add_on_sid, sid, quantity FROM usage ORDER BY seq"
         )
-        return [UsageItem(*row) for row in rows]
+        return [UsageItem(*row) for row in rows.fetchall()]
 
 
-def _name_taken(error: sqlite3.IntegrityError) -> Exception:
+def _name_taken(error: ConstraintError) -> Exception:
     return NameTaken() if "unique_name" in str(error) else error
 
 

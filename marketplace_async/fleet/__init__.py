@@ -16,7 +16,7 @@ credentials: each worker looks them up through the source.
 
 from ._engine.driver import ACCOUNT_TIMEOUT, SHARD_SIZE
 from ._engine.ending import JobEndedError
-from ._engine.journal import Failure, Failures, JobError
+from ._engine.entries import Failure, Failures, JobError
 from ._engine.notifier import AccountError
 from ._engine.shards import AccountResult, AccountTimeoutError, Shard
 from ._engine.tally import Counts

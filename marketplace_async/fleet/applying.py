@@ -15,10 +15,11 @@ import attrs
 from .. import bulk
 from .._core.serializable import Serializable
 from .._core.threads import to_daemon_thread
-from ._engine.checkpoint import beside
+from ._engine.checkpoint import beside, open_for_apply
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver
 from ._engine.ending import Ending
-from ._engine.journal import Entry, Failure, Failures, JobError, Journal, Kept, Write, WriteOutcome
+from ._engine.entries import Entry, Failure, Failures, Kept, Write, WriteOutcome
+from ._engine.journal import Journal
 from ._engine.shards import AccountResult, Shard
 from ._engine.tally import Counts, State
 from .catalogue import Catalogue, read_catalogue
@@ -121,22 +122,26 @@ async def apply(
         TimeoutError: There was no approval in time. Nothing was changed.
         DesiredStateError: An Add-on or an extension does not exist in the catalogue, or a
             configuration does not match the schema of its Add-on.
-        JobError: The journal is in use, belongs to another job, or is not a journal.
+        JobError: The journal is in use, belongs to another job or fleet, is damaged, or is not a
+            journal.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
-        OSError: The journal cannot be written.
+        OSError: The journal cannot be written, or is a file that the job reads.
     """
     file = Path(journal)
     async with Driver(
         source, executor, progress, stop, abort, account_timeout=account_timeout
     ) as driver:
+        settings = {
+            "job": "apply",
+            **await driver.connection.identity(),
+            "desired": desired.digest(),
+        }
+        inputs = [*driver.connection.files, *desired.files]
+        opened = await driver.disk.open(open_for_apply, file, settings, inputs)
         catalogue = await read_catalogue(driver, desired)
-        opened = await driver.disk.open(Journal, file)
-        job = (await driver.disk(opened.settings)).get("job", "apply")
-        if job != "apply":
-            raise JobError(f"{file} is the journal of another job: {job}")
         digests = Digests(key or PlanKey.random(), desired.secret)
-        run = _Run(driver, desired, digests, opened, file)
+        run = _Run(driver, desired, digests, opened, file, settings)
         report = await run.run(catalogue, partial(_answer, approve, seconds=approve_timeout))
     return run.ending.report(report)
 
@@ -148,6 +153,7 @@ class _Run:
     digests: Digests
     journal: Journal
     file: Path
+    settings: dict[str, str]
     name: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     ending: Ending = attrs.field(factory=Ending)
     writes: Counter[WriteOutcome] = attrs.field(factory=Counter)
@@ -165,7 +171,7 @@ class _Run:
     ) -> ApplyReport:
         disk = self.driver.disk
         interrupted = await disk(self.journal.close_open_writes)
-        await disk(self.journal.begin, {"job": "apply", "run": self.name})
+        await disk(self.journal.begin, {**self.settings, "run": self.name})
         plan = await self._plan(catalogue)
         approved = not plan.steps
         if plan.steps and plan.complete:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path as FilePath
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeVar
 
@@ -92,6 +93,7 @@ class Desired:
     Attributes:
         secret: The configuration keys whose values are masked in output and files.
         warnings: What is allowed in the file, but probably a mistake.
+        files: The file that it was read from. No job may overwrite it.
     """
 
     _file: File = attrs.field(repr=False)
@@ -99,6 +101,7 @@ class Desired:
     warnings: tuple[str, ...] = ()
     _digest: str = attrs.field(default="", repr=False)
     _lines: Lines = attrs.field(factory=Lines, eq=False, repr=False)
+    files: tuple[FilePath, ...] = attrs.field(default=(), eq=False)
 
     def __getstate__(self) -> dict[str, Any]:
         # The index and other results are computed again where they are needed.

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +19,7 @@ from ..resources.installed_add_on_extensions import InstalledAddOnExtension
 from ._engine.checkpoint import Checkpoint
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver, entry_of
 from ._engine.ending import Ending
-from ._engine.journal import Failures
+from ._engine.entries import Failures
 from ._engine.shards import AccountResult, Shard, Task, TimeLimit
 from ._engine.tally import Counts
 from .executors import EmbeddedExecutor, Executor
@@ -68,12 +69,13 @@ async def inventory(
 
     If an account fails, the others continue. Progress is saved in `FILE.journal` beside the output.
     After any interruption, `kill -9` included, `resume=True` continues and retries failed accounts;
-    the output contains each record once.
+    the output contains each record once. Files have mode 0600. If nothing was recorded, no file is
+    left, and none is overwritten.
 
     Args:
         source: Where the accounts come from.
-        to: A file: JSON Lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite, .sqlite3).
-            Or a binary stream for JSON Lines, or an `Output`; these cannot be resumed.
+        to: A regular file: JSON Lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite,
+            .sqlite3). Or a binary stream for JSON Lines, or an `Output`; these cannot be resumed.
         extensions: Also read the extensions of each Add-on, with one more request per Add-on.
         secret: Configuration keys, at any depth, whose values are masked.
         resume: Continue the inventory in the file. Starts one if the file does not exist.
@@ -90,23 +92,33 @@ async def inventory(
 
     Raises:
         ValueError, TypeError: An argument is invalid.
-        JobError: The file exists, belongs to a job with other settings, or is in use.
+        JobError: The file exists, is complete, or belongs to another fleet or to a job with other
+            options; or a file is damaged, in use or of another program.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed.
-        OSError: The file cannot be written.
+        OSError: The file cannot be created, is not a regular file, or is one that the job reads.
     """
     file = Path(to) if isinstance(to, str | os.PathLike) else None
     output = _output(to)
     if resume and (file is None or overwrite):
         raise ValueError("resume: requires a file and cannot be combined with overwrite")
     task = ReadAddOns(extensions, tuple(secret))
-    settings = {"job": "inventory", "extensions": extensions, "secret": sorted(secret)}
     async with Driver(
         source, executor, progress, stop, abort, account_timeout=account_timeout
     ) as driver:
         disk, tally = driver.disk, driver.tally
+        settings = {
+            "job": "inventory",
+            **await driver.connection.identity(accounts=file is not None),
+            "extensions": extensions,
+            "secret": sorted(set(secret)),
+        }
         checkpoint = await disk.open(
-            Checkpoint[InventoryRecord], output, file, settings, resume=resume, overwrite=overwrite
+            Checkpoint[InventoryRecord],
+            *(output, file, settings),
+            resume=resume,
+            overwrite=overwrite,
+            inputs=driver.connection.files,
         )
 
         async def shard_of(targets: list[Target]) -> Shard | None:
@@ -132,12 +144,13 @@ async def inventory(
                 await driver.run(shard_of, save)
         with ending.caught():
             _, records, _ = await disk(checkpoint.totals)
-        failures = await driver.failures(checkpoint.failures, ending)
+        complete = not driver.stopped and ending.error is None
+        failures = await driver.failures(partial(checkpoint.end, complete=complete), ending)
     report = InventoryReport(
         counts=driver.counts(),
         records=records,
         failures=failures,
-        complete=not driver.stopped and ending.error is None,
+        complete=complete and ending.error is None,
     )
     return ending.report(report)
 

@@ -45,7 +45,7 @@ def load(file: str | os.PathLike[str], environ: Mapping[str, str] | None = None)
     except UnicodeDecodeError as error:
         raise DesiredStateError(f"not UTF-8: {error}; save the file as UTF-8", name) from None
     try:
-        return parse(text, environ)
+        return _parsed(text, environ, (FilePath(file),))
     except DesiredStateError as error:
         raise DesiredStateError(error.problems, name) from None
 
@@ -53,12 +53,19 @@ def load(file: str | os.PathLike[str], environ: Mapping[str, str] | None = None)
 @hide_arguments
 def parse(text: str, environ: Mapping[str, str] | None = None) -> Desired:
     """Read a desired state from TOML text. Otherwise like `load`."""
+    return _parsed(text, environ)
+
+
+@hide_arguments
+def _parsed(
+    text: str, environ: Mapping[str, str] | None, files: tuple[FilePath, ...] = ()
+) -> Desired:
     text = text.removeprefix("\N{BYTE ORDER MARK}")
     try:
         document = parse_toml(text)
     except TomlError as error:
         raise DesiredStateError(str(error)) from None
-    return _desired(document, environ, Lines(text))
+    return _desired(document, environ, Lines(text), files)
 
 
 @hide_arguments
@@ -67,7 +74,12 @@ def from_document(document: Any, environ: Mapping[str, str] | None = None) -> De
     return _desired(document, environ, Lines())
 
 
-def _desired(document: Any, environ: Mapping[str, str] | None, lines: Lines) -> Desired:
+def _desired(
+    document: Any,
+    environ: Mapping[str, str] | None,
+    lines: Lines,
+    files: tuple[FilePath, ...] = (),
+) -> Desired:
     problems = Problems(_names_in(document), lines)
     _check_depth(document, problems)
     problems.check()
@@ -80,7 +92,9 @@ def _desired(document: Any, environ: Mapping[str, str] | None, lines: Lines) -> 
     digest = hashlib.sha256(
         json.dumps(masked(document, file.secret), sort_keys=True).encode()
     ).hexdigest()
-    desired = Desired(configured.file(file), file.secret, tuple(_warnings(file)), digest, lines)
+    desired = Desired(
+        configured.file(file), file.secret, tuple(_warnings(file)), digest, lines, files
+    )
     desired.prepare()
     return desired
 

@@ -1,23 +1,26 @@
 """Outputs: the files that jobs write records to.
 
 An output reports how many bytes are on disk, and a resumed job truncates it to that size. Records
-that are written twice for one account are stored once.
+that are written twice for one account are stored once. Files are private, and never written
+through a link.
 """
 
+import io
 import json
 import os
-import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar, runtime_checkable
+from typing import Any, BinaryIO, Final, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
 from .._core.codec import encode
+from .._core.databases import Database, FileKind, is_ours, open_database
+from .._core.files import create, reopen, sync_directory, write_all
 from .._core.rows import cell, csv_lines, field_names, get
 from .._core.serializable import Serializable
-from ._engine.journal import Failure, JobError
+from ._engine.entries import Failure, JobError
 
 R = TypeVar("R", contravariant=True)
 
@@ -96,51 +99,90 @@ class FailureOutput(Protocol):
         ...
 
 
+@runtime_checkable
+class Removable(Protocol):
+    """An output whose file can be deleted, so that a job can start over."""
+
+    def check_removable(self) -> None:
+        """Raise JobError if the file must not be deleted."""
+        ...
+
+    def remove(self) -> None:
+        """Delete the file, if it exists."""
+        ...
+
+
 class _File:
-    """A file that is appended to, or a stream such as standard output."""
+    """A file that is appended to, or a stream such as standard output.
+
+    `begin` creates the file. It raises FileExistsError if there is one.
+    """
 
     def __init__(self, target: Path | BinaryIO) -> None:
         self._path = target if isinstance(target, Path) else None
         self._stream: BinaryIO | None = None if isinstance(target, Path) else target
+        # Not buffered: after a failed write, nothing is left that `close` would write.
+        self._file: io.FileIO | None = None
 
     def begin(self) -> None:
         if self._path is not None:
-            self._stream = self._path.open("wb")
+            self._file = create(self._path)
+            sync_directory(self._path)
 
     def resume(self, position: int) -> None:
         if self._path is None:
             raise JobError("a stream cannot be resumed: pass a file")
-        # "ab" creates a missing file and keeps the content of an existing one.
-        self._stream = stream = self._path.open("ab")
-        if stream.tell() < position:
-            stream.close()
+        try:
+            self._file = file = reopen(self._path)
+        except FileNotFoundError:
+            if position:
+                raise JobError(f"{self._path} was deleted", "overwrite") from None
+            _File.begin(self)
+            return
+        size = file.seek(0, os.SEEK_END)
+        if size < position:
             raise JobError(
-                f"{self._path} has fewer bytes than its journal says ({position:,}); "
-                "start over with overwrite"
+                f"{self._path} has {size:,} bytes, but according to its journal {position:,} were "
+                "written",
+                "overwrite",
             )
-        stream.truncate(position)
-        stream.seek(position)
+        file.truncate(position)
+        file.seek(position)
 
     def sync(self) -> int:
-        if self._stream is None:
-            return 0
-        self._stream.flush()
-        if self._path is None:
-            return 0
-        os.fsync(self._stream.fileno())
-        return self._stream.tell()
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+        if self._stream is not None:
+            self._stream.flush()
+        return 0
 
     def close(self) -> None:
-        if self._path is not None and self._stream is not None:
-            self._stream.close()
+        if self._file is not None:
+            self._file.close()
+
+    def check_removable(self) -> None:
+        pass
+
+    def remove(self) -> None:
+        self.close()
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
 
     def _append(self, data: bytes) -> None:
-        assert self._stream is not None
-        self._stream.write(data)
+        if self._file is not None:
+            write_all(self._file, data)
+        else:
+            assert self._stream is not None
+            self._stream.write(data)
 
 
 class JsonLines(_File):
-    """JSON Lines: one object per line."""
+    """JSON Lines: one object per line.
+
+    Args:
+        target: A new file, or a binary stream. A job raises FileExistsError if the file exists.
+    """
 
     def write(self, account_sid: str, records: Sequence[object]) -> None:
         self._append(b"".join(encode(record) + b"\n" for record in records))
@@ -170,7 +212,11 @@ _HEADER = csv_lines([_COLUMNS]).encode()
 
 
 class Csv(_File):
-    """CSV: one row per installed Add-on, with configuration and extensions as JSON."""
+    """CSV: one row per installed Add-on, with configuration and extensions as JSON.
+
+    Args:
+        target: A new file, or a binary stream. A job raises FileExistsError if the file exists.
+    """
 
     def begin(self) -> None:
         super().begin()
@@ -186,56 +232,82 @@ class Csv(_File):
         self._append(csv_lines(rows).encode())
 
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS installed_add_ons (
-    sid TEXT PRIMARY KEY,
-    account_sid TEXT NOT NULL,
-    account_friendly_name TEXT,
-    unique_name TEXT,
-    friendly_name TEXT,
-    available_add_on_sid TEXT,
-    configuration TEXT,
-    date_created TEXT,
-    date_updated TEXT
-) STRICT;
-CREATE INDEX IF NOT EXISTS by_account ON installed_add_ons (account_sid);
-CREATE TABLE IF NOT EXISTS extensions (
-    installed_add_on_sid TEXT NOT NULL REFERENCES installed_add_ons (sid),
-    sid TEXT NOT NULL,
-    unique_name TEXT,
-    friendly_name TEXT,
-    product_name TEXT,
-    enabled INTEGER,
-    PRIMARY KEY (installed_add_on_sid, sid)
-) STRICT, WITHOUT ROWID;
-"""
+INVENTORY: Final = FileKind(
+    name="an inventory",
+    application_id=0x4D41696E,  # "MAin"
+    version=1,
+    schema=(
+        """CREATE TABLE installed_add_ons (
+            sid TEXT PRIMARY KEY,
+            account_sid TEXT NOT NULL,
+            account_friendly_name TEXT,
+            unique_name TEXT,
+            friendly_name TEXT,
+            available_add_on_sid TEXT,
+            configuration TEXT,
+            date_created TEXT,
+            date_updated TEXT
+        ) STRICT""",
+        "CREATE INDEX by_account ON installed_add_ons (account_sid)",
+        """CREATE TABLE extensions (
+            installed_add_on_sid TEXT NOT NULL REFERENCES installed_add_ons (sid),
+            sid TEXT NOT NULL,
+            unique_name TEXT,
+            friendly_name TEXT,
+            product_name TEXT,
+            enabled INTEGER,
+            PRIMARY KEY (installed_add_on_sid, sid)
+        ) STRICT, WITHOUT ROWID""",
+    ),
+    error=JobError,
+    first_tables=frozenset({"installed_add_ons", "extensions"}),
+)
+
+# Another program may read the file while the job writes it, and may lock it for a moment.
+_LOCK_TIMEOUT: Final = 30.0
 
 
 class Sqlite:
-    """SQLite: a table of installed Add-ons and one of their extensions."""
+    """SQLite: a table of installed Add-ons and one of their extensions.
+
+    Args:
+        file: A new file. A job raises FileExistsError if it exists.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._db: sqlite3.Connection | None = None
+        self._db: Database | None = None
 
     def begin(self) -> None:
-        self._file.unlink(missing_ok=True)
-        Path(f"{self._file}-journal").unlink(missing_ok=True)
-        self._open()
+        self._db = open_database(self._file, INVENTORY, new=True, timeout=_LOCK_TIMEOUT)
 
     def resume(self, position: int) -> None:
         # No truncation is needed: `write` replaces the records of an account.
-        self._open()
+        if position and not self._file.exists():
+            raise JobError(f"{self._file} was deleted", "overwrite")
+        self._db = db = open_database(self._file, INVENTORY, timeout=_LOCK_TIMEOUT)
+        if self._size() < position:
+            raise JobError(
+                f"{self._file} has {self._size():,} bytes, but according to its journal "
+                f"{position:,} were written",
+                "overwrite",
+            )
+        if position == 0:
+            with db.transaction():
+                db.execute("DELETE FROM extensions")
+                db.execute("DELETE FROM installed_add_ons")
 
     def write(self, account_sid: str, records: Sequence[InventoryRecord]) -> None:
-        assert self._db is not None
-        self._db.execute(
+        db = self._opened()
+        if not db.in_transaction:
+            db.execute("BEGIN IMMEDIATE")
+        db.execute(
             "DELETE FROM extensions WHERE installed_add_on_sid IN "
             "(SELECT sid FROM installed_add_ons WHERE account_sid = ?)",
             (account_sid,),
         )
-        self._db.execute("DELETE FROM installed_add_ons WHERE account_sid = ?", (account_sid,))
-        self._db.executemany(
+        db.execute("DELETE FROM installed_add_ons WHERE account_sid = ?", (account_sid,))
+        db.executemany(
             "INSERT OR REPLACE INTO installed_add_ons VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
@@ -252,7 +324,7 @@ class Sqlite:
                 for record in records
             ],
         )
-        self._db.executemany(
+        db.executemany(
             "INSERT OR REPLACE INTO extensions VALUES (?, ?, ?, ?, ?, ?)",
             [
                 (
@@ -265,21 +337,35 @@ class Sqlite:
         )
 
     def sync(self) -> int:
-        assert self._db is not None
-        self._db.commit()
-        return 0
+        db = self._opened()
+        if db.in_transaction:
+            db.execute("COMMIT")
+        return self._size()
 
     def close(self) -> None:
         if self._db is not None:
             self._db.close()
 
-    def _open(self) -> None:
-        self._db = sqlite3.connect(self._file, check_same_thread=False)
-        try:
-            self._db.executescript(_TABLES)
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise JobError(f"{self._file}: {error}") from None
+    def check_removable(self) -> None:
+        is_ours(self._file, INVENTORY)
+
+    def remove(self) -> None:
+        self.check_removable()
+        self.close()
+        self._file.unlink(missing_ok=True)
+        # A killed job leaves its rollback journal behind. It must not be applied to a new file.
+        self._file.with_name(f"{self._file.name}-journal").unlink(missing_ok=True)
+
+    def _opened(self) -> Database:
+        assert self._db is not None
+        return self._db
+
+    def _size(self) -> int:
+        """Return the size in bytes. It never shrinks, unless somebody runs VACUUM."""
+        db = self._opened()
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        return int(pages * size)
 
 
 _SUFFIXES: dict[str, type[JsonLines] | type[Csv] | type[Sqlite]] = {

@@ -8,7 +8,7 @@ import attrs
 
 from .._core.codec import from_json
 from .._core.serializable import Serializable
-from ._engine.journal import Failure, Failures
+from ._engine.entries import Failure, Failures
 from ._engine.tally import Counts
 from .desired import Desired
 from .problems import path_text

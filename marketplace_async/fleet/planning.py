@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -13,7 +14,7 @@ from ..errors import UnreadableFieldError
 from ._engine.checkpoint import Checkpoint
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver, entry_of
 from ._engine.ending import Ending
-from ._engine.journal import Entry, Failure
+from ._engine.entries import Entry, Failure
 from ._engine.shards import AccountResult, Shard, Task, TimeLimit
 from .catalogue import Catalogue, configuration_problem, read_catalogue
 from .desired import Desired, Wanted
@@ -64,10 +65,11 @@ async def plan(
         ValueError, TypeError: An argument is invalid.
         DesiredStateError: An Add-on or an extension does not exist in the catalogue, or a
             configuration does not match the schema of its Add-on.
-        JobError: The file exists, belongs to a job with other settings, or is in use.
+        JobError: The file exists, is complete, or belongs to another fleet or desired state; or a
+            file is damaged or in use.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
-        OSError: The file cannot be written.
+        OSError: The file cannot be created, is not a regular file, or is one that the job reads.
     """
     file = Path(to) if isinstance(to, str | os.PathLike) else None
     if resume and (file is None or overwrite):
@@ -75,15 +77,23 @@ async def plan(
     async with Driver(
         source, executor, progress, stop, abort, account_timeout=account_timeout
     ) as driver:
-        catalogue = await read_catalogue(driver, desired)
         disk = driver.disk
         output: Output[AccountPlan] = Nowhere() if file is None else JsonLines(file)
         if isinstance(to, Output):
             output = to
-        settings = {"job": "plan", "desired": desired.digest()}
+        settings = {
+            "job": "plan",
+            **await driver.connection.identity(accounts=file is not None),
+            "desired": desired.digest(),
+        }
         checkpoint = await disk.open(
-            Checkpoint[AccountPlan], output, file, settings, resume=resume, overwrite=overwrite
+            Checkpoint[AccountPlan],
+            *(output, file, settings),
+            resume=resume,
+            overwrite=overwrite,
+            inputs=[*driver.connection.files, *desired.files],
         )
+        catalogue = await read_catalogue(driver, desired)
 
         async def save(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
             plans_of = {plan.account_sid: [plan] for plan in plans if plan.steps}
@@ -101,12 +111,13 @@ async def plan(
         with ending.caught():
             async with driver.phase("plan"):
                 await planner.run()
-        failures = await driver.failures(checkpoint.failures, ending)
+        complete = not driver.stopped and ending.error is None
+        failures = await driver.failures(partial(checkpoint.end, complete=complete), ending)
     report = summary.report(
         driver.counts(),
         failures,
         planner.unmatched,
-        complete=not driver.stopped and ending.error is None,
+        complete=complete and ending.error is None,
     )
     return ending.report(report)
 

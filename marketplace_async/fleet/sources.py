@@ -4,6 +4,7 @@ Sources pickle and hold no credentials. Each worker opens the source to look up 
 """
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import (
     AsyncGenerator,
@@ -16,12 +17,14 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import attrs
 
 from .. import accounts
+from .._core.arguments import check_base_url, twilio_url
 from .._core.limiter import Stats
 from .._core.pagination import complete
 from .._core.streams import Stream
@@ -91,10 +94,15 @@ class Connection:
         client: The client from which the clients of the accounts are derived. Defaults to a client
             of the first account.
         options: Options of the default client.
+        identity: Returns what distinguishes these accounts from others, such as {"source":
+            "subaccounts", "parent": "AC..."}. Must not contain secrets. Defaults to the class of
+            the source.
+        files: The files that list the accounts.
 
     Attributes:
         source: The source.
         left_out: Number of accounts that are not active, by status. They are not listed.
+        files: The files that list the accounts. No job may overwrite them.
     """
 
     def __init__(
@@ -105,9 +113,13 @@ class Connection:
         *,
         client: MarketplaceClient | None = None,
         options: ClientOptions | None = None,
+        identity: Callable[[], Awaitable[Mapping[str, str]]] | None = None,
+        files: Sequence[Path] = (),
     ) -> None:
         self.source = source
         self.left_out: Counter[str] = Counter()
+        self.files: tuple[Path, ...] = tuple(files)
+        self._identity = identity
         self._listed = listed
         self._fetch = fetch
         self._client = client
@@ -125,6 +137,33 @@ class Connection:
                         del self._recent[next(iter(self._recent))]
                     self._recent[account.sid] = account.credentials
                 yield Target(account.sid, account.friendly_name, tuple(account.unreadable))
+
+    async def identity(self, *, accounts: bool = False) -> dict[str, str]:
+        """Return whose accounts these are, so that a job resumes on the same ones.
+
+        It contains the base URL, and for example the SID of the parent account or the path of the
+        accounts file. It contains no secrets: it stays the same if credentials are rotated.
+
+        Args:
+            accounts: Add a digest of the account SIDs in the files, if there are any. The digest
+                does not depend on their order.
+
+        Raises:
+            MarketplaceError: The parent account is not known, or the accounts cannot be read.
+        """
+        client = self._client
+        identity = {"source": _name_of(type(self.source))}
+        if self._identity is not None:
+            identity.update(await self._identity())
+        identity["base_url"] = _base_url(self._options) if client is None else client.base_url
+        if accounts and self.files:
+            total = 0
+            async for target in self.accounts():
+                digest = hashlib.sha256(target.account_sid.encode()).digest()
+                # A sum needs constant memory, however many accounts there are.
+                total = (total + int.from_bytes(digest)) % 2**256
+            identity["accounts"] = f"{total:064x}"
+        return identity
 
     async def count(self) -> int:
         """List the accounts and return their number."""
@@ -177,6 +216,34 @@ class Connection:
         return self._client.with_credentials(credentials)
 
 
+def _name_of(function: object) -> str:
+    """Return the qualified name of a function or class. Bound arguments may be secrets."""
+    while isinstance(function, partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{getattr(named, '__qualname__', '')}"
+
+
+async def _parent_of(client: MarketplaceClient) -> dict[str, str]:
+    parent = client.account_sid
+    if parent is None:
+        # An API key does not name its account, but the service does.
+        async for account in client.accounts.list(limit=1):
+            parent = account.owner_account_sid or account.sid
+    if parent is None:
+        raise CredentialsError(
+            "the account of these credentials is not known: pass its account_sid with them"
+        )
+    return {"source": "a parent account and its subaccounts", "parent": parent}
+
+
+def _base_url(options: ClientOptions) -> str:
+    base_url = options.get("base_url")
+    if base_url is not None:
+        return check_base_url(base_url)
+    return twilio_url("marketplace", region=options.get("region"), edge=options.get("edge"))
+
+
 @attrs.frozen
 class Subaccounts:
     """A parent account and its subaccounts. Accounts that are not active are skipped.
@@ -199,6 +266,7 @@ class Subaccounts:
                 lambda: complete(accounts.list(status="active"), max_pages=None),
                 accounts.fetch,
                 client=client,
+                identity=partial(_parent_of, client),
             )
 
 
@@ -218,7 +286,19 @@ class AccountsFile:
     async def open(self) -> AsyncIterator[Connection]:
         """Connect to the accounts. The file is read when accounts are listed or looked up."""
         source = accounts.from_file(self.file, status="active")
-        connection = Connection(self, lambda: source, source.fetch, options=self.options)
+
+        async def identity() -> dict[str, str]:
+            path = await asyncio.to_thread(self.file.resolve)
+            return {"source": "an accounts file", "accounts_file": str(path)}
+
+        connection = Connection(
+            self,
+            lambda: source,
+            source.fetch,
+            options=self.options,
+            identity=identity,
+            files=[self.file],
+        )
         try:
             yield connection
         finally:
@@ -256,7 +336,12 @@ class Vault:
                     yield Account(sid=sid)
 
         source = accounts.from_vault((), self.find)
-        connection = Connection(self, listed, source.fetch, options=self.options)
+
+        async def identity() -> dict[str, str]:
+            functions = f"{_name_of(self.sids)}, {_name_of(self.find)}"
+            return {"source": "a vault", "vault": functions}
+
+        connection = Connection(self, listed, source.fetch, options=self.options, identity=identity)
         try:
             yield connection
         finally:

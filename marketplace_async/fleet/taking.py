@@ -21,7 +21,7 @@ from ..errors import (
 from ..resources.installed_add_on import InstalledAddOn
 from ..resources.wishes import Wish
 from ..retry import Verdict, verdict_on
-from ._engine.journal import Kept, Write, WriteOutcome
+from ._engine.entries import Kept, Write, WriteOutcome
 from ._engine.shards import AccountTimeoutError, Task, TimeLimit
 from .comparison import kept_by_service, kept_message
 from .desired import Desired, Wanted

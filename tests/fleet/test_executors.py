@@ -66,9 +66,11 @@ async def test_progress_receives_totals_records_and_requests(shops: Fleet, tmp_p
     assert (seen.phases, seen.totals[0], seen.totals[-1]) == (["inventory"], None, 41)
     assert (seen.done, seen.records, seen.failures) == (41, 40, [])
     assert seen.sent >= 42
+    shops.emulator.faults.add("GET", "/v1/InstalledAddOns", status=403)
+    report = await fleet.inventory(shops.source, tmp_path / "y.jsonl")
     seen = Recorder()
-    await fleet.inventory(shops.source, tmp_path / "x.jsonl", progress=seen, resume=True)
-    assert (seen.done, seen.records) == (41, 0)
+    await fleet.inventory(shops.source, tmp_path / "y.jsonl", progress=seen, resume=True)
+    assert (seen.done, seen.records) == (41, 40 - report.records)
     seen = Recorder()
     journal = tmp_path / "journal"
     await fleet.apply(

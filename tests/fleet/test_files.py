@@ -1,7 +1,10 @@
 """The files of a job: outputs that can be truncated, and the journal of their progress."""
 
+import itertools
 import json
+import os
 import sqlite3
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +15,8 @@ from support.outputs import read
 
 from marketplace_async.fleet import AccountPlan, Failure, InventoryRecord, JobError, Step
 from marketplace_async.fleet._engine.checkpoint import Checkpoint
-from marketplace_async.fleet._engine.journal import Entry, Journal, Write
+from marketplace_async.fleet._engine.entries import Entry, Write
+from marketplace_async.fleet._engine.journal import Journal
 from marketplace_async.fleet.outputs import ExtensionRecord, output_of
 
 ACCOUNTS = [f"AC{number:032x}" for number in range(4)]
@@ -124,18 +128,85 @@ def test_a_job_killed_before_its_first_journal_entry_starts_over(
     assert len(read(file)) == 1
 
 
+def killed_at(call: int, file: Path, **options: Any) -> bool:
+    """Run a job in a process that dies at its n-th call into C. Return whether it died."""
+    if child := os.fork():
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    count = 0
+
+    def profile(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event == "c_call"
+        if count == call:
+            os._exit(9)
+
+    try:
+        sys.setprofile(profile)
+        job = open_checkpoint(file, **options)
+        job.write([entry(0, record(0))])
+        job.write([entry(1, record(1), record(1, 1)), entry(2)])
+        job.end(complete=True)
+        job.close()
+    finally:
+        os._exit(0)
+
+
+def reopened(file: Path) -> "Checkpoint[InventoryRecord] | None":
+    """Resume a job, or return None if it is complete."""
+    try:
+        return open_checkpoint(file, resume=True)
+    except JobError as error:
+        if "is complete since" in str(error):
+            return None
+        raise
+
+
+@SUFFIXES
+@pytest.mark.parametrize("option", ["resume", "overwrite"])
+def test_a_job_killed_at_any_call_resumes_and_has_each_record_once(
+    tmp_path: Path, suffix: str, option: str
+) -> None:
+    new = [one.sid for one in (record(0), record(1), record(1, 1))]
+    old = [record(3).sid]
+    outcomes = set()
+    for call in itertools.count(1, 53):
+        folder = tmp_path / str(call)
+        folder.mkdir()
+        file = folder / f"x{suffix}"
+        if option == "overwrite":
+            earlier = open_checkpoint(file)
+            earlier.write([entry(3, record(3))])
+            earlier.end(complete=True)
+            earlier.close()
+        died = killed_at(call, file, **{option: True})
+        again = reopened(file)
+        if again is not None:
+            finished = again.finished(ACCOUNTS)
+            missing = [entry(0, record(0)), entry(1, record(1), record(1, 1)), entry(2)]
+            again.write([one for one in missing if one[0].account_sid not in finished])
+            again.end(complete=True)
+            again.close()
+        found = sorted(one["sid"] for one in read(file))
+        assert found in ((new, old) if option == "overwrite" else (new,))
+        outcomes.add(found == new)
+        assert {path.name for path in folder.iterdir()} == {file.name, f"{file.name}.journal"}
+        if not died:
+            break
+    assert outcomes == ({True, False} if option == "overwrite" else {True})
+
+
 @SUFFIXES
 def test_existing_output_is_neither_lost_nor_mixed(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"x{suffix}"
     first = open_checkpoint(file, resume=True)  # no file: starts a new job
     first.write([entry(0, record(0))])
-    with pytest.raises(JobError, match="another job is using this journal"):
+    with pytest.raises(JobError, match="another job is using this file"):
         open_checkpoint(file, resume=True)
     first.close()
 
     with pytest.raises(JobError, match="already exists"):
         open_checkpoint(file)
-    with pytest.raises(JobError, match=r'started with other settings .*"inventory".*"plan"'):
+    with pytest.raises(JobError, match="the job was inventory and is now plan"):
         open_checkpoint(file, resume=True, settings={"job": "plan"})
     assert len(read(file)) == 1
 
@@ -145,7 +216,10 @@ def test_existing_output_is_neither_lost_nor_mixed(tmp_path: Path, suffix: str) 
     assert len(read(file)) == 1
 
     new = open_checkpoint(file, overwrite=True)
-    assert new.totals() == (0, 0, 0)
+    assert (new.totals(), new.finished(ACCOUNTS)) == ((0, 0, 0), set())
+    assert len(read(file)) == 1  # kept until there is something to replace it with
+    new.write([entry(1)])
+    assert new.totals() == (1, 0, 0)
     new.close()
     assert read(file) == []
 
@@ -156,18 +230,21 @@ def test_an_output_that_lost_bytes_is_not_resumed(tmp_path: Path) -> None:
     checkpoint.write([entry(0, record(0))])
     checkpoint.close()
     file.write_bytes(file.read_bytes()[:-5])
-    with pytest.raises(JobError, match="fewer bytes than its journal says"):
+    with pytest.raises(JobError, match="has 374 bytes, but according to its journal 379"):
         open_checkpoint(file, resume=True)
 
 
 def test_a_journal_is_private_and_other_files_are_rejected(tmp_path: Path) -> None:
     file = tmp_path / "journal"
     Journal(file).close()
+    assert list(tmp_path.iterdir()) == []  # no job was begun
+    with Journal(file) as journal:
+        journal.begin({"job": "apply"})
     assert file.stat().st_mode & 0o077 == 0
     file.write_bytes(b"something else, and long enough to be looked at as a header" * 20)
     with pytest.raises(JobError, match="is not a journal"):
         Journal(file)
-    with pytest.raises(OSError, match="nowhere"):
+    with pytest.raises(OSError, match=r"the directory .*nowhere does not exist"):
         Journal(tmp_path / "nowhere" / "journal")
 
 
@@ -179,7 +256,7 @@ def test_all_failures_are_written_and_counted_and_cleared_on_resume(tmp_path: Pa
         for number in range(150)
     ]
     checkpoint.write([(Entry(one.account_sid, "Shop", 0, one), ()) for one in failed])
-    failures = checkpoint.failures()
+    failures = checkpoint.end(complete=True)
     checkpoint.close()
     assert (failures.count, len(failures.first)) == (150, 100)
     assert failures.file == tmp_path / "x.jsonl.failures.jsonl"
@@ -195,7 +272,7 @@ def test_all_failures_are_written_and_counted_and_cleared_on_resume(tmp_path: Pa
     again = open_checkpoint(file, resume=True)
     assert again.finished(ACCOUNTS) == set()
     again.write([entry(0, record(0))])
-    assert again.failures().count == 0
+    assert again.end(complete=True).count == 0
     again.close()
     assert not failures.file.exists()
 
@@ -232,6 +309,7 @@ def test_a_later_run_records_what_has_become_of_an_unknown_write(
     tmp_path: Path, needed: Sequence[str], outcome: str
 ) -> None:
     with Journal(tmp_path / "journal") as journal:
+        journal.begin({"job": "apply"})
         journal.begin_writes("run 1", {ACCOUNTS[0]: ["install/b"], ACCOUNTS[1]: ["install/b"]})
         journal.close_open_writes()
         assert journal.settle_writes({ACCOUNTS[0]: needed}) == 1

@@ -77,7 +77,7 @@ async def test_a_job_with_other_settings_is_not_resumed(shops: Fleet, tmp_path: 
     await fleet.inventory(shops.source, file)
     with pytest.raises(JobError, match="already exists"):
         await fleet.inventory(shops.source, file)
-    with pytest.raises(JobError, match="started with other settings"):
+    with pytest.raises(JobError, match="the option for extensions was off and is now on"):
         await fleet.inventory(shops.source, file, resume=True, extensions=True)
     with pytest.raises(
         ValueError, match="resume: requires a file and cannot be combined with overwrite"

@@ -29,7 +29,7 @@ from marketplace_async import (
     fleet,
 )
 from marketplace_async._core.error_documents import api_error
-from marketplace_async.fleet._engine.journal import Failure
+from marketplace_async.fleet._engine.entries import Failure
 from marketplace_async.fleet._engine.notifier import AccountError
 
 REPORT = fleet.InventoryReport(

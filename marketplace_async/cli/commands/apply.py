@@ -51,6 +51,8 @@ async def apply(
         raise usage_error("--output: apply supports table, json or jsonl")
     if not (yes or is_interactive()):
         raise confirmation_required("apply changes")
+    if journal is not None:
+        await to_daemon_thread(jobs.check_file, journal, "--journal")
     state = await to_daemon_thread(fleet.load, desired)
     for message in state.warnings:
         warn(message)

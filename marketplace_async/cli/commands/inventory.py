@@ -26,7 +26,7 @@ Examples:
 @app.default
 async def inventory(
     *,
-    to: Path | None = None,
+    to: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     extensions: Flag = False,
     secret: Annotated[list[str] | None, Parameter(negative=())] = None,
     resume: Flag = False,
@@ -40,6 +40,7 @@ async def inventory(
     ----------
     to
         The file to write: JSON Lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite).
+        It must be a regular file; without --to, the inventory goes to standard output.
     extensions
         Include extensions. This takes one more request per installed Add-on.
     secret
@@ -58,12 +59,12 @@ async def inventory(
         raise usage_error("--output cannot be combined with --to: the file suffix sets the format")
     if to is None and (resume or overwrite):
         raise usage_error("--resume and --overwrite require --to FILE")
+    if to is not None:
+        await to_daemon_thread(jobs.check_file, to, "--to")
     display = None
     if to is None:
         display = RecordDisplay(output.format, fleet.InventoryRecord, _COLUMNS)
-    with jobs.running(
-        shows=to is not None or output.format != "table", hint=jobs.RESUME_HINT
-    ) as job:
+    with jobs.running(shows=to is not None or output.format != "table") as job:
         report = await job.report_of(
             fleet.inventory(
                 accounts.source(),

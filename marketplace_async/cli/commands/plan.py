@@ -40,7 +40,7 @@ async def plan(
     desired
         The desired state, a TOML file. `marketplace-async schema` describes its content.
     to
-        Write the plan of each account to this file as JSON Lines.
+        Write the plan of each account to this file as JSON Lines. It must be a regular file.
     resume
         Continue an interrupted plan and retry failed accounts.
     overwrite
@@ -63,6 +63,8 @@ async def plan(
         raise usage_error("--resume and --overwrite require --to FILE")
     if to is not None and (verbose or output.output == "jsonl"):
         raise usage_error("--to cannot be combined with --verbose or --output jsonl")
+    if to is not None:
+        await to_daemon_thread(jobs.check_file, to, "--to")
     state = await to_daemon_thread(fleet.load, desired)
     failures: list[fleet.Failure] = []
     for message in state.warnings:
@@ -74,7 +76,7 @@ async def plan(
         target = plans.PlanDisplay()
     elif to is None and format == "json":
         target = plans.FailureList(failures)
-    with jobs.running(shows=target is to or not sys.stdout.isatty(), hint=jobs.RESUME_HINT) as job:
+    with jobs.running(shows=target is to or not sys.stdout.isatty()) as job:
         report = await job.report_of(
             fleet.plan(
                 accounts.source(),

@@ -14,7 +14,7 @@ from ..executors import EmbeddedExecutor, Executor, ShardOutcome
 from ..sources import Connection, Source, Target, iterating
 from .arrivals import Arrivals
 from .ending import Ending
-from .journal import Entry, Failure, Failures
+from .entries import Entry, Failure, Failures
 from .notifier import Notifier
 from .shards import AccountResult, Shard, failure_of, work
 from .tally import Counts, Tally

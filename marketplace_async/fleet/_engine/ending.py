@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 import attrs
 
 from ...errors import MarketplaceError
-from .journal import JobError
+from .entries import JobError
 from .tally import Counts
 
 
@@ -33,12 +33,9 @@ class JobEndedError(JobError, Generic[R]):
     """
 
     def __init__(self, report: R, message: str) -> None:
-        super().__init__(report, message)
+        super().__init__(message)
+        self.args = (report, message)
         self.report = report
-        self._message = message
-
-    def _text(self) -> str:
-        return self._message
 
 
 @attrs.define

@@ -1,143 +1,68 @@
 """The journal of a job: its progress on disk, from which an interrupted job is resumed.
 
 A journal is an SQLite file that one job at a time can open. When a method returns, its changes are
-on disk and survive `kill -9` and a power failure.
+on disk and survive `kill -9` and a power failure. All methods raise OSError if the disk is full or
+fails, and JobError if the journal is damaged.
 """
 
+import itertools
 import json
-import os
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal, Self, TypeAlias
-
-import attrs
+from typing import Any, Final, Self
 
 from ..._core.codec import encode, from_json
-from ..._core.files import replacing
-from ...errors import MarketplaceError
+from ..._core.databases import FileKind, open_database
+from ..._core.files import remove, replacing
 from ..steps import AccountPlan
+from .entries import Entry, Failure, Failures, JobError, Write, WriteOutcome
 
 # A report holds this many failures; the failures file holds all of them.
 _MAX_FAILURES = 100
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS job (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS accounts (
-    sid TEXT PRIMARY KEY,
-    friendly_name TEXT,
-    records INTEGER NOT NULL,
-    -- Class and message of the error; NULL if the account did not fail.
-    error TEXT,
-    message TEXT
-) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS plans (
-    account_sid TEXT PRIMARY KEY,
-    -- The whole plan, as JSON.
-    steps TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
--- The writes of all runs, kept as an audit log.
-CREATE TABLE IF NOT EXISTS writes (
-    run TEXT NOT NULL,
-    account_sid TEXT NOT NULL,
-    step TEXT NOT NULL,
-    begun TEXT NOT NULL,
-    ended TEXT,
-    outcome TEXT NOT NULL DEFAULT 'begun',
-    installed_add_on_sid TEXT,
-    message TEXT,
-    PRIMARY KEY (run, account_sid, step)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS open_writes ON writes (run) WHERE outcome = 'begun';
-"""
+# Rows of the table `job` that are not settings.
+_PROGRESS = ("position", "completed")
 
-
-class JobError(MarketplaceError):
-    """A job cannot start or cannot be resumed. The message says why and what to do."""
-
-
-@attrs.frozen
-class Failure:
-    """The failure of one account.
-
-    Attributes:
-        account_sid: The account, `AC...`.
-        friendly_name: The account's friendly name.
-        error: The class of the error, such as "PermissionDeniedError".
-        message: The message of the error.
-    """
-
-    account_sid: str
-    friendly_name: str | None
-    error: str
-    message: str
-
-
-@attrs.frozen
-class Failures:
-    """The failures of a job.
-
-    Attributes:
-        count: Number of accounts that failed.
-        first: The first 100 failures.
-        file: A JSON Lines file of all failures. None if no account failed or no file is written.
-    """
-
-    count: int
-    first: tuple[Failure, ...]
-    file: Path | None
-
-
-@attrs.frozen
-class Entry:
-    """The journal's entry for a finished account: its number of records, or its failure."""
-
-    account_sid: str
-    friendly_name: str | None
-    records: int = 0
-    failure: Failure | None = None
-
-
-WriteOutcome: TypeAlias = Literal["done", "unchanged", "failed", "unknown", "skipped"]
-
-
-@attrs.frozen
-class Kept:
-    """What the service made of a configuration that was sent.
-
-    Attributes:
-        sent: A digest of the configuration that was sent.
-        kept: A digest of the configuration that it returned.
-        message: What differs.
-    """
-
-    sent: str
-    kept: str
-    message: str
-
-
-@attrs.frozen
-class Write:
-    """The result of one step of `apply`.
-
-    Attributes:
-        step: The `key` of the `Step`.
-        outcome: "done"; "unchanged": no write was needed; "failed": nothing was changed;
-            "unknown": the write may have taken effect, and the next run checks; or "skipped".
-        installed_add_on_sid: The installed Add-on, `XE...`, if known.
-        message: Why the step was not done.
-        error: The class of the error.
-        kept: What the service keeps instead of the configuration that was sent.
-    """
-
-    step: str
-    outcome: WriteOutcome
-    installed_add_on_sid: str | None = None
-    message: str | None = None
-    error: str | None = None
-    kept: Kept | None = None
+JOURNAL: Final = FileKind(
+    name="a journal",
+    application_id=0x4D416A6F,  # "MAjo"
+    version=1,
+    schema=(
+        "CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+        """CREATE TABLE accounts (
+            sid TEXT PRIMARY KEY,
+            friendly_name TEXT,
+            records INTEGER NOT NULL,
+            -- Class and message of the error; NULL if the account did not fail.
+            error TEXT,
+            message TEXT
+        ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE plans (
+            account_sid TEXT PRIMARY KEY,
+            -- The whole plan, as JSON.
+            steps TEXT NOT NULL
+        ) STRICT, WITHOUT ROWID""",
+        # The writes of all runs, kept as an audit log.
+        """CREATE TABLE writes (
+            run TEXT NOT NULL,
+            account_sid TEXT NOT NULL,
+            step TEXT NOT NULL,
+            begun TEXT NOT NULL,
+            ended TEXT,
+            outcome TEXT NOT NULL DEFAULT 'begun',
+            installed_add_on_sid TEXT,
+            message TEXT,
+            PRIMARY KEY (run, account_sid, step)
+        ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX open_writes ON writes (run) WHERE outcome = 'begun'",
+    ),
+    pragmas=("journal_mode = WAL", "synchronous = FULL"),
+    error=JobError,
+    user="another job",
+    first_tables=frozenset({"job", "accounts", "plans", "writes"}),
+)
 
 
 class Journal:
@@ -147,35 +72,28 @@ class Journal:
         file: The journal's file. None for a temporary file, which is deleted on close.
 
     Raises:
-        JobError: The file is in use or is not a journal.
+        JobError: The file is in use, damaged, of another version or not a journal.
+        OSError: The file cannot be opened or created.
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = file
-        if file is not None:
-            # Error messages may contain private data.
-            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))
-        self._db = sqlite3.connect(
-            file or "", isolation_level=None, check_same_thread=False, timeout=0.5
-        )
-        try:
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("COMMIT")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.OperationalError as error:
-            self._db.close()
-            if "locked" in str(error):
-                raise JobError(f"{file}: another job is using this journal") from None
-            raise JobError(f"{file}: {error}") from None
-        except sqlite3.DatabaseError as error:
-            self._db.close()
-            raise JobError(f"{file} is not a journal: {error}") from None
+        self._db = open_database(file, JOURNAL, exclusive=True, timeout=0.5)
+        self._unused = self._db.created
+
+    def check(self) -> None:
+        """Raise JobError if the file is damaged."""
+        self._db.check()
+
+    def delete(self) -> None:
+        """Delete the file, and close the journal."""
+        self._db.delete()
 
     def close(self) -> None:
-        self._db.close()
+        """Close the journal. A new file in which no job was begun is deleted."""
+        if self._unused:
+            self._db.delete()
+        else:
+            self._db.close()
 
     def __enter__(self) -> Self:
         return self
@@ -190,7 +108,7 @@ class Journal:
         return {
             name: json.loads(value)
             for name, value in self._db.execute("SELECT name, value FROM job")
-            if name != "position"
+            if name not in _PROGRESS
         }
 
     def begin(self, settings: Mapping[str, Any]) -> None:
@@ -202,11 +120,33 @@ class Journal:
                 "INSERT INTO job VALUES (?, ?)",
                 [(name, json.dumps(value)) for name, value in settings.items()],
             )
+        self._unused = False
 
     def position(self) -> int:
         """Return how many bytes of the output are durable."""
-        row = self._db.execute("SELECT value FROM job WHERE name = 'position'").fetchone()
-        return 0 if row is None else int(row[0])
+        return int(self._progress("position") or 0)
+
+    def completed(self) -> str | None:
+        """Return when the job was completed, in UTC; None if it was not."""
+        return self._progress("completed")
+
+    def complete(self) -> None:
+        """Record that the job has processed all accounts."""
+        with self._transaction():
+            self._set_progress("completed", _now())
+
+    def reopen(self) -> None:
+        """Continue the job: remove the entries of failed accounts, so that they are retried."""
+        with self._transaction():
+            self._db.execute("DELETE FROM accounts WHERE error IS NOT NULL")
+            self._db.execute("DELETE FROM job WHERE name = 'completed'")
+
+    def _progress(self, name: str) -> str | None:
+        row = self._db.execute("SELECT value FROM job WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
+
+    def _set_progress(self, name: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO job VALUES (?, ?)", (name, value))
 
     def commit(self, entries: Iterable[Entry], position: int = 0) -> None:
         """Record finished accounts and the size of the output in bytes."""
@@ -228,14 +168,9 @@ class Journal:
                     for entry in entries
                 ],
             )
-            self._db.execute("INSERT OR REPLACE INTO job VALUES ('position', ?)", (str(position),))
+            self._set_progress("position", str(position))
 
     # -- accounts
-
-    def clear_failures(self) -> None:
-        """Remove the entries of failed accounts, so that they are retried."""
-        with self._transaction():
-            self._db.execute("DELETE FROM accounts WHERE error IS NOT NULL")
 
     def finished(self, sids: Sequence[str]) -> set[str]:
         """Return which of these accounts are finished."""
@@ -260,18 +195,15 @@ class Journal:
 
     def write_failures(self, file: Path | None) -> Failures:
         """Replace the failures file. It is deleted if there are no failures."""
-        count = 0
-        first: list[Failure] = []
-        with nullcontext() if file is None else replacing(file) as lines:
-            for failure in self.failures():
-                count += 1
-                if len(first) < _MAX_FAILURES:
-                    first.append(failure)
-                if lines is not None:
+        count = self.totals()[2]
+        if file is not None and count:
+            with replacing(file) as lines:
+                for failure in self.failures():
                     lines.write(encode(failure) + b"\n")
-        if file is not None and not count:
-            file.unlink(missing_ok=True)
-        return Failures(count, tuple(first), file if count else None)
+        elif file is not None:
+            remove(file)
+        first = tuple(itertools.islice(self.failures(), _MAX_FAILURES))
+        return Failures(count, first, file if count else None)
 
     # -- apply: plans and writes
 
@@ -368,16 +300,8 @@ class Journal:
                 )
         return len(rows)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """Commit the changes of the block, or roll them back if it raises."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+    def _transaction(self) -> AbstractContextManager[None]:
+        return self._db.transaction()
 
 
 # By whether the step is still needed.

@@ -8,7 +8,7 @@ from ... import bulk
 from ...errors import MarketplaceError
 from ..progress import Progress
 from ..sources import Connection, Target
-from .journal import Failure
+from .entries import Failure
 
 _log = logging.getLogger("marketplace_async")
 

@@ -11,7 +11,7 @@ import attrs
 from ...client import MarketplaceClient
 from ...errors import MarketplaceError
 from ..sources import Connection, Target
-from .journal import Failure
+from .entries import Failure
 
 
 class AccountTimeoutError(MarketplaceError):
