@@ -148,7 +148,7 @@ ROOMS: dict[str, set[str]] = {
         *("_core.arguments", "_core.codec", "_core.cursor", "_core.expectations"),
         "_core.messages",
         *("_core.operation", "_core.pagination", "_core.records", "_core.serializable"),
-        *("_core.streams", "credentials", "errors"),
+        *("_core.streams", "_core.threads", "credentials", "errors"),
     },
     "bulk": {
         *("_core.arguments", "_core.cursor", "_core.messages", "_core.pagination"),

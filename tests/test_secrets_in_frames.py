@@ -348,7 +348,7 @@ FAILURES: dict[str, Callable[[], Awaitable[object]]] = {
     "vault, a dict": lambda: _vault(lambda _: {"auth_token": _read()}),
     "vault, nothing": lambda: _vault(lambda _: None),
     "file, SID": lambda: _accounts_file(lambda: f"account_sid,auth_token\nAC1,{_read()}\n"),
-    "file, cells": lambda: _accounts_file(lambda: f"account_sid,auth_token\n{AC},{_read()},\n"),
+    "file, cells": lambda: _accounts_file(lambda: f"account_sid,auth_token\n{AC},{_read()},x\n"),
     "file, no header": lambda: _accounts_file(lambda: f"{AC},{_read()}\n"),
     "file, status": lambda: _accounts_file(
         lambda: f"account_sid,auth_token,status\n{AC},{_read()},foo\n"

@@ -63,8 +63,19 @@ class WorkerThread:
 
         return await self(opened_in_the_thread)
 
-    async def __aenter__(self) -> Self:
+    def start(self) -> None:
+        """Start the thread. `async with` does it, too."""
         threading.Thread(target=self._work, daemon=True, name="marketplace_async.worker").start()
+
+    def abandon(self, last: Callable[[], object] | None = None) -> None:
+        """End the thread after its current call, and after `last`. Waits for neither."""
+        if last is not None:
+            call = functools.partial(_ignore_errors, last)
+            self._calls.put((asyncio.get_running_loop().create_future(), call))
+        self._calls.put(None)
+
+    async def __aenter__(self) -> Self:
+        self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -76,6 +87,11 @@ class WorkerThread:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             _fulfil(*call)
+
+
+def _ignore_errors(call: Callable[[], object]) -> None:
+    with suppress(Exception):
+        call()
 
 
 def _fulfil(future: "asyncio.Future[T]", call: Callable[[], T]) -> None:
@@ -91,7 +107,9 @@ def _fulfil(future: "asyncio.Future[T]", call: Callable[[], T]) -> None:
 def _settle(future: "asyncio.Future[T]", value: T | None, error: BaseException | None) -> None:
     if future.done():
         return
-    if error is not None:
+    if isinstance(error, StopIteration):
+        future.set_exception(RuntimeError("the call raised StopIteration"))  # no future takes it
+    elif error is not None:
         future.set_exception(error)
     else:
         future.set_result(value)  # type: ignore[arg-type]  # it is what the call returned

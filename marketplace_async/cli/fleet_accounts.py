@@ -9,7 +9,7 @@ import attrs
 from cyclopts import Group, Parameter
 
 from .connection import Connection
-from .options import Flag
+from .options import AccountsFormat, Flag, check_accounts_file
 from .status import usage_error
 
 if TYPE_CHECKING:
@@ -39,9 +39,21 @@ class Accounts(Connection):
         Path | None,
         Parameter(
             group=_GROUP,
+            allow_leading_hyphen=True,  # "-" is standard input
+            validator=check_accounts_file,
             help="The accounts in a CSV or JSON Lines file with account_sid and auth_token, or "
             "account_sid, api_key and api_secret; friendly_name and status are optional. "
-            "Only you may have access to the file (chmod 600).",
+            "Only you may have access to the file (chmod 600). "
+            "Standard input (-) and pipes are read once, and need not touch a disk. "
+            "`marketplace-async accounts check FILE` reports every bad row.",
+        ),
+    ] = None
+    accounts_format: Annotated[
+        AccountsFormat | None,
+        Parameter(
+            group=_GROUP,
+            help="The format of --accounts. Default: as the suffix says, or else JSON Lines if it "
+            "starts with {.",
         ),
     ] = None
     concurrency: Annotated[
@@ -70,6 +82,8 @@ class Accounts(Connection):
         seconds = self.account_timeout
         if seconds is not None and not 0 < seconds < math.inf:
             raise usage_error(f"--account-timeout: must be more than 0 seconds, got {seconds:g}")
+        if self.accounts is None and self.accounts_format is not None:
+            raise usage_error("--accounts-format requires --accounts FILE")
         return self.subaccounts
 
     def source(self) -> "fleet.Source":
@@ -81,7 +95,7 @@ class Accounts(Connection):
         if self.concurrency is not None:
             options["concurrency"] = self.concurrency
         if self.accounts is not None:
-            return fleet.AccountsFile(self.accounts, options)
+            return fleet.AccountsFile(self.accounts, options, format=self.accounts_format)
         access = self.access
         if access is None:
             raise RuntimeError("call resolve() first")

@@ -1,9 +1,12 @@
 """Named profiles: credentials and connection settings in a private TOML file."""
 
+import errno
 import os
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+import time
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -11,9 +14,11 @@ import attrs
 
 import marketplace_async as sdk
 
-from .status import usage_error
+from .status import CommandError, usage_error
 
 if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
     from .. import fleet
 
 PATH_VARIABLE: Final = "MARKETPLACE_PROFILES"
@@ -41,6 +46,8 @@ _FLAGS: Final = {"allow_http"}
 _ADDRESS: Final = {"region", "edge", "base_url", "proxy", "ca_file", *_FLAGS}
 _STRINGS: Final = {*(kind.sid for kind in KINDS), *_SECRETS, *_ADDRESS} - _FLAGS
 
+_LOCK_SECONDS: Final[float] = 10.0
+
 Settings: TypeAlias = "Mapping[str, str | bool | sdk.Secret]"
 
 
@@ -52,18 +59,22 @@ class Profile:
         name: The name of the profile.
         file: The file that contains it.
         settings: Its settings, with secrets as `Secret`.
+        problem: Why the profile cannot be used; None if nothing is known to be wrong.
     """
 
     name: str
     file: Path
     settings: Settings
+    problem: CommandError | None = None
 
     def __str__(self) -> str:
         return f'profile "{self.name}" in {self.file}'
 
     @property
     def kind(self) -> Kind:
-        """The kind of its credentials."""
+        """The kind of its credentials. Raises CommandError if the profile cannot be used."""
+        if self.problem is not None:
+            raise self.problem
         kinds = [
             kind for kind in KINDS if kind.sid in self.settings or kind.secret in self.settings
         ]
@@ -164,8 +175,10 @@ def plan_key() -> "fleet.PlanKey | None":
 def load(file: Path) -> dict[str, Profile]:
     """Return the profiles in a file, by name. A missing file has none.
 
+    A profile with an invalid setting costs no other: it has a `problem`.
+
     Raises:
-        CommandError: Other users can read the file, or its content is invalid.
+        CommandError: Other users can read the file, or it is not TOML.
     """
     import tomllib
 
@@ -179,6 +192,11 @@ def load(file: Path) -> dict[str, Profile]:
         raise usage_error(f"cannot read profiles: {error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise usage_error(f"{file} is not TOML: {error}") from None
+    for name, table in document.items():
+        if not isinstance(table, dict):
+            raise usage_error(
+                f"{file}: {name} is not in a profile", "A profile starts with its name: [name]."
+            )
     return {name: _profile(name, file, table) for name, table in document.items()}
 
 
@@ -195,59 +213,145 @@ def _check_private(file: Path, status: os.stat_result) -> None:
         raise usage_error(f"{file} belongs to another user (UID {status.st_uid})")
 
 
-def _profile(name: str, file: Path, table: Any) -> Profile:
-    if not isinstance(table, dict):
-        raise usage_error(
-            f"{file}: {name} is not in a profile", "A profile starts with its name: [name]."
-        )
+def _profile(name: str, file: Path, table: Mapping[str, Any]) -> Profile:
     settings: dict[str, str | bool | sdk.Secret] = {}
+    problem = None
     for key, value in table.items():
         place = f"{file}: {name}.{key}"
-        if key in _FLAGS:
-            if not isinstance(value, bool):
-                raise usage_error(f"{place}: expected true or false")
-            settings[key] = value
-        elif key in _STRINGS:
-            # The message omits the value: it may be a secret.
-            if not isinstance(value, str) or not value.strip():
-                raise usage_error(f"{place}: expected a non-empty string")
+        # Messages omit the value: it may be a secret.
+        if key not in _STRINGS | _FLAGS:
+            known = ", ".join(sorted(_STRINGS | _FLAGS))
+            problem = usage_error(f"{place}: unknown setting", f"Known settings: {known}.")
+        elif key in _FLAGS:
+            if isinstance(value, bool):
+                settings[key] = value
+            else:
+                problem = usage_error(f"{place}: expected true or false")
+        elif isinstance(value, str) and value.strip():
             settings[key] = sdk.Secret(value) if key in _SECRETS else value
         else:
-            known = ", ".join(sorted(_STRINGS | _FLAGS))
-            raise usage_error(f"{place}: unknown setting", f"Known settings: {known}.")
-    return Profile(name, file, settings)
+            problem = usage_error(f"{place}: expected a non-empty string")
+    return Profile(name, file, settings, problem)
 
 
-def save(profile: Profile) -> None:
-    """Add a profile to its file, or replace it. The update is atomic.
+def save(profile: Profile, *, replace: bool) -> None:
+    """Add a profile to its file. The update is atomic, and keeps what other commands add meanwhile.
+
+    Args:
+        profile: The profile.
+        replace: Whether to replace a profile with the same name.
 
     Raises:
-        CommandError: The file is invalid, or cannot be written.
+        CommandError: The profile exists, or the file is invalid or cannot be written.
     """
-    _rewrite(profile.file, profile.name, profile.settings)
+    with _document(profile.file) as document:
+        if not replace:
+            check_new(profile.name, profile.file, document)
+        import tomlkit
+
+        table = tomlkit.table()
+        for key, value in profile.settings.items():
+            table[key] = value.reveal() if isinstance(value, sdk.Secret) else value
+        document.pop(profile.name, None)
+        document[profile.name] = table
 
 
 def remove(profile: Profile) -> None:
-    """Remove a profile from its file. The update is atomic."""
-    _rewrite(profile.file, profile.name, None)
+    """Remove a profile from its file. The update is atomic, as in `save`."""
+    with _document(profile.file) as document:
+        document.pop(profile.name, None)
 
 
-def _rewrite(file: Path, name: str, settings: "Settings | None") -> None:
+def check_new(name: str, file: Path, known: Container[str]) -> None:
+    """Raise CommandError if a profile exists."""
+    if name in known:
+        raise usage_error(
+            f'profile "{name}" already exists in {file}', "Use --replace to replace it."
+        )
+
+
+@contextmanager
+def _document(file: Path) -> Iterator["TOMLDocument"]:
+    """Yield the content of the file, and replace the file by what the block makes of it."""
     import tomlkit  # unlike tomllib, it writes TOML and keeps comments
 
     from .._core.files import replacing
 
-    load(file)  # an invalid file is not overwritten
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        document = tomlkit.parse(file.read_bytes() if file.exists() else b"")
-        document.pop(name, None)
-        if settings is not None:
-            table = tomlkit.table()
-            for key, value in settings.items():
-                table[key] = value.reveal() if isinstance(value, sdk.Secret) else value
-            document[name] = table
-        with replacing(file.resolve()) as stream:  # keep a symbolic link into dotfiles
-            stream.write(tomlkit.dumps(document).encode())
+        destination = _destination(file)
+        with _locked(destination):
+            load(file)  # an invalid file is not overwritten
+            document = tomlkit.parse(destination.read_bytes() if destination.exists() else b"")
+            yield document
+            with replacing(destination) as stream:
+                stream.write(tomlkit.dumps(document).encode())
     except OSError as error:
         raise usage_error(f"cannot write profiles: {error}") from None
+
+
+def _destination(file: Path) -> Path:
+    """Return the file that a path stands for. A link into dotfiles is kept, and written through.
+
+    Raises:
+        CommandError: The path is a link of another user, or leads into a folder that other users
+            can write: they could choose the file that is written.
+    """
+    if os.name != "posix" or not file.is_symlink():
+        return file
+    destination = file.resolve()
+    link, folder = file.lstat(), destination.parent.stat()
+    writable = 0o002 if folder.st_gid == os.getegid() else 0o022  # many users have a group each
+    if {link.st_uid, folder.st_uid} - {os.geteuid(), 0} or folder.st_mode & writable:
+        raise usage_error(
+            f"{file} is a link to {destination}, which other users can change",
+            f"Use a link of your own to a folder that only you can write, or set {PATH_VARIABLE}.",
+        )
+    return destination
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Let one process at a time change a file. The lock file `.NAME.lock` is deleted afterwards.
+
+    Raises:
+        OSError: Another process holds the lock for _LOCK_SECONDS.
+    """
+    path = file.with_name(f".{file.name}.lock")
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while (handle := _lock(path)) is None:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"another process is changing {file}")
+        time.sleep(0.02)
+    try:
+        yield
+    finally:
+        if os.name == "posix":
+            path.unlink(missing_ok=True)  # before another process can lock it
+        os.close(handle)
+        if os.name != "posix":  # an open file cannot be deleted there
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+
+def _lock(path: Path) -> int | None:
+    """Return the handle of a lock file, or None if another process has locked it."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Its last holder may have deleted it in the meantime.
+        if os.path.samestat(os.fstat(handle), os.lstat(path)):
+            return handle
+    except OSError as error:
+        if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK, errno.ENOENT):
+            os.close(handle)
+            raise
+    os.close(handle)
+    return None

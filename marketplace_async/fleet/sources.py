@@ -24,11 +24,15 @@ from typing import Protocol, TypeVar
 import attrs
 
 from .. import accounts
-from .._core.arguments import check_base_url, twilio_url
+from .._core.arguments import check_base_url, check_positive, twilio_url
 from .._core.limiter import Stats
 from .._core.pagination import complete
 from .._core.streams import Stream
 from ..accounts import Account
+from ..accounts.callables import items_from
+from ..accounts.dialects import Format
+from ..accounts.file import FileAccounts
+from ..accounts.rows import AnyRow, BadRow, Row
 from ..accounts.vault import Find
 from ..client import ClientOptions, MarketplaceClient
 from ..credentials import Credentials
@@ -59,8 +63,11 @@ class Target:
         account_sid: The account, `AC...`.
         friendly_name: The account's friendly name.
         unreadable: The fields that the list of accounts left unknown.
-        columns: Further values of the account, by name, for configurations.
-        problem: Why nothing can be done for the account, such as a malformed row of a file.
+        columns: The further columns of the accounts file, without secrets. Their names are in
+            lower case with underscores.
+        problem: Why the account cannot be processed, such as "line 7: expected auth_token"; None if
+            it can. If its SID cannot be read, or another row stands for the account, `account_sid`
+            is the line, "line 7".
     """
 
     account_sid: str
@@ -86,10 +93,12 @@ class Source(Protocol):
 class Connection:
     """The accounts of a source and clients for them. Created by `source.open()`.
 
+    Accounts whose status is known and not "active" are left out.
+
     Args:
         source: The source, which another process can open.
-        listed: Lists the accounts, with their credentials if the list contains them. Called once
-            per iteration.
+        listed: Lists the accounts, with their credentials if the list contains them, or the rows of
+            a file. Called once per iteration.
         fetch: Fetches one account with its credentials.
         client: The client from which the clients of the accounts are derived. Defaults to a client
             of the first account.
@@ -101,14 +110,14 @@ class Connection:
 
     Attributes:
         source: The source.
-        left_out: Number of accounts that are not active, by status. They are not listed.
+        left_out: How many accounts the last (or current) iteration left out, by status.
         files: The files that list the accounts. No job may overwrite them.
     """
 
     def __init__(
         self,
         source: Source,
-        listed: Callable[[], AsyncIterable[Account]],
+        listed: Callable[[], AsyncIterable[Account | AnyRow]],
         fetch: Callable[[str], Awaitable[Account]],
         *,
         client: MarketplaceClient | None = None,
@@ -129,14 +138,16 @@ class Connection:
 
     async def accounts(self) -> AsyncIterator[Target]:
         """Yield the accounts. Duplicates in the list are not removed."""
-        async with iterating(self._listed()) as listed:
-            async for account in listed:
-                if account.credentials is not None:
+        left_out: Counter[str] = Counter()
+        self.left_out = left_out
+        async with iterating(self._active(left_out)) as listed:
+            async for target, credentials in listed:
+                if credentials is not None:
                     # Most credentials are needed soon after listing. Drop the oldest.
                     if len(self._recent) >= _MAX_RECENT:
                         del self._recent[next(iter(self._recent))]
-                    self._recent[account.sid] = account.credentials
-                yield Target(account.sid, account.friendly_name, tuple(account.unreadable))
+                    self._recent[target.account_sid] = credentials
+                yield target
 
     async def identity(self, *, accounts: bool = False) -> dict[str, str]:
         """Return whose accounts these are, so that a job resumes on the same ones.
@@ -156,7 +167,7 @@ class Connection:
         if self._identity is not None:
             identity.update(await self._identity())
         identity["base_url"] = _base_url(self._options) if client is None else client.base_url
-        if accounts and self.files:
+        if accounts and "accounts_file" in identity:
             total = 0
             async for target in self.accounts():
                 digest = hashlib.sha256(target.account_sid.encode()).digest()
@@ -168,7 +179,7 @@ class Connection:
     async def count(self) -> int:
         """List the accounts and return their number."""
         count = 0
-        async with iterating(self._listed()) as listed:
+        async with iterating(self._active(Counter())) as listed:
             async for _ in listed:
                 count += 1
         return count
@@ -186,11 +197,13 @@ class Connection:
         if self._client is not None and not self._owns_client:
             yield "the parent account", self._client
             return
-        async with iterating(self._listed()) as listed:
-            async for account in listed:
-                if account.credentials is not None:
-                    self._recent[account.sid] = account.credentials
-                yield account.sid, await self._client_of(account.sid)
+        async with iterating(self._active(Counter())) as listed:
+            async for target, credentials in listed:
+                if target.problem is not None:
+                    continue
+                if credentials is not None:
+                    self._recent[target.account_sid] = credentials
+                yield target.account_sid, await self._client_of(target.account_sid)
 
     @property
     def stats(self) -> Stats:
@@ -201,6 +214,23 @@ class Connection:
         """Close the default client. A client that was passed in stays open."""
         if self._owns_client and self._client is not None:
             await self._client.aclose()
+
+    async def _active(
+        self, left_out: Counter[str]
+    ) -> AsyncGenerator[tuple[Target, Credentials | None], None]:
+        async with iterating(self._listed()) as listed:
+            async for one in listed:
+                if isinstance(one, BadRow):
+                    yield _target_of_bad(one), None
+                    continue
+                account, columns = (one.account, one.columns) if isinstance(one, Row) else (one, {})
+                if account.status not in (None, "active"):
+                    left_out[account.status] += 1
+                    continue
+                target = Target(
+                    account.sid, account.friendly_name, tuple(account.unreadable), columns
+                )
+                yield target, account.credentials
 
     async def _client_of(self, sid: str) -> MarketplaceClient | Exception:
         credentials = self._recent.pop(sid, None)
@@ -244,9 +274,15 @@ def _base_url(options: ClientOptions) -> str:
     return twilio_url("marketplace", region=options.get("region"), edge=options.get("edge"))
 
 
+def _target_of_bad(row: BadRow) -> Target:
+    if row.account_sid is None:
+        return Target(f"line {row.line}", row.friendly_name, problem=row.reason)
+    return Target(row.account_sid, row.friendly_name, problem=str(row))
+
+
 @attrs.frozen
 class Subaccounts:
-    """A parent account and its subaccounts. Accounts that are not active are skipped.
+    """A parent account and its subaccounts. Accounts that are not active are left out.
 
     Args:
         connect: Returns a client of the parent account. Must pickle: use a module-level function
@@ -262,8 +298,8 @@ class Subaccounts:
             accounts = client.accounts
             yield Connection(
                 self,
-                # No account may be missed. There may be many.
-                lambda: complete(accounts.list(status="active"), max_pages=None),
+                # No account may be missed. Those that are not active are counted.
+                lambda: complete(accounts.list(), max_pages=None),
                 accounts.fetch,
                 client=client,
                 identity=partial(_parent_of, client),
@@ -274,30 +310,48 @@ class Subaccounts:
 class AccountsFile:
     """The active accounts of a file; see `accounts.from_file`.
 
+    The whole file is read before the first account. A row that is malformed fails alone, and so
+    does one that contradicts another: see `Target.problem`. Of equal rows, the first is used. Rows
+    that describe one account differently all fail, and so do those of several accounts with one API
+    key.
+
     Args:
-        file: The file. Workers in other processes read it from the same path.
+        file: The file. Workers in other processes read it from the same path. A pipe, or "-" for
+            standard input, is read once. Its accounts stay in the memory of this process, so other
+            processes cannot read them.
         options: Options of the client, such as `base_url`.
+        format: "csv" or "jsonl"; see `accounts.from_file`.
+
+    Raises:
+        ValueError: `format` is neither.
     """
 
     file: Path = attrs.field(converter=Path)
     options: ClientOptions = attrs.field(factory=ClientOptions, hash=False, repr=False)
+    format: Format | None = attrs.field(default=None, kw_only=True)
+    _accounts: FileAccounts = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        # It belongs to the source: a second job must not read standard input again.
+        object.__setattr__(self, "_accounts", FileAccounts(self.file, format=self.format))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Connection]:
         """Connect to the accounts. The file is read when accounts are listed or looked up."""
-        source = accounts.from_file(self.file, status="active")
+        accounts = self._accounts
+        is_file = await asyncio.to_thread(accounts.is_regular_file)
 
         async def identity() -> dict[str, str]:
-            path = await asyncio.to_thread(self.file.resolve)
+            path = await asyncio.to_thread(self.file.resolve) if is_file else "a pipe"
             return {"source": "an accounts file", "accounts_file": str(path)}
 
         connection = Connection(
             self,
-            lambda: source,
-            source.fetch,
+            accounts.rows,
+            accounts.fetch,
             options=self.options,
             identity=identity,
-            files=[self.file],
+            files=[self.file] if is_file else (),
         )
         try:
             yield connection
@@ -309,33 +363,38 @@ class AccountsFile:
 class Vault:
     """Accounts whose credentials your function looks up; see `accounts.from_vault`.
 
-    Both functions must pickle: use module-level functions.
+    Both functions must pickle: use module-level functions. Functions that are not async run in
+    threads of their own, and may block.
 
     Args:
         sids: Returns the SIDs of the accounts, `AC...`. Called once per listing.
         find: Returns the credentials of an account. If it raises, only that account fails.
         options: Options of the client, such as `base_url`.
+        timeout: Seconds for one call of `find`, which then fails, and for `sids` to yield the next
+            SIDs, which then ends the job. A thread that takes longer is left behind.
+
+    Raises:
+        ValueError, TypeError: `timeout` is not a positive number.
     """
 
     sids: Callable[[], Iterable[str] | AsyncIterable[str]]
     find: Find
     options: ClientOptions = attrs.field(factory=ClientOptions, hash=False, repr=False)
+    timeout: float = attrs.field(default=60.0, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        check_positive(self.timeout, "timeout", "seconds")
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Connection]:
         """Connect to the accounts. Credentials are looked up shard by shard, concurrently."""
 
         async def listed() -> AsyncIterator[Account]:
-            sids = self.sids()
-            if isinstance(sids, AsyncIterable):
-                async with iterating(sids) as iterator:
-                    async for sid in iterator:
-                        yield Account(sid=sid)
-            else:
-                for sid in sids:
+            async with iterating(items_from(self.sids, "sids", self.timeout)) as sids:
+                async for sid in sids:
                     yield Account(sid=sid)
 
-        source = accounts.from_vault((), self.find)
+        source = accounts.from_vault((), self.find, timeout=self.timeout)
 
         async def identity() -> dict[str, str]:
             functions = f"{_name_of(self.sids)}, {_name_of(self.find)}"

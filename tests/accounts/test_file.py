@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pickle
+import threading
 import weakref
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from support.accounts import SECRET, assert_hidden, collect, sid_of
 from support.interruptions import read_interrupted
 
 from marketplace_async import Account, AccountToken, ApiKey, CredentialsError, accounts
+from marketplace_async.accounts.reading import FileReader
 
 HEADER = "account_sid,auth_token\n"
 
@@ -93,87 +95,60 @@ async def test_nothing_is_read_before_iterating(write: Any, tmp_path: Path) -> N
     assert await collect(accounts.from_file(write("empty.jsonl", ""))) == []
 
 
-def test_an_invalid_name_or_status_raises_at_once() -> None:
-    with pytest.raises(ValueError, match=r"expected a \.csv or \.jsonl or \.ndjson file, got"):
-        accounts.from_file("accounts.txt")
+def test_an_invalid_format_or_status_raises_at_once() -> None:
+    with pytest.raises(ValueError, match="format: expected one of csv, jsonl, got 'xlsx'"):
+        accounts.from_file("accounts.csv", format="xlsx")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="status: expected one of"):
         accounts.from_file("accounts.csv", status="gone")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("name", "lines", "line", "reason"),
-    [
-        ("a.csv", [f"{sid_of(1)},{SECRET}"], 1, "expected a header with account_sid and"),
-        ("a.csv", ["account_sid,api_key"], 1, "expected a header with account_sid and"),
-        ("a.csv", ["", HEADER], 1, "expected a header"),
-        ("a.csv", ["account_sid,auth_token,auth_token"], 1, "each column only once in the header"),
-        ("a.csv", [HEADER.strip(), "", f"{sid_of(1)},{SECRET},x"], 3, "expected 2 cells"),
-        ("a.csv", [HEADER.strip(), f'{sid_of(1)},"{SECRET}', "x"], 3, "unexpected end of data"),
-        ("a.csv", [HEADER.strip(), f'{sid_of(1)},"{SECRET}"x'], 2, "',' expected after"),
-        ("a.csv", [HEADER.strip(), f"{SECRET},{sid_of(1)}"], 2, "account_sid: expected the SID"),
-        (
-            "a.csv",
-            [HEADER.strip(), f"{sid_of(1)},"],
-            2,
-            "expected auth_token, or api_key and api_secret",
-        ),
-        ("a.csv", [HEADER.strip(), f",{SECRET}"], 2, "account_sid: expected the SID"),
-        ("a.csv", [HEADER.strip(), SECRET + "x" * 65_536], 2, "longer than 65536 bytes"),
-        ("a.csv", [HEADER.strip(), f"{sid_of(1)},{SECRET}\r\rx"], 2, "new-line character"),
-        ("a.jsonl", ["{}"], 1, "account_sid: expected the SID of an account"),
-        ("a.jsonl", [f'["{SECRET}"]'], 1, "not an object with text values: Expected `object`"),
-        ("a.jsonl", ["", f'{{"auth_token":"{SECRET}'], 2, "not JSON: Input data was truncated"),
-        ("a.jsonl", [f'{{"account_sid":"{sid_of(1)}","auth_token":5}}'], 1, "got `int`"),
-        ("a.jsonl", ['{"auth_token":' + "[" * 9000 + "]" * 9000 + "}"], 1, "not|nested"),
-        (
-            "a.jsonl",
-            [f'{{"account_sid":"{sid_of(1)}","auth_token":"x","status":"{SECRET}"}}'],
-            1,
-            "status: expected one of active, suspended, closed$",
-        ),
-        (
-            "a.jsonl",
-            [f'{{"account_sid":"{sid_of(1)}","api_secret":"{SECRET}"}}'],
-            1,
-            "expected api_key and api_secret together",
-        ),
-        (
-            "a.jsonl",
-            [f'{{"account_sid":"{sid_of(1)}","api_key":"{SECRET}","api_secret":"x"}}'],
-            1,
-            r"api_key: expected the SID of an API key \(SK and 32 hex digits\), got 9 characters",
-        ),
-    ],
-)
-async def test_a_malformed_line_is_reported_by_number_without_its_secret(
-    write: Any, name: str, lines: list[str], line: int, reason: str
+@pytest.mark.parametrize("content", [as_csv(ROWS), as_json(ROWS), "\ufeff\n " + as_json(ROWS)])
+async def test_the_format_follows_from_the_first_character_unless_the_suffix_tells(
+    write: Any, content: str
 ) -> None:
-    path = write(name, "\n".join(lines))
-    source = accounts.from_file(path)
-    for read in (lambda: collect(source), lambda: source.fetch(sid_of(1))):
-        with pytest.raises(CredentialsError, match=reason) as error:
-            await read()
-        assert str(error.value).startswith(f"{path}, line {line}: ")
-        assert_hidden(SECRET, error.value)
+    assert await collect(accounts.from_file(write("accounts.txt", content))) == FOUND
+    json = "{" in content
+    path = write("accounts.jsonl" if not json else "accounts.csv", content)
+    assert await collect(accounts.from_file(path, format="jsonl" if json else "csv")) == FOUND
+    with pytest.raises(CredentialsError, match="line"):
+        await collect(accounts.from_file(path))
 
 
-async def test_accounts_before_a_malformed_line_are_yielded_first(write: Any) -> None:
+async def test_every_bad_row_is_told_after_the_last_account(write: Any) -> None:
     rows = [f"{sid_of(number)},{SECRET}" for number in range(1000)]
     rows[700] = "nonsense"
     path = write("a.csv", HEADER + "\n".join(rows))
     found: list[Account] = []
-    with pytest.raises(CredentialsError, match="line 702: expected 2 cells as in the header"):
+    with pytest.raises(CredentialsError, match=r"a\.csv, line 702: account_sid: expected the SID"):
         await collect(accounts.from_file(path), found)
-    assert [one.sid for one in found] == [sid_of(number) for number in range(700)]
+    good = [sid_of(number) for number in range(1000) if number != 700]
+    assert [one.sid for one in found] == good
+    for number in range(0, 1000, 2):
+        rows[number] = SECRET
+    path = write("a.csv", HEADER + "\n".join(rows))
+    found.clear()
+    with pytest.raises(CredentialsError) as error:
+        await collect(accounts.from_file(path), found)
+    assert str(error.value).startswith(
+        f"{path}: 500 rows are malformed: line 2: account_sid: expected the SID of an account"
+    )
+    assert str(error.value).count("; line ") == 19
+    assert str(error.value).endswith("; ... and 480 more")
+    assert_hidden(SECRET, error.value)
+    assert len(found) == 500
 
 
-async def test_a_file_that_is_not_utf_8_raises_without_showing_its_content(write: Any) -> None:
-    for name in ("a.csv", "a.jsonl"):
-        start = HEADER.encode() if name == "a.csv" else b""
-        path = write(name, start + b"\xff\xfe" + SECRET.encode() + b"\n")
-        with pytest.raises(CredentialsError, match=r"line \d: ") as error:
-            await collect(accounts.from_file(path))
-        assert_hidden(SECRET, error.value)
+async def test_a_bad_row_costs_no_other_account(write: Any) -> None:
+    content = HEADER + f"{sid_of(1)},one\n{sid_of(2)},\nnonsense\n{sid_of(3)},three\n"
+    source = accounts.from_file(write("a.csv", content))
+    for number in (1, 3):
+        assert (await source.fetch(sid_of(number))).sid == sid_of(number)
+    with pytest.raises(CredentialsError, match=r"line 3: expected auth_token, or api_key and"):
+        await source.fetch(sid_of(2))
+    with pytest.raises(
+        CredentialsError, match=r"not found; the file: 2 rows are malformed: line 3"
+    ):
+        await source.fetch(sid_of(4))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes need POSIX")
@@ -192,12 +167,11 @@ async def test_a_file_that_other_users_can_access_is_not_read(write: Any, mode: 
     assert len(await collect(source)) == 1
 
 
-async def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "a.csv", 0o600)
+async def test_a_folder_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "b.csv").mkdir(0o700)
-    for name in ("a.csv", "b.csv"):
-        with pytest.raises(CredentialsError, match="expected a regular file"):
-            await collect(accounts.from_file(tmp_path / name))
+    for read in (collect, lambda source: source.fetch(sid_of(1))):
+        with pytest.raises(CredentialsError, match=r"b\.csv: expected a file or a pipe"):
+            await read(accounts.from_file(tmp_path / "b.csv"))
 
 
 async def test_a_file_that_changes_while_it_is_being_read_raises(write: Any) -> None:
@@ -217,10 +191,14 @@ async def test_a_file_that_changes_while_it_is_being_read_raises(write: Any) -> 
         await source.fetch(sid_of(999))
 
 
-async def test_fetching_from_a_file_that_lists_an_account_twice_raises(write: Any) -> None:
-    path = write("a.csv", HEADER + f"{sid_of(1)},one\n{sid_of(1)},two\n")
-    with pytest.raises(CredentialsError, match=f"account {sid_of(1)} is listed twice"):
-        await accounts.from_file(path).fetch(sid_of(1))
+def test_a_file_that_changes_between_its_index_and_the_first_row_raises(write: Any) -> None:
+    reader = FileReader(write("a.csv", HEADER + f"{sid_of(1)},one\n"), "csv")
+    assert len(reader.read(9)) == 1
+    again = reader.again()
+    path = write("a.csv", HEADER + f"{sid_of(1)},two\n{sid_of(2)},two\n")
+    assert again.read(9) == []
+    assert again.failure == f"{path}: the file changed while it was being read"
+    assert reader.row_at(len(HEADER), 2) == again.failure
 
 
 async def test_a_file_source_pickles_its_path_and_not_its_accounts(write: Any) -> None:
@@ -235,19 +213,28 @@ async def test_a_file_source_pickles_its_path_and_not_its_accounts(write: Any) -
 async def test_concurrent_fetches_index_the_file_once(
     write: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from marketplace_async.accounts import file
+    from marketplace_async.accounts.index import Index
 
     indexed = []
-    index_of = file._index_of
+    index_of = Index.of
 
-    def counted(path: Path) -> Any:
-        indexed.append(path)
-        return index_of(path)
+    def counted(reader: Any) -> Any:
+        indexed.append(reader)
+        return index_of(reader)
 
-    monkeypatch.setattr(file, "_index_of", counted)
+    monkeypatch.setattr(Index, "of", counted)
     rows = [{"account_sid": sid_of(number), "auth_token": f"t{number}"} for number in range(500)]
     source = accounts.from_file(write("a.jsonl", as_json(rows)))
-    found = await asyncio.gather(*(source.fetch(sid_of(number)) for number in range(500)))
+    before = threading.active_count()
+    threads = []
+
+    async def fetch(number: int) -> Account:
+        account = await source.fetch(sid_of(number))
+        threads.append(threading.active_count())
+        return account
+
+    found = await asyncio.gather(*map(fetch, range(500)))
+    assert max(threads) <= before + 64
     assert [one.credentials for one in found] == [
         AccountToken(sid_of(number), f"t{number}") for number in range(500)
     ]

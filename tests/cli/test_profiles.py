@@ -1,7 +1,9 @@
 """Named profiles: precedence, the file, and the `profiles` commands."""
 
+import json
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -269,6 +271,26 @@ def test_an_invalid_file_is_a_usage_error(
     assert "a-secret" not in finished.err
 
 
+def test_an_invalid_profile_costs_no_other(cli: Cli, file: Path, served: Emulator) -> None:
+    good = f'[good]\naccount_sid = "{SID}"\nauth_token = "x"\nbase_url = "{served.url}"\n'
+    file.write_text(f'[bad]\nsecret = "{SECRET}"\n[none]\n[flag]\nallow_http = "no"\n{good}')
+    assert cli("installed", "list", "--profile", "good").status == 0
+    assert "bad.secret: unknown setting" in cli("installed", "list", "--profile", "bad").err
+    listed = cli("profiles", "list", "--output", "jsonl")
+    assert listed.status == 3
+    assert [(one["name"], one["kind"]) for one in map(json.loads, listed.out.splitlines())] == [
+        ("bad", "invalid"),
+        ("none", "invalid"),
+        ("flag", "invalid"),
+        ("good", "account token"),
+    ]
+    assert listed.err.startswith("error: 3 of 4 profiles cannot be used\n  ")
+    assert "\n  " + str(file) + ": flag.allow_http: expected true or false" in listed.err
+    assert add(cli, "new", "--account-sid", SID).status == 0
+    assert cli("profiles", "delete", "bad", "--yes").status == 0
+    assert set(profiles.load(file)) == {"none", "flag", "good", "new"}
+
+
 def test_a_folder_is_not_a_profiles_file(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,3 +434,117 @@ def test_the_hint_of_rejected_credentials_names_the_profile_but_not_the_secret(
         f'hint: Credentials: {OTHER_ACCOUNT}, from profile "work" in {file}.\n'
     )
     assert "work-secret" not in finished.err
+
+
+# -- commands that run at the same time
+
+
+def start(file: Path, name: str, *options: str) -> "subprocess.Popen[str]":
+    """Start a command that adds a profile."""
+    command = [sys.executable, "-m", "marketplace_async", "profiles", "add", name]
+    return subprocess.Popen(
+        [*command, "--account-sid", SID, "--no-secret", *options],
+        env={**os.environ, "MARKETPLACE_PROFILES": str(file)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_profiles_that_are_added_at_once_are_all_kept(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "profiles.toml"
+    running = [start(file, f"p{number}") for number in range(6)]
+    errors = [process.communicate(timeout=60)[1] for process in running]
+    assert [process.returncode for process in running] == [0] * 6, errors
+    assert set(profiles.load(file)) == {f"p{number}" for number in range(6)}
+    assert [path.name for path in file.parent.iterdir()] == ["profiles.toml"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_of_equal_names_that_are_added_at_once_one_is_kept(file: Path) -> None:
+    running = [start(file, "same", "--edge", f"edge{number}") for number in range(4)]
+    errors = [process.communicate(timeout=60)[1] for process in running]
+    assert sorted(process.returncode for process in running) == [0, 2, 2, 2]
+    assert sum("already exists" in error for error in errors) == 3
+    (winner,) = [number for number, process in enumerate(running) if not process.returncode]
+    assert profiles.load(file)["same"].settings["edge"] == f"edge{winner}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+def test_a_lock_file_of_a_killed_command_is_no_obstacle(cli: Cli, file: Path) -> None:
+    file.with_name(".profiles.toml.lock").touch(0o600)
+    assert add(cli, "new", "--account-sid", SID).status == 0
+    assert [path.name for path in file.parent.iterdir()] == ["profiles.toml"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+def test_a_lock_on_a_file_that_was_deleted_meanwhile_is_not_relied_on(
+    cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    flock, calls = fcntl.flock, []
+
+    def delete_first(handle: int, operation: int) -> None:
+        calls.append(handle)
+        if len(calls) == 1:
+            file.with_name(".profiles.toml.lock").unlink()
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", delete_first)
+    assert add(cli, "new", "--account-sid", SID).status == 0
+    assert len(calls) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+def test_waiting_for_another_command_has_an_end(
+    cli: Cli, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    monkeypatch.setattr(profiles, "_LOCK_SECONDS", 0.1)
+    with file.with_name(".profiles.toml.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        finished = add(cli, "new", "--account-sid", SID)
+    assert finished.status == 2
+    assert f"cannot write profiles: another process is changing {file}" in finished.err
+    assert file.read_text() == NAMED
+
+
+# -- links
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+@pytest.mark.parametrize("danger", ["folder", "link"])
+def test_a_link_that_others_can_change_is_not_written_through(
+    cli: Cli, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, danger: str
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    real = shared / "dotfiles.toml"
+    file.rename(real)
+    file.symlink_to(real)
+    if danger == "folder":
+        shared.chmod(0o777)
+    else:
+        lstat = Path.lstat
+
+        def of_another_user(path: Path) -> os.stat_result:
+            status = [*lstat(path)]
+            status[4] += path == file
+            return os.stat_result(status)
+
+        monkeypatch.setattr(Path, "lstat", of_another_user)
+    finished = add(cli, "new", "--account-sid", SID)
+    assert finished.status == 2
+    assert f"{file} is a link to {real}, which other users can change" in finished.err
+    assert real.read_text() == NAMED
+    assert [path.name for path in shared.iterdir()] == ["dotfiles.toml"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX only")
+def test_a_lock_file_that_is_a_link_is_not_followed(cli: Cli, file: Path, tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere"
+    file.with_name(".profiles.toml.lock").symlink_to(target)
+    assert "cannot write profiles: " in add(cli, "new", "--account-sid", SID).err
+    assert not target.exists()
+    assert file.read_text() == NAMED

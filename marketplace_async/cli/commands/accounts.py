@@ -1,28 +1,35 @@
-"""`marketplace-async accounts`: the parent account and its subaccounts."""
+"""`marketplace-async accounts`: the parent account and its subaccounts, and accounts files."""
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
 
 import attrs
-from cyclopts import App
+from cyclopts import App, Parameter
 
 import marketplace_async as sdk
 
 from ..connection import Connection
+from ..options import AccountsFormat, check_accounts_file
 from ..output import Output
 from ..paging import Paging
+from ..status import CommandError, Status, note
 
 app: App = App(
     name="accounts",
     help_epilogue="""\
 Examples:
   marketplace-async accounts list --status active
-  marketplace-async accounts list --output csv > subaccounts.csv""",
+  marketplace-async accounts list --output csv > subaccounts.csv
+  marketplace-async accounts check accounts.csv""",
 )
 
 # As in `marketplace_async.accounts`, which help must not import.
 AccountStatus: TypeAlias = Literal["active", "suspended", "closed"]
 
+_BATCH_SIZE = 256
+_PROBLEM = ("line", "account_sid", "problem")
 _COLUMNS = ("sid", "friendly_name", "status", "date_created")
 
 
@@ -73,3 +80,53 @@ async def fetch(
     """
     async with connection.client() as client:
         await output.record(_without_auth_token(await client.accounts.fetch(sid)))
+
+
+@app.command
+async def check(
+    file: Annotated[Path, Parameter(allow_leading_hyphen=True, validator=check_accounts_file)],
+    /,
+    *,
+    accounts_format: AccountsFormat | None = None,
+    output: Output = Output(),
+) -> int:
+    """Check an accounts file, and show every row that a job cannot use. Sends nothing.
+
+    Secrets are not shown. The exit status is 0 if all rows can be used, 3 if only some can, and
+    1 if none can.
+
+    Parameters
+    ----------
+    file
+        The file to pass to --accounts, or - for standard input.
+    accounts_format
+        The format. Default: as the suffix says, or else JSON Lines if the file starts with {.
+    """
+    from ..._core.threads import to_daemon_thread
+    from ...accounts.file import FileAccounts
+    from ...accounts.rows import BadRow
+
+    source = FileAccounts(file, format=accounts_format)
+    statuses: Counter[str] = Counter()
+    problems = 0
+    batch: list[Mapping[str, Any]] = []
+    async with output.listing(_PROBLEM, _PROBLEM) as show:
+        async for row in source.rows():
+            if not isinstance(row, BadRow):
+                statuses[row.account.status or "active"] += 1
+                continue
+            problems += 1
+            batch.append(dict(zip(_PROBLEM, (row.line, row.account_sid, row.reason), strict=True)))
+            if len(batch) == _BATCH_SIZE:
+                await show(batch)
+                batch = []
+        await show(batch)
+    usable = statuses.total()
+    counts = ", ".join(f"{count:,} {status}" for status, count in statuses.most_common())
+    await to_daemon_thread(note, f"usable rows in {source.name}: {counts or 'none'}")
+    if problems:
+        raise CommandError(
+            f"{problems:,} of {problems + usable:,} rows cannot be used",
+            status=Status.PARTLY_FAILED if usable else Status.FAILED,
+        )
+    return Status.DONE

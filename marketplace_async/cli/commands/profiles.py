@@ -14,7 +14,7 @@ from .. import profiles, prompts
 from ..options import Flag, Yes
 from ..output import Output
 from ..profiles import ACCOUNT_TOKEN, API_KEY, KINDS, OAUTH_APP, Profile
-from ..status import CommandError, note, usage_error
+from ..status import CommandError, Status, note, usage_error
 
 app: App = App(
     name="profiles",
@@ -34,7 +34,10 @@ _FIELDS = ("name", "kind", "sid", "secret", *_ADDRESS, "file")
 
 @app.command(name="list")
 async def list_(*, output: Output = Output()) -> None:
-    """List the profiles without their secrets, and show the file that contains them."""
+    """List the profiles without their secrets, and show the file that contains them.
+
+    An invalid profile does not stop the others: the exit status is then 3.
+    """
     from ..._core.threads import to_daemon_thread
 
     file = profiles.profiles_file()
@@ -43,9 +46,26 @@ async def list_(*, output: Output = Output()) -> None:
         await show([_without_secret(profile) for profile in known.values()])
     if output.format == "table":
         note(f"profiles are stored in {file}" if known else f"no profiles in {file}")
+    problems = [str(problem) for profile in known.values() if (problem := _problem_of(profile))]
+    if problems:
+        raise CommandError(
+            f"{len(problems)} of {len(known)} profiles cannot be used",
+            status=Status.PARTLY_FAILED if len(problems) < len(known) else Status.FAILED,
+            details=problems,
+        )
+
+
+def _problem_of(profile: Profile) -> CommandError | None:
+    try:
+        _ = profile.kind
+    except CommandError as problem:
+        return problem
+    return None
 
 
 def _without_secret(profile: Profile) -> Mapping[str, Any]:
+    if _problem_of(profile) is not None:
+        return {"name": profile.name, "kind": "invalid", "file": str(profile.file)}
     settings = {name: profile.settings.get(name) for name in _ADDRESS}
     settings["proxy"] = profile.proxy_address
     return {
@@ -119,10 +139,8 @@ def add(
     file = profiles.profiles_file()
     if not name.strip():
         raise usage_error("the name of the profile must not be blank")
-    if name in profiles.load(file) and not replace:
-        raise usage_error(
-            f'profile "{name}" already exists in {file}', "Use --replace to replace it."
-        )
+    if not replace:
+        profiles.check_new(name, file, profiles.load(file))
     values = {
         ACCOUNT_TOKEN.sid: account_sid,
         API_KEY.sid: api_key,
@@ -144,7 +162,7 @@ def add(
     if not no_secret:
         secret = _secret(profile, from_stdin=secret_stdin)
         profile = attrs.evolve(profile, settings={**settings, profile.kind.secret: secret})
-    profiles.save(profile)
+    profiles.save(profile, replace=replace)
     note(f"Saved {profile}. Try: marketplace-async available list --profile {name}")
 
 
