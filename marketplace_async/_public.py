@@ -1,7 +1,7 @@
 """The public names of the package, which `marketplace_async` imports when one is used."""
 
 from ._core.cursor import Page
-from ._core.limiter import Stats
+from ._core.limiter import AccountStats, Stats
 from ._core.messages import Exchange, Request, Response
 from ._core.pagination import ListOptions, Paginator
 from ._core.pipeline import capture
@@ -55,6 +55,7 @@ __all__ = [
     "APIError",
     "Account",
     "AccountSource",
+    "AccountStats",
     "AccountToken",
     "AmbiguousOutcomeError",
     "ApiKey",

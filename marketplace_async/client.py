@@ -2,7 +2,7 @@
 
 import os
 import ssl as tls
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, Self, TypedDict, TypeVar, Unpack, overload
 
 import aiohttp  # for its types: `_core` does the I/O
@@ -22,6 +22,7 @@ from ._core.limiter import Limiter, Stats
 from ._core.messages import Host, Request, Response
 from ._core.network import Network, Proxy, allows_http, ca_file, trusting
 from ._core.oauth import Tokens
+from ._core.observing import Audience, Watch
 from ._core.operation import Call
 from ._core.pipeline import (
     authorized,
@@ -46,6 +47,7 @@ from .credentials import (
     from_env,
 )
 from .errors import CredentialsError
+from .observe import Observer
 from .resources import AvailableAddOns, InstalledAddOns, Listings, ReferralConversions
 from .retry import Retry
 
@@ -72,6 +74,7 @@ class ClientOptions(TypedDict, total=False):
     fresh_connection_for_unsafe_writes: bool
     user_agent: str | None
     headers: Mapping[str, str] | None
+    observers: Sequence[Observer]
 
 
 class _Collection(Protocol):
@@ -147,6 +150,8 @@ class MarketplaceClient:
             header starts with it.
         headers: Headers to add to every request, for example for a gateway. They cannot replace
             those that the client sets.
+        observers: Objects that are told about every call and attempt of this client and its derived
+            clients; see `marketplace_async.observe`.
 
     Attributes:
         accounts: The account itself, and its subaccounts with their credentials.
@@ -189,6 +194,7 @@ class MarketplaceClient:
         fresh_connection_for_unsafe_writes: bool = False,
         user_agent: str | None = None,
         headers: Mapping[str, str] | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         concurrency = check_positive_int(concurrency, "concurrency")
         if requests_per_second is not None:
@@ -217,6 +223,7 @@ class MarketplaceClient:
                 "use https, or pass allow_http"
             )
         self.environment: Environment | None = None
+        self._audience = Audience(observers)
         self._limiter = Limiter(concurrency, requests_per_second)
         self._session = Session(
             Pool(session, keep_alive=not fresh),
@@ -291,15 +298,21 @@ class MarketplaceClient:
         else:
             auth = credentials
         account = _account_of(credentials)
+        send = authorized(limited(session.send, self._limiter), auth, account)
         return Retrying(
-            parsing(recording(authorized(limited(session.send, self._limiter, account), auth))),
+            parsing(recording(send, account)),
             self._retry,
             self._tasks,
             RetryQuota(self._quotas, account, session.base_url),
+            watch=self._watch(session, credentials),
             deadline=self._deadline,
             renewable=isinstance(auth, Tokens),
             account_sid=credentials.account_sid,
         )
+
+    def _watch(self, session: Session, credentials: Credentials) -> Watch:
+        account, sid = _account_of(credentials), credentials.account_sid
+        return Watch(self._audience, account, sid, session.base_url)
 
     @classmethod
     @hide_arguments
@@ -420,18 +433,21 @@ class MarketplaceClient:
         return await call(request, lambda _, response: response)
 
     @property
-    def base_url(self) -> str:
-        """The URL that requests are sent to, such as https://marketplace.twilio.com."""
-        return self._session.base_url
-
-    @property
     def account_sid(self) -> str | None:
-        """The account that the credentials belong to, `AC...`, if they name it."""
+        """The account that the credentials belong to, `AC...`. None if they do not say it."""
         return self._credentials.account_sid
 
     @property
+    def base_url(self) -> str:
+        """The URL of the service, without `/v1`."""
+        return self._session.base_url
+
+    @property
     def stats(self) -> Stats:
-        """Request counters of this client and all clients that share its connections."""
+        """Request counters of this client and all clients that share its connections.
+
+        They are those of the moment. `stats.account(sid)` has the current ones of one account.
+        """
         return self._limiter.stats
 
     async def aclose(self) -> None:
@@ -461,10 +477,12 @@ class MarketplaceClient:
             # Bypass the limiter, whose permits may all be held by requests that wait for the token,
             # and the recording.
             session = attrs.evolve(self._session, base_url=self._oauth_url, confidential=True)
+            account = _account_of(credentials)
             call = Retrying(
-                parsing(concealing(session.send, credentials.client_secret)),
+                parsing(concealing(session.send, credentials.client_secret, account)),
                 self._retry,
                 self._tasks,
+                watch=self._watch(session, credentials),
                 account_sid=credentials.account_sid,
             )
             tokens = Tokens(credentials, call, self._tasks)

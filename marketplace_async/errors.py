@@ -296,7 +296,10 @@ class TransportError(MarketplaceError):
         request: The request.
         reason: What failed.
         elapsed: Seconds until the failure.
+        timed_out: Whether a timeout or deadline of the client ended the attempt.
     """
+
+    timed_out: bool = False
 
     def __init__(self, request: Request, reason: str, elapsed: float = 0.0) -> None:
         super().__init__(request, reason, elapsed)
@@ -321,6 +324,8 @@ class ConnectError(TransportError):
 
 class RequestTimeoutError(TransportError, TimeoutError):
     """There was no complete response within the timeout of one attempt."""
+
+    timed_out: bool = True
 
     def __init__(self, request: Request, reason: str, elapsed: float = 0.0) -> None:
         super().__init__(request, reason, elapsed)

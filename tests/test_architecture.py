@@ -21,6 +21,7 @@ from support.paths import PROJECT
 import marketplace_async
 from marketplace_async import (
     Account,
+    AccountStats,
     AccountToken,
     ApiKey,
     AvailableAddOn,
@@ -46,6 +47,7 @@ from marketplace_async import (
     _public,
     bulk,
     fleet,
+    observe,
 )
 
 PACKAGE = PROJECT / "marketplace_async"
@@ -64,6 +66,15 @@ ROOMS: dict[str, set[str]] = {
     "_core.masking": set(),
     "_core.messages": {"_core.arguments", "_core.masking"},
     "_core.printable": set(),
+    "_core.listeners": set(),
+    "observe": set(),
+    "_core.logs": {"_core.listeners", "_core.messages", "observe"},
+    "_core.outcomes": {"_core.messages", "_core.printable", "errors"},
+    "_core.observing": {
+        *("_core.listeners", "_core.logs", "_core.messages", "_core.outcomes"),
+        *("errors", "observe", "retry"),
+    },
+    "otel": {"_version", "errors", "observe"},
     "errors": {"_core.messages", "_core.printable", "_core.records"},
     "credentials": {"_core.arguments", "_core.frames", "errors"},
     "retry": {"_core.arguments", "errors"},
@@ -96,8 +107,8 @@ ROOMS: dict[str, set[str]] = {
         *("_core.converter", "_core.documents", "_core.records", "_core.unstructuring"),
     },
     "_core.codec": {
-        *("_core.arguments", "_core.converter", "_core.lenient", "_core.messages"),
-        *("_core.records", "errors"),
+        *("_core.arguments", "_core.converter", "_core.lenient", "_core.logs"),
+        *("_core.messages", "_core.records", "errors"),
     },
     "_core.expectations": {"_core.codec", "_core.messages", "_core.operation"},
     "_core.error_documents": {"_core.messages", "errors"},
@@ -124,7 +135,7 @@ ROOMS: dict[str, set[str]] = {
             "_version",
         ),
         *("credentials", "errors"),
-        "_core.masking",
+        *("_core.masking", "_core.observing"),
     },
     "_core.oauth": {
         *("_core.arguments", "_core.codec", "_core.masking", "_core.messages", "_core.operation"),
@@ -132,11 +143,13 @@ ROOMS: dict[str, set[str]] = {
     },
     "_core.pipeline": {
         *("_core.error_documents", "_core.limiter", "_core.messages", "_core.oauth"),
+        *("_core.masking", "_core.observing"),
         *("_core.operation", "_core.retrying", "credentials", "errors", "retry"),
     },
     "_core.retrying": {
         *("_core.error_documents", "_core.limiter", "_core.messages", "_core.operation"),
-        *("_core.quota", "_core.tasks", "errors", "retry"),
+        *("_core.logs", "_core.observing", "_core.quota", "_core.tasks"),
+        *("errors", "observe", "retry"),
     },
     "resources": {
         *("_core.arguments", "_core.codec", "_core.cursor", "_core.expectations"),
@@ -151,14 +164,14 @@ ROOMS: dict[str, set[str]] = {
         *("_core.streams", "_core.threads", "credentials", "errors"),
     },
     "bulk": {
-        *("_core.arguments", "_core.cursor", "_core.messages", "_core.pagination"),
-        *("_core.serializable", "_core.streams", "_core.tasks", "errors"),
+        *("_core.arguments", "_core.cursor", "_core.listeners", "_core.messages"),
+        *("_core.pagination", "_core.serializable", "_core.streams", "_core.tasks", "errors"),
     },
     "client": {
         *("_core.arguments", "_core.frames", "_core.limiter", "_core.messages", "_core.oauth"),
         *("_core.network", "_core.operation", "_core.pipeline", "_core.pool", "_core.quota"),
-        *("_core.retrying", "_core.session", "_core.tasks", "accounts"),
-        *("credentials", "errors", "resources", "retry"),
+        *("_core.observing", "_core.retrying", "_core.session", "_core.tasks", "accounts"),
+        *("credentials", "errors", "observe", "resources", "retry"),
     },
     "serialization": {"_core.converter", "_core.records", "_core.unstructuring"},
     "webhooks": {
@@ -173,9 +186,10 @@ ROOMS: dict[str, set[str]] = {
     },
     "fleet": {
         *("_core.arguments", "_core.codec", "_core.databases", "_core.files", "_core.frames"),
-        *("_core.limiter", "_core.masking", "_core.pagination", "_core.printable", "_core.rows"),
-        *("_core.serializable", "_core.streams", "_core.tasks", "_core.threads", "accounts"),
-        *("bulk", "client", "credentials", "errors", "resources", "retry"),
+        *("_core.limiter", "_core.listeners", "_core.masking", "_core.pagination"),
+        *("_core.printable", "_core.rows", "_core.serializable", "_core.streams"),
+        *("_core.tasks", "_core.threads", "accounts", "bulk", "client", "credentials"),
+        *("errors", "resources", "retry"),
     },
     "cli": {
         *("_core.arguments", "_core.codec", "_core.files", "_core.printable", "_core.rows"),
@@ -218,6 +232,8 @@ THIRD_PARTIES = {
     "credentials": {"attrs"},
     "emulator": {"aiohttp", "attrs", "jsonschema_rs", "msgspec", "multidict", "yarl"},
     "errors": {"attrs"},
+    "observe": {"attrs"},
+    "otel": {"opentelemetry"},
     "fleet": {"attrs", "msgspec"},
     "resources": {"attrs"},
     "retry": {"attrs"},
@@ -286,8 +302,8 @@ def test_there_are_no_import_cycles() -> None:
     graph.prepare()
 
 
-def test_core_imports_nothing_above_it_but_errors_credentials_and_retry() -> None:
-    above = {"errors", "credentials", "retry", "_version"}
+def test_core_imports_nothing_above_it_but_plain_values() -> None:
+    above = {"errors", "credentials", "observe", "retry", "_version"}
     for room, others in ROOMS.items():
         if room.startswith("_core."):
             assert {one for one in others if not one.startswith("_core.")} <= above, room
@@ -385,6 +401,7 @@ PUBLIC_CLASSES = [
         (marketplace_async, _public.__all__),
         (bulk, bulk.__all__),
         (fleet, fleet.__all__),
+        (observe, observe.__all__),
     )
     for name in names
     if isinstance(value := getattr(module, name), type)
@@ -414,7 +431,10 @@ VALUES = [
     REQUEST,
     RESPONSE,
     Retry(attempts=1),
-    Stats(1, 0, 0),
+    AccountStats(
+        sent=1, throttled=0, waiting=0, in_flight=0, limit=8, learned_limit=None, paused_for=0.0
+    ),
+    Stats(sent=1, throttled=1),
     Timeout(total=5.0),
     bulk.Success(1, 2),
 ]
@@ -463,7 +483,7 @@ def test_importing_the_package_imports_no_extra_and_starts_no_thread() -> None:
         "before = set(sys.modules)\n"
         "from marketplace_async import *\n"
         "late = {'cyclopts', 'rich', 'jsonschema_rs', 'pydantic', 'pydantic_core', 'sqlite3'}\n"
-        "late.add('aiohttp.web')\n"
+        "late |= {'aiohttp.web', 'opentelemetry'}\n"
         "assert not late & (sys.modules.keys() - before)\n"
         "assert threading.active_count() == 1\n"
     )

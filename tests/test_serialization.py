@@ -66,8 +66,8 @@ REQUEST = Request("GET", "/v1/X")
 
 # Of these, none is a record. Some hold secrets.
 OTHERS = {
-    *("AccountToken", "ApiKey", "ClientCredentials", "Environment", "Exchange", "Request"),
-    *("Response", "Retry", "Stats", "Timeout"),
+    *("AccountStats", "AccountToken", "ApiKey", "ClientCredentials", "Environment", "Exchange"),
+    *("Request", "Response", "Retry", "Stats", "Timeout"),
 }
 # A failure does not come back, and reports are those of real jobs.
 TESTED_ALONE = {"ApplyReport", "Failure", "InventoryReport", "PlanReport"}

@@ -1,7 +1,6 @@
 """JSON in and out: msgspec decodes responses, and cattrs encodes request bodies."""
 
 import functools
-import logging
 import math
 from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
@@ -14,12 +13,12 @@ from ..errors import ResponseError, UnusableResponseError
 from . import lenient
 from .arguments import check_unicode, plain_float, plain_int
 from .converter import json_converter
+from .logs import warn_about_response
 from .messages import Request, Response
 from .records import Envelope, Record, count_absences
 
 T = TypeVar("T")
 
-_log = logging.getLogger("marketplace_async")
 
 # Records that one warning names.
 _MAX_NAMED = 10
@@ -119,7 +118,7 @@ def _value_or_error(cls: Any, request: Request, response: Response) -> Any:
         named = "; ".join(str(one) for one in unreadable[:_MAX_NAMED])
         more = len(unreadable) - _MAX_NAMED
         suffix = f"; and {more} more records" if more > 0 else ""
-        _log.warning("unknown fields in the response to %s: %s%s", request, named, suffix)
+        warn_about_response(request, response, f"-> unknown fields: {named}{suffix}")
     return value
 
 

@@ -68,6 +68,10 @@ class ExchangeError(Exception):
     """The exchange failed. The message is a sentence without secrets."""
 
 
+class ConnectTimeout(ExchangeError):
+    """No connection was established in time."""
+
+
 class Origin:
     """The connections to one origin. Idle ones are kept here and reused last in, first out."""
 
@@ -139,7 +143,7 @@ class Origin:
             where = f"{url.host_subcomponent}:{url.port}"
             if proxy is not None:
                 where += f" through the proxy {proxy.host_subcomponent}:{proxy.port}"
-            raise ExchangeError(f"no connection to {where} within {timers.connect} s") from None
+            raise ConnectTimeout(f"no connection to {where} within {timers.connect} s") from None
         return _Connection(opened)
 
     def _keep(self, connection: "_Connection") -> None:

@@ -154,7 +154,9 @@ class Cursor(Generic[T]):
     def incomplete(self, reason: str) -> IncompleteListError:
         """Return the error for a list that may go on after the latest page."""
         response = self._latest[0] if self._latest is not None else Response(200, {}, b"")
-        return IncompleteListError(self._request, response, reason, self._latest_items)
+        error = IncompleteListError(self._request, response, reason, self._latest_items)
+        error.account_sid = self._call.account_sid
+        return error
 
     @property
     def _link(self) -> str:
@@ -241,7 +243,9 @@ class Cursor(Generic[T]):
             request = Request("GET", path, query, operation=first.operation, host=first.host)
         except ValueError as error:
             reason = f"the link to the next page: {error}"
-            raise ResponseError(self._request, response, reason) from None
+            failure = ResponseError(self._request, response, reason)
+            failure.account_sid = self._call.account_sid
+            raise failure from None
         self._visited.add(query)
         return request
 

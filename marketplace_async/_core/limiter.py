@@ -23,21 +23,74 @@ _PAUSE_JITTER: Final = 0.1
 _MAX_PAUSE: Final = 600.0
 
 
-@attrs.frozen
-class Stats:
-    """Request counters of a client and its derived clients. Each attempt counts.
+@attrs.frozen(kw_only=True)
+class AccountStats:
+    """Request counters of one account, and what the client has learned about its limit.
+
+    The counters start when the client first sends a request of the account, or after the client
+    has forgotten it.
 
     Attributes:
         sent: Requests that were sent.
-        throttled: Those that Twilio throttled (429): too many concurrent requests of the account.
+        throttled: Those that Twilio throttled (429).
+        waiting: Requests that wait for a permit now.
         in_flight: Requests in flight now.
-        retries_withheld: Retries that were not made because a retry quota was used up.
+        limit: The number of requests that may be in flight now.
+        learned_limit: The number of requests in flight that Twilio throttled. None if unknown.
+        paused_for: Seconds that are left of a pause that Twilio asked for. 0 without a pause.
     """
 
     sent: int
     throttled: int
+    waiting: int
     in_flight: int
-    retries_withheld: int = 0
+    limit: int
+    learned_limit: int | None
+    paused_for: float
+
+
+@attrs.frozen(kw_only=True)
+class Stats:
+    """Request counters of a client and its derived clients. Each attempt counts.
+
+    Attributes:
+        sent: Requests that were sent, without those for access tokens.
+        throttled: Those that Twilio throttled (429): too many concurrent requests of the account.
+        retried: Those that were sent again after a failed attempt.
+        withheld: Retries that were not made because a retry quota was used up.
+        waiting: Requests that wait for a permit now.
+        in_flight: Requests in flight now.
+    """
+
+    sent: int = 0
+    throttled: int = 0
+    retried: int = 0
+    withheld: int = 0
+    waiting: int = 0
+    in_flight: int = 0
+    _of_account: Callable[[str], AccountStats | None] | None = attrs.field(
+        default=None, repr=False, eq=False, alias="of_account"
+    )
+
+    def account(self, sid: str) -> AccountStats | None:
+        """Return the current counters of one account.
+
+        Args:
+            sid: The account SID, `AC...`. If the credentials do not contain it, the SID of the API
+                key or of the OAuth app.
+
+        Returns:
+            None unless the account has requests in flight or waiting, is paused, or has a learned
+            limit. The client forgets a limit that was not used for a minute. A copy of the
+            counters, such as an unpickled one, knows no accounts.
+        """
+        return None if self._of_account is None else self._of_account(sid)
+
+    def __getstate__(self) -> dict[str, int]:
+        return attrs.asdict(self, filter=lambda field, _: not field.name.startswith("_"))
+
+    def __setstate__(self, state: dict[str, int]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
 
 class Paused(Exception):
@@ -59,7 +112,7 @@ class _AccountQueue:
 
     __slots__ = (
         *("abandoned", "adaptive", "idle_since", "in_flight", "in_turn", "pause", "pause_end"),
-        *("pause_seconds", "sent", "waiting"),
+        *("pause_seconds", "sent", "throttled", "waiting"),
     )
 
     def __init__(self, adaptive: AdaptiveLimit | None = None) -> None:
@@ -67,17 +120,18 @@ class _AccountQueue:
         self.abandoned = False
         self.in_flight = 0
         self.sent = 0
+        self.throttled = 0
         self.pause: Paused | None = None
         # Its length, and the last request that was sent before it.
         self.pause_seconds = 0.0
         self.pause_end = 0
-        self.waiting: deque[asyncio.Future[_Permit]] = deque()
+        self.waiting: deque[asyncio.Future[Permit]] = deque()
         self.in_turn = False
         self.idle_since = 0.0
 
 
 @attrs.define(eq=False, repr=False)
-class _Permit:
+class Permit:
     queue: _AccountQueue
     serial: int
     """Number of permits that the account has acquired, including this one."""
@@ -114,7 +168,9 @@ class Limiter:
         self._shared_until = 0.0
         self._sent = 0
         self._throttled = 0
-        self._retries_withheld = 0
+        self._retried = 0
+        self._withheld = 0
+        self._waiting = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rate = None if requests_per_second is None else _Rate(requests_per_second, clock)
         self._timer: asyncio.TimerHandle | None = None
@@ -122,10 +178,39 @@ class Limiter:
     @property
     def stats(self) -> Stats:
         """The request counters."""
-        in_flight = self._total - self._free
-        return Stats(self._sent, self._throttled, in_flight, self._retries_withheld)
+        return Stats(
+            sent=self._sent,
+            throttled=self._throttled,
+            retried=self._retried,
+            withheld=self._withheld,
+            waiting=self._waiting,
+            in_flight=self._total - self._free,
+            of_account=self.stats_of,
+        )
 
-    def try_acquire(self, account: str) -> _Permit | None:
+    def stats_of(self, account: str) -> AccountStats | None:
+        """Return the counters of an account, or None if there is nothing to tell."""
+        queue = self._queues.get(account)
+        if queue is None:
+            return None
+        now = self._clock()
+        waiting = sum(not turn.done() for turn in queue.waiting)
+        paused_for = 0.0 if queue.pause is None else max(0.0, queue.pause.until - now)
+        learned = queue.adaptive.ceiling
+        remembered = learned is not None and queue.idle_since >= now - _MEMORY
+        if not (queue.in_flight or waiting or paused_for or remembered):
+            return None
+        return AccountStats(
+            sent=queue.sent,
+            throttled=queue.throttled,
+            waiting=waiting,
+            in_flight=queue.in_flight,
+            limit=int(queue.adaptive.limit),
+            learned_limit=learned,
+            paused_for=paused_for,
+        )
+
+    def try_acquire(self, account: str) -> Permit | None:
         """Return a permit for this account if one is available now."""
         loop = asyncio._get_running_loop()
         if self._loop is not loop and loop is not None:
@@ -137,7 +222,7 @@ class Limiter:
             return self._permit(queue)
         return None
 
-    async def acquire(self, account: str) -> _Permit:
+    async def acquire(self, account: str) -> Permit:
         """Wait for a permit for this account. Accounts take turns.
 
         Raises:
@@ -149,10 +234,11 @@ class Limiter:
         queue = self._queue_of(account)
         if queue.pause is not None:
             self._check_pause(queue, queue.pause)
-        turn: asyncio.Future[_Permit] = loop.create_future()
+        turn: asyncio.Future[Permit] = loop.create_future()
         queue.waiting.append(turn)
         self._line_up(queue)
         self._hand_out()
+        self._waiting += 1
         try:
             return await turn
         except BaseException:
@@ -163,8 +249,11 @@ class Limiter:
                 self._sent -= 1
                 self.release(turn.result())
             raise
+        finally:
+            if self._loop is loop:
+                self._waiting -= 1
 
-    def release(self, permit: _Permit, response: Response | None = None) -> None:
+    def release(self, permit: Permit, response: Response | None = None) -> None:
         """Return a permit, with the response to its request if there was one."""
         queue = permit.queue
         if queue.abandoned:
@@ -185,8 +274,11 @@ class Limiter:
         queue = self._queues.get(account)
         return queue is None or queue.adaptive.is_searching
 
+    def count_retry(self) -> None:
+        self._retried += 1
+
     def count_withheld_retry(self) -> None:
-        self._retries_withheld += 1
+        self._withheld += 1
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not None:
@@ -202,15 +294,18 @@ class Limiter:
         self._timer = None
         self._turns.clear()
         self._free = self._total
+        self._waiting = 0
         for account, queue in self._queues.items():
             queue.abandoned = True
             following = self._queues[account] = _AccountQueue(queue.adaptive)
             following.pause, following.sent = queue.pause, queue.sent
+            following.throttled = queue.throttled
             following.idle_since = self._clock()
 
-    def _learn(self, queue: _AccountQueue, permit: _Permit, response: Response) -> None:
+    def _learn(self, queue: _AccountQueue, permit: Permit, response: Response) -> None:
         if response.status in (429, 503):
             self._throttled += response.status == 429
+            queue.throttled += response.status == 429
             queue.adaptive.throttled(permit.serial, queue.sent, queue.in_flight, self._clock())
             seconds = min(response.retry_after or 0.0, _MAX_PAUSE)
             # The requests of one burst ask for one pause.
@@ -240,14 +335,14 @@ class Limiter:
             raise Paused(pause.until, pause.response)
         queue.pause = None
 
-    def _permit(self, queue: _AccountQueue) -> _Permit:
+    def _permit(self, queue: _AccountQueue) -> Permit:
         self._free -= 1
         self._sent += 1
         queue.in_flight += 1
         queue.sent += 1
         if self._rate is not None:
             self._rate.count()
-        return _Permit(queue, queue.sent, queue.in_flight)
+        return Permit(queue, queue.sent, queue.in_flight)
 
     def _queue_of(self, account: str) -> _AccountQueue:
         if account is not self._latest:

@@ -212,7 +212,15 @@ class Headers(Mapping[str, str]):
         return self._read()[name]
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self._read().get(name, default)
+        if self._parsed is not None or not (name.isascii() and name.replace("-", "").isalnum()):
+            return self._read().get(name, default)
+        # One header is found faster than all are parsed.
+        before, found, value = self._head.lower().partition(f"\r\n{name.lower()}:".encode())
+        if not found:
+            return default
+        start = len(before) + len(found)
+        end = start + value.index(b"\r\n")
+        return self._head[start:end].decode("ascii").strip(" \t")
 
     def __contains__(self, name: object) -> bool:
         return name in self._read()
@@ -265,6 +273,7 @@ class Response:
             it, and pickles omit the query of a `Location` header, which may be a signature.
         authorization: The credentials that the request was sent with. If the response echoes
             them, errors, `capture()` and pickles mask them.
+        account: The account that they belong to, for the log: as in `observe.CallInfo`.
     """
 
     status: int
@@ -274,6 +283,7 @@ class Response:
     resent: bool = False
     confidential: bool = attrs.field(default=False, repr=False)
     _authorization: _Revealing | None = attrs.field(default=None, repr=False, eq=False)
+    account: str | None = attrs.field(default=None, repr=False, eq=False)
 
     def without_secrets(self) -> "Response":
         """Return the response without the secrets of its request, which it may echo.
@@ -288,7 +298,8 @@ class Response:
             if lines != list(headers.items()):
                 headers = Headers(CIMultiDict(lines))
         return Response(
-            self.status, headers, body, self.elapsed, self.resent, self.confidential, None
+            *(self.status, headers, body, self.elapsed, self.resent, self.confidential, None),
+            self.account,
         )
 
     def mask(self, value: T) -> T:
@@ -298,6 +309,10 @@ class Response:
             return value
         masked: T = redacted_json(value, secrets)
         return masked
+
+    def quotes_secret(self, text: str) -> bool:
+        """Return True if a plain text, without any encoding, contains a secret of the request."""
+        return any(secret in text for secret in self._secrets())
 
     def _secrets(self) -> tuple[str, ...]:
         return () if self._authorization is None else secrets_in(self._authorization.reveal())
@@ -343,6 +358,8 @@ class Response:
             self.elapsed,
             self.resent,
             self.confidential,
+            None,
+            self.account,
         )
 
 
@@ -357,11 +374,20 @@ def _timestamp(date: str) -> float | None:
 
 @attrs.frozen
 class Exchange:
-    """One attempt: the request, and the response or the error that it ended in."""
+    """One attempt: the request, and the response or the error that it ended in.
+
+    Attributes:
+        request: The request, without credentials.
+        response: The response, if it is complete.
+        error: What the attempt raised.
+        account: The account SID, `AC...`. If the credentials do not contain it, the SID of the API
+            key or of the OAuth app.
+    """
 
     request: Request
     response: Response | None
     error: BaseException | None = None
+    account: str | None = None
 
 
 Send: TypeAlias = Callable[[Request], Awaitable[Response]]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias, TypeVar
 
 from ..errors import MarketplaceError
@@ -48,6 +49,17 @@ class Call(Protocol):
 
     def within(self, attempts: Attempts) -> "Call":
         """Return a copy that shares `attempts`, for calls that belong to one operation."""
+        ...
+
+    def operation(self, name: str) -> AbstractContextManager[None]:
+        """Make the calls of a block one operation for observers.
+
+        The call of a request with the same name is the operation itself. The others are nested.
+        Errors that the block raises carry the account.
+
+        Args:
+            name: Such as "installed_add_ons.ensure".
+        """
         ...
 
     def start(self, request: Request, parse: Parse[T]) -> "asyncio.Task[T]":

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import ParamSpec, TypeVar
+from typing import TypeAlias, TypeVar
 
 import attrs
 
@@ -20,35 +20,32 @@ from ..errors import (
     ResponseError,
     TransportError,
 )
-from ..retry import elapsed
 from .error_documents import api_error
-from .limiter import Limiter
+from .limiter import Limiter, Permit
+from .masking import redacted
 from .messages import Exchange, Request, Response, Send
 from .oauth import Tokens
+from .observing import running_call
 from .operation import Parse
 from .retrying import Attempt
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-
-_log = logging.getLogger("marketplace_async")
-_log.addHandler(logging.NullHandler())
+# Sends a request with the credentials of an account.
+SendAs: TypeAlias = Callable[[Request, Secret, str], Awaitable[Response]]
 
 # Weak references: the context of an abandoned generator holds nothing of its captures.
 _captures: ContextVar[tuple[weakref.ref[_Capture], ...]] = ContextVar("captures", default=())
 
 
-def limited(
-    send: Callable[P, Awaitable[Response]], limiter: Limiter, account: str
-) -> Callable[P, Awaitable[Response]]:
-    """Hold a permit of this account for exactly one exchange."""
+def limited(send: SendAs, limiter: Limiter) -> SendAs:
+    """Hold a permit of the account for exactly one exchange."""
 
-    async def send_with_permit(*args: P.args, **kwargs: P.kwargs) -> Response:
-        permit = limiter.try_acquire(account) or await limiter.acquire(account)
+    async def send_with_permit(request: Request, authorization: Secret, account: str) -> Response:
+        permit = limiter.try_acquire(account) or await _permit(limiter, account, request)
         response: Response | None = None
         try:
-            response = await send(*args, **kwargs)
+            response = await send(request, authorization, account)
             return response
         finally:
             limiter.release(permit, response)
@@ -56,17 +53,27 @@ def limited(
     return send_with_permit
 
 
-def authorized(
-    send: Callable[[Request, Secret], Awaitable[Response]], credentials: BasicCredentials | Tokens
-) -> Send:
-    """Add the credentials. Outside this wrapper, a request carries none."""
+async def _permit(limiter: Limiter, account: str, request: Request) -> Permit:
+    scope = running_call()
+    if scope is None or not scope.sends(request):
+        return await limiter.acquire(account)
+    scope.wait("permit")
+    started = time.perf_counter()
+    try:
+        return await limiter.acquire(account)
+    finally:
+        scope.permit_wait += time.perf_counter() - started
+
+
+def authorized(send: SendAs, credentials: BasicCredentials | Tokens, account: str) -> Send:
+    """Add the credentials of this account. Outside this wrapper, a request carries none."""
     if not isinstance(credentials, Tokens):
         authorization = credentials.authorization
-        return lambda request: send(request, authorization)
+        return lambda request: send(request, authorization, account)
 
     async def send_with_token(request: Request) -> Response:
         token = await credentials.authorization()
-        response = await send(request, token)
+        response = await send(request, token, account)
         if response.status == 401:
             credentials.reject(token)
         return response
@@ -74,11 +81,25 @@ def authorized(
     return send_with_token
 
 
-def concealing(send: Send, secret: Secret) -> Send:
+def concealing(
+    send: Callable[[Request, None, str], Awaitable[Response]], secret: Secret, account: str
+) -> Send:
     """Mask a secret that the body of a request holds in errors about the response."""
 
     async def send_concealed(request: Request) -> Response:
-        return attrs.evolve(await send(request), authorization=secret)
+        try:
+            response = await send(request, None, account)
+        except TransportError as error:
+            # A malformed response can quote the request.
+            error.reason = redacted(error.reason, (secret.reveal(),))
+            error.args = (request, error.reason, error.elapsed)
+            raise
+        response = attrs.evolve(response, authorization=secret)
+        scope = running_call()
+        if scope is not None and scope.sends(request):
+            # It was told of the response without the secret.
+            scope.responded(response)
+        return response
 
     return send_concealed
 
@@ -109,52 +130,33 @@ def capture() -> Iterator[list[Exchange]]:
         _captures.set(tuple(each for each in _captures.get() if each is not reference))
 
 
-def recording(send: Send) -> Send:
-    """Report each attempt to `capture()` and to the log."""
+def recording(send: Send, account: str) -> Send:
+    """Report each attempt to `capture()`."""
 
     async def send_recorded(request: Request) -> Response:
         try:
             response = await send(request)
-        except (TransportError, ResponseError) as error:
-            _record(request, None, error)
-            if _log.isEnabledFor(logging.DEBUG):
-                _log.debug("%s -> %s in %.3f s", _name(request), error.reason, elapsed(error))
-            raise
-        except AmbiguousOutcomeError as error:
+        except (
+            TransportError,
+            ResponseError,
             # A hook of the session raised something after the request was sent.
-            _record(request, None, error)
-            _log.debug("%s", error)
-            raise
-        except asyncio.CancelledError as error:
-            _record(request, None, error)
-            _log.debug("%s -> cancelled", _name(request))
+            AmbiguousOutcomeError,
+            asyncio.CancelledError,
+        ) as error:
+            _record(Exchange(request, None, error, account))
             raise
         if _captures.get():
-            _record(request, response.without_secrets())
-        if _log.isEnabledFor(logging.DEBUG):
-            _log.debug(
-                "%s -> %d in %.3f s, %s",
-                _name(request),
-                response.status,
-                response.elapsed,
-                response.without_secrets().request_id or "no request id",
-            )
+            _record(Exchange(request, response.without_secrets(), None, account))
         return response
 
     return send_recorded
 
 
-def _name(request: Request) -> str:
-    return f"{request.operation}: {request}" if request.operation else str(request)
-
-
-def _record(
-    request: Request, response: Response | None, error: BaseException | None = None
-) -> None:
+def _record(exchange: Exchange) -> None:
     for reference in _captures.get():
         each = reference()
         if each is not None and each.open:
-            each.exchanges.append(Exchange(request, response, error))
+            each.exchanges.append(exchange)
 
 
 def parsing(send: Send) -> Attempt:

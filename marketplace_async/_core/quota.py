@@ -76,6 +76,10 @@ class RetryQuota:
             self.quotas.limiter.count_withheld_retry()
         return withheld
 
+    def count_retry(self) -> None:
+        """Record that a request is retried."""
+        self.quotas.limiter.count_retry()
+
     def put_back(self, retries: int) -> None:
         """Record a success after this many retries."""
         if not self.quotas.is_full:

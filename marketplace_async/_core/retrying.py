@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 import random
 import time
 from typing import Protocol, TypeVar
@@ -18,10 +19,13 @@ from ..errors import (
     ResponseError,
     TransportError,
 )
+from ..observe import WaitReason
 from ..retry import Attempts, Retry, Verdict, elapsed, retry_after, verdict_on
 from .error_documents import api_error
 from .limiter import Paused
+from .logs import log
 from .messages import Request, was_sent
+from .observing import Operation, Scope, Watch, part_of
 from .operation import Parse, Reconcile
 from .quota import RetryQuota
 from .tasks import Tasks
@@ -49,6 +53,7 @@ class Retrying:
         tasks: Tasks,
         quota: RetryQuota | None = None,
         *,
+        watch: Watch | None = None,
         deadline: float | None = None,
         renewable: bool = False,
         account_sid: str | None = None,
@@ -57,6 +62,7 @@ class Retrying:
         self._policy = policy
         self._tasks = tasks
         self._quota = quota
+        self._watch = watch or Watch(account=account_sid, account_sid=account_sid)
         self._deadline = deadline
         self._renewable = renewable
         self._account_sid = account_sid
@@ -71,6 +77,9 @@ class Retrying:
         sharing._attempts = attempts
         return sharing
 
+    def operation(self, name: str) -> Operation:
+        return Operation(self._watch, name)
+
     def start(self, request: Request, parse: Parse[T]) -> asyncio.Task[T]:
         return self._tasks.start(self(request, parse))
 
@@ -82,10 +91,31 @@ class Retrying:
         reconcile: Reconcile[T] | None = None,
         failed: MarketplaceError | None = None,
     ) -> T:
-        attempts = self._attempts
-        if self._deadline is None:
-            return await self._run(request, parse, reconcile, failed, attempts)
-        attempts = attempts or Attempts()
+        run = self._run if self._deadline is None else self._run_in_time
+        watch = self._watch
+        try:
+            if watch.has_observers or log.isEnabledFor(logging.DEBUG):
+                with part_of(watch, request) or watch.call(request) as scope:
+                    return await run(request, parse, reconcile, failed, scope)
+            try:
+                return await run(request, parse, reconcile, failed, None)
+            except MarketplaceError as error:
+                watch.log_end(request, error)
+                raise
+        finally:
+            del failed
+
+    async def _run_in_time(
+        self,
+        request: Request,
+        parse: Parse[T],
+        reconcile: Reconcile[T] | None,
+        failed: MarketplaceError | None,
+        scope: Scope | None,
+    ) -> T:
+        """Run within the deadline."""
+        assert self._deadline is not None
+        attempts = self._attempts or Attempts()
         loop = asyncio.get_running_loop()
         if attempts.ends_at is None:
             attempts.ends_at = loop.time() + self._deadline
@@ -94,9 +124,11 @@ class Retrying:
         try:
             async with timeout:
                 try:
-                    return await self._run(request, parse, reconcile, failed, attempts)
+                    return await self._run(request, parse, reconcile, failed, scope, attempts)
                 except asyncio.CancelledError as error:
                     sent = was_sent(error)
+                    if scope is not None:
+                        scope.deadline_expired = timeout.expired()
                     raise
         except TimeoutError:
             if not timeout.expired():
@@ -134,8 +166,10 @@ class Retrying:
         parse: Parse[T],
         reconcile: Reconcile[T] | None,
         failed: MarketplaceError | None,
-        attempts: Attempts | None,
+        scope: Scope | None,
+        attempts: Attempts | None = None,
     ) -> T:
+        attempts = attempts or self._attempts
         after_unknown = False
         may_renew = self._renewable
         retries = 0
@@ -144,18 +178,24 @@ class Retrying:
             try:
                 if failed is not None:
                     raise failed
+                if scope is not None:
+                    scope.prepare(request, 1 if attempts is None else attempts.failed + 1)
                 value = await self._attempt(request, parse)
+                if scope is not None:
+                    scope.end_attempt(None)
                 if self._quota is not None:
                     self._quota.put_back(retries)
                 return value
             except Paused as pause:
                 attempts = attempts or Attempts()
                 attempts.pauses += 1
-                await self._sit_out(pause, request, attempts)
+                await self._sit_out(pause, request, attempts, scope)
                 continue
             except MarketplaceError as error:
                 failed = None
                 self._describe(error, attempts)
+                if scope is not None:
+                    scope.end_attempt(error)
                 token_rejected = isinstance(error, AuthenticationError) and error.request is request
                 if may_renew and token_rejected:
                     may_renew = False
@@ -194,12 +234,17 @@ class Retrying:
                 failure = error.with_traceback(None)
             except Exception as error:
                 # Raised once: a hook of the session, or a header that cannot be sent.
+                if scope is not None:
+                    scope.end_attempt(error)
                 if failure and attempts and attempts.unknown and request.method != "GET":
                     raise AmbiguousOutcomeError(request, failure) from error
                 raise
             retries += 1
             attempts.spent += delay
             attempts.unknown |= unknown
+            asked = retry_after(failure)
+            reason: WaitReason = "backoff" if asked is None or asked < delay else "retry_after"
+            self._watch.wait(scope, request, attempts, reason, delay, failure)
             await asyncio.sleep(delay)
             if reconcile is not None and unknown:
                 # This looks up what happened. It is no retry, and is never withheld.
@@ -215,8 +260,12 @@ class Retrying:
                         raise failure
                     finally:
                         del failure
+            if self._quota is not None:
+                self._quota.count_retry()
 
-    async def _sit_out(self, pause: Paused, request: Request, attempts: Attempts) -> None:
+    async def _sit_out(
+        self, pause: Paused, request: Request, attempts: Attempts, scope: Scope | None
+    ) -> None:
         """Wait until the pause of the account ends, or raise if the call must not wait for it.
 
         The first pause is free. Another one is a failed attempt, though nothing was sent.
@@ -242,4 +291,5 @@ class Retrying:
                 # Its traceback refers to this frame.
                 del error
         attempts.spent += wait
+        self._watch.wait(scope, request, attempts, "pause", wait, error)
         await asyncio.sleep(wait)

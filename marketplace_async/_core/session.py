@@ -26,6 +26,7 @@ from .arguments import check_header_value, check_headers, check_positive
 from .bodies import read_body
 from .connection import (
     Bounds,
+    ConnectTimeout,
     ExchangeError,
     Progress,
     Reply,
@@ -36,6 +37,7 @@ from .failures import explain, proxy_rejection
 from .masking import redacted, secrets_in
 from .messages import Headers, Request, Response, mark_sent
 from .network import Network, Proxy
+from .observing import running_call
 from .pool import Pool
 from .watched import Watched
 
@@ -155,8 +157,18 @@ class Session:
         object.__setattr__(self, "_bounds", Bounds(timers, self.max_response_size))
         object.__setattr__(self, "_deadlines", None if total is None else Deadlines(total))
 
-    async def send(self, request: Request, authorization: Secret | None = None) -> Response:
+    async def send(
+        self,
+        request: Request,
+        authorization: Secret | None = None,
+        account: str | None = None,
+    ) -> Response:
         """Send a request once and read the whole response.
+
+        Args:
+            request: The request.
+            authorization: The credentials to send.
+            account: The account that they belong to, for the log.
 
         Raises:
             ResponseError: The body is larger than allowed.
@@ -168,6 +180,12 @@ class Session:
             ClientClosedError: The client or its borrowed session is closed.
             Exception: What a hook of the session, or aiohttp, raised before anything was sent.
         """
+        scope = running_call()
+        if scope is not None:
+            if scope.sends(request):
+                scope.start_attempt()
+            else:
+                scope = None
         progress = Progress()
         watched: Watched | None = None
         started = time.perf_counter()
@@ -199,6 +217,7 @@ class Session:
             reason = f"no {missing}{through} within {self.timeout.total} s"
             timed_out = RequestTimeoutError if written else ConnectError
             failure = timed_out(request, reason, time.perf_counter() - started)
+            failure.timed_out = True
         except Exception as error:  # noqa: BLE001 - a hook of the session may raise anything
             raised = (watched and watched.error) or error
             written = progress.stage >= Stage.WRITTEN
@@ -217,7 +236,10 @@ class Session:
                 watched is not None and watched.sent > 1,
                 self.confidential,
                 authorization,
+                account,
             )
+            if scope is not None:
+                scope.responded(response)
             if reply.body is None:
                 reason = f"the body is larger than {self.max_response_size} bytes"
                 raise ResponseError(request, response, reason)
@@ -253,7 +275,9 @@ class Session:
                 return RequestTimeoutError(request, reason, elapsed), None
             through = "" if self.proxy is None else f" through the proxy {self.proxy.address}"
             reason = f"no connection{through} within {self.timeout.connect} s"
-            return kind(request, reason, elapsed), None
+            failure = kind(request, reason, elapsed)
+            failure.timed_out = True
+            return failure, None
         if isinstance(error, ExchangeError | aiohttp.ClientError | OSError):
             cause: OSError | None = getattr(error, "os_error", None)
             if cause is not None:
@@ -264,6 +288,7 @@ class Session:
                 # A malformed response can quote the request.
                 reason = redacted(reason, secrets_in(authorization.reveal()))
             failure = kind(request, reason, elapsed)
+            failure.timed_out = isinstance(error, ConnectTimeout)
             if isinstance(failure, ConnectError):
                 failure.permanent = permanent
             return failure, cause

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Iterable, Sized
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
+from .._core.listeners import guarded
 from .._core.streams import Stream
 from .._core.tasks import cancelled
 
@@ -14,8 +15,15 @@ T = TypeVar("T")
 AnyIterable: TypeAlias = Iterable[T] | AsyncIterable[T]
 
 
+_METHODS = ("started", "advanced", "failed")
+
+
 class Progress(Protocol):
-    """Receives progress updates from a bulk call. Its methods must return immediately."""
+    """Receives progress updates from a bulk call. Its methods must return immediately.
+
+    If one raises, the call goes on: the exception is reported once, to the exception handler of the
+    event loop.
+    """
 
     def started(self, total: int | None) -> None:
         """The call starts. `total` is the number of items, or None if it is unknown."""
@@ -33,7 +41,7 @@ class Workers(Generic[Item, T]):
     def __init__(self, items: AnyIterable[Item], limit: int, progress: Progress | None) -> None:
         self._items = items
         self._permits = asyncio.Semaphore(limit)
-        self._progress = progress
+        self._progress = None if progress is None else guarded(progress, _METHODS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._feeder: asyncio.Task[None] | None = None
         self._results: deque[T] = deque()

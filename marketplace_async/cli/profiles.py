@@ -1,10 +1,7 @@
 """Named profiles: credentials and connection settings in a private TOML file."""
 
-import errno
 import os
 import stat
-import sys
-import time
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -275,12 +272,12 @@ def _document(file: Path) -> Iterator["TOMLDocument"]:
     """Yield the content of the file, and replace the file by what the block makes of it."""
     import tomlkit  # unlike tomllib, it writes TOML and keeps comments
 
-    from .._core.files import replacing
+    from .._core.files import locked, replacing
 
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         destination = _destination(file)
-        with _locked(destination):
+        with locked(destination, timeout=_LOCK_SECONDS):
             load(file)  # an invalid file is not overwritten
             document = tomlkit.parse(destination.read_bytes() if destination.exists() else b"")
             yield document
@@ -308,50 +305,3 @@ def _destination(file: Path) -> Path:
             f"Use a link of your own to a folder that only you can write, or set {PATH_VARIABLE}.",
         )
     return destination
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Let one process at a time change a file. The lock file `.NAME.lock` is deleted afterwards.
-
-    Raises:
-        OSError: Another process holds the lock for _LOCK_SECONDS.
-    """
-    path = file.with_name(f".{file.name}.lock")
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while (handle := _lock(path)) is None:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"another process is changing {file}")
-        time.sleep(0.02)
-    try:
-        yield
-    finally:
-        if os.name == "posix":
-            path.unlink(missing_ok=True)  # before another process can lock it
-        os.close(handle)
-        if os.name != "posix":  # an open file cannot be deleted there
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-
-
-def _lock(path: Path) -> int | None:
-    """Return the handle of a lock file, or None if another process has locked it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Its last holder may have deleted it in the meantime.
-        if os.path.samestat(os.fstat(handle), os.lstat(path)):
-            return handle
-    except OSError as error:
-        if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK, errno.ENOENT):
-            os.close(handle)
-            raise
-    os.close(handle)
-    return None

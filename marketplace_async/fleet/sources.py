@@ -208,7 +208,7 @@ class Connection:
     @property
     def stats(self) -> Stats:
         """Request counters of this connection."""
-        return Stats(0, 0, 0) if self._client is None else self._client.stats
+        return Stats() if self._client is None else self._client.stats
 
     async def aclose(self) -> None:
         """Close the default client. A client that was passed in stays open."""

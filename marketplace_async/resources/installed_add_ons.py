@@ -10,7 +10,7 @@ from .._core.arguments import check_flag, check_sid, check_text
 from .._core.codec import plain_and_json, to
 from .._core.cursor import Meta
 from .._core.expectations import expecting, expecting_each
-from .._core.messages import FORM, form, trusted_request
+from .._core.messages import FORM, Request, form, trusted_request
 from .._core.operation import Call, Parse
 from .._core.pagination import Listable, complete
 from .._core.records import Envelope
@@ -95,9 +95,7 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             Configuration=text,
             UniqueName=unique_name,
         )
-        if check_flag(check_schema, "check_schema"):
-            add_on = await AvailableAddOns(self._call).fetch(available_add_on_sid)
-            check_configuration(add_on, configuration or {})
+        check_schema = check_flag(check_schema, "check_schema")
         request = trusted_request(
             "POST", self._path, body=body, content_type=FORM, operation="installed_add_ons.create"
         )
@@ -107,37 +105,14 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             available_add_on_sid=available_add_on_sid,
             unique_name=unique_name,
         )
-        if unique_name is None:
-            return await self._call(request, parse)
-
-        call = self._call.within(Attempts())
-        wish = Wish(unique_name, available_add_on_sid, configuration or {}, self._account_sid)
-
-        async def search() -> Search:
-            return await InstalledAddOns(call)._search(unique_name)
-
-        async def reconcile() -> InstalledAddOn | None:
-            found = (await search()).found
-            return found if found is not None and wish.is_met_by(found) else None
-
-        try:
-            return await call(request, parse, reconcile=reconcile)
-        except ConflictError as error:
-            if not error.after_unknown:
-                raise
-            # Did an earlier attempt whose response was lost create it, or did someone else?
-            try:
-                result = await search()
-                found = result.found or result.similar
-                if found is not None and wish.is_met_by(found):
-                    return found
-                if found is None or not wish.may_have_become(found):
-                    raise
-                raise NotEnsuredError(found, wish.differences(found))
-            except ConflictError:
-                raise
-            except MarketplaceError as failure:
-                raise AmbiguousOutcomeError(request, failure) from failure
+        with self._call.operation("installed_add_ons.create"):
+            if check_schema:
+                add_on = await AvailableAddOns(self._call).fetch(available_add_on_sid)
+                check_configuration(add_on, configuration or {})
+            if unique_name is None:
+                return await self._call(request, parse)
+            wish = Wish(unique_name, available_add_on_sid, configuration or {}, self._account_sid)
+            return await self._create(wish, request, parse)
 
     async def fetch(self, sid: str) -> InstalledAddOn:
         """Fetch one installed Add-on.
@@ -196,18 +171,19 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             repeat="always",
             operation="installed_add_ons.update",
         )
-        try:
-            return await self._call(request, self._expecting(sid, unique_name))
-        except ConflictError as error:
-            if not error.after_unknown:
-                raise
-            # This record may already have the name, from an attempt whose response was lost.
-            current = await self.fetch(sid)
-            renamed = unique_name is None or current.unique_name == unique_name
-            known = configuration is None or "configuration" not in current.unreadable
-            if not (renamed and known and has_configuration(current, configuration)):
-                raise
-            return current
+        with self._call.operation("installed_add_ons.update"):
+            try:
+                return await self._call(request, self._expecting(sid, unique_name))
+            except ConflictError as error:
+                if not error.after_unknown:
+                    raise
+                # This record may already have the name, from an attempt whose response was lost.
+                current = await self.fetch(sid)
+                renamed = unique_name is None or current.unique_name == unique_name
+                known = configuration is None or "configuration" not in current.unreadable
+                if not (renamed and known and has_configuration(current, configuration)):
+                    raise
+                return current
 
     async def delete(self, sid: str) -> None:
         """Remove an installed Add-on from the account.
@@ -223,11 +199,12 @@ class InstalledAddOns(Listable[InstalledAddOn]):
         request = trusted_request(
             "DELETE", self._path_of(sid), repeat="always", operation="installed_add_ons.delete"
         )
-        try:
-            await self._call(request, lambda _, __: None)
-        except NotFoundError as error:
-            if not error.after_unknown:
-                raise
+        with self._call.operation("installed_add_ons.delete"):
+            try:
+                await self._call(request, lambda _, __: None)
+            except NotFoundError as error:
+                if not error.after_unknown:
+                    raise
 
     async def ensure(
         self,
@@ -274,50 +251,13 @@ class InstalledAddOns(Listable[InstalledAddOn]):
         available_add_on_sid = check_sid("XB", available_add_on_sid, "available_add_on_sid")
         check_flag(accept_terms_of_service, "accept_terms_of_service")
         configuration, _ = plain_and_json(configuration, "configuration")
-        if check_flag(check_schema, "check_schema") and configuration is not None:
-            add_on = await AvailableAddOns(self._call).fetch(available_add_on_sid)
-            check_configuration(add_on, configuration)
+        check_schema = check_flag(check_schema, "check_schema")
         wish = Wish(unique_name, available_add_on_sid, configuration, self._account_sid)
-        search = Search(unique_name)
-        if inventory is None:
-            search = await self._search(unique_name)
-        else:
-            search.all_of(inventory)
-        for rounds_left in reversed(range(_ROUNDS)):
-            # After a concurrent change: look the name up and compare again.
-            found = search.found
-            if found is not None and wish.is_installed_as(found):
-                if wish.is_configured(found):
-                    return Ensured(found, "unchanged")
-                try:
-                    updated = await self.update(found.sid, configuration=configuration)
-                    return wish.confirmed(updated, "updated")
-                except NotFoundError:
-                    if not rounds_left:
-                        raise
-                search = await self._search(unique_name)
-            else:
-                # If a different Add-on has the name, the service reports the conflict.
-                try:
-                    installed = await self.create(
-                        available_add_on_sid=available_add_on_sid,
-                        accept_terms_of_service=accept_terms_of_service,
-                        configuration=configuration,
-                        unique_name=unique_name,
-                    )
-                    return wish.confirmed(installed, "installed")
-                except ConflictError:
-                    search = await self._search(unique_name)
-                    found = search.found
-                    other = found is not None and not wish.is_installed_as(found)
-                    if found is None and search.similar is not None:
-                        # The service treats the two names as equal.
-                        raise NotEnsuredError(
-                            search.similar, wish.differences(search.similar)
-                        ) from None
-                    if other or not rounds_left:
-                        raise
-        raise AssertionError("the last round returns or raises")
+        with self._call.operation("installed_add_ons.ensure"):
+            if check_schema and configuration is not None:
+                add_on = await AvailableAddOns(self._call).fetch(available_add_on_sid)
+                check_configuration(add_on, configuration)
+            return await self._ensure(wish, accept_terms_of_service, inventory)
 
     def extensions(self, sid: str) -> InstalledAddOnExtensions:
         """Return the extensions of an installed Add-on. Sends nothing by itself.
@@ -340,6 +280,85 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             ValueError, TypeError: `sid` is not an installed Add-on SID.
         """
         return InstalledAddOnUsage(self._call, self._path_of(sid))
+
+    async def _ensure(
+        self,
+        wish: Wish,
+        accept_terms_of_service: bool,
+        inventory: Iterable[InstalledAddOn] | None,
+    ) -> Ensured:
+        search = Search(wish.unique_name)
+        if inventory is None:
+            search = await self._search(wish.unique_name)
+        else:
+            search.all_of(inventory)
+        for rounds_left in reversed(range(_ROUNDS)):
+            # After a concurrent change: look the name up and compare again.
+            found = search.found
+            if found is not None and wish.is_installed_as(found):
+                if wish.is_configured(found):
+                    return Ensured(found, "unchanged")
+                try:
+                    updated = await self.update(found.sid, configuration=wish.configuration)
+                    return wish.confirmed(updated, "updated")
+                except NotFoundError:
+                    if not rounds_left:
+                        raise
+                search = await self._search(wish.unique_name)
+            else:
+                # If a different Add-on has the name, the service reports the conflict.
+                try:
+                    installed = await self.create(
+                        available_add_on_sid=wish.available_add_on_sid,
+                        accept_terms_of_service=accept_terms_of_service,
+                        configuration=wish.configuration,
+                        unique_name=wish.unique_name,
+                    )
+                    return wish.confirmed(installed, "installed")
+                except ConflictError:
+                    search = await self._search(wish.unique_name)
+                    found = search.found
+                    other = found is not None and not wish.is_installed_as(found)
+                    if found is None and search.similar is not None:
+                        # The service treats the two names as equal.
+                        raise NotEnsuredError(
+                            search.similar, wish.differences(search.similar)
+                        ) from None
+                    if other or not rounds_left:
+                        raise
+        raise AssertionError("the last round returns or raises")
+
+    async def _create(
+        self, wish: Wish, request: Request, parse: Parse[InstalledAddOn]
+    ) -> InstalledAddOn:
+        """Create what has a unique name: it can be looked up after a lost response."""
+        call = self._call.within(Attempts())
+
+        async def search() -> Search:
+            return await InstalledAddOns(call)._search(wish.unique_name)
+
+        async def reconcile() -> InstalledAddOn | None:
+            found = (await search()).found
+            return found if found is not None and wish.is_met_by(found) else None
+
+        try:
+            return await call(request, parse, reconcile=reconcile)
+        except ConflictError as error:
+            if not error.after_unknown:
+                raise
+            # Did an earlier attempt whose response was lost create it, or did someone else?
+            try:
+                result = await search()
+                found = result.found or result.similar
+                if found is not None and wish.is_met_by(found):
+                    return found
+                if found is None or not wish.may_have_become(found):
+                    raise
+                raise NotEnsuredError(found, wish.differences(found))
+            except ConflictError:
+                raise
+            except MarketplaceError as failure:
+                raise AmbiguousOutcomeError(request, failure) from failure
 
     def _path_of(self, sid: str) -> str:
         return f"{self._path}/{check_sid('XE', sid, 'sid')}"

@@ -167,12 +167,13 @@ class Listings:
             repeat="always",
             operation="listings.update",
         )
-        try:
-            return await self._call(request, expecting(to(Listing), sid=sid))
-        except APIError as error:
-            if error.status != 304:
-                raise
-        return await self.fetch(sid)
+        with self._call.operation("listings.update"):
+            try:
+                return await self._call(request, expecting(to(Listing), sid=sid))
+            except APIError as error:
+                if error.status != 304:
+                    raise
+            return await self.fetch(sid)
 
 
 def _path(sid: str) -> str:

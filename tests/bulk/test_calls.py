@@ -167,24 +167,31 @@ async def test_a_caller_that_is_cancelled_while_leaving_still_waits_for_all_call
     assert call.running == 0
 
 
-@pytest.mark.parametrize("limit", [1, 9])
-async def test_an_error_of_the_progress_is_raised_while_the_feeder_waits(limit: int) -> None:
-    """With limit 1 it waits for a permit, with limit 9 for the next item."""
+@pytest.mark.parametrize("error", [OSError("broken"), asyncio.CancelledError()])
+async def test_a_progress_that_raises_is_reported_once_and_changes_nothing(
+    error: BaseException,
+) -> None:
+    class Broken:
+        def started(self, total: int | None) -> None:
+            raise error
 
-    class Broken(RecordedProgress):
         def advanced(self, count: int = 1) -> None:
-            raise OSError("the progress is broken")
+            raise error
 
-    async def two_then_wait() -> AsyncIterator[int]:
-        yield 0
-        yield 1
-        await asyncio.sleep(60)
+        def failed(self, item: object, _: Exception) -> None:
+            raise error
 
-    async with asyncio.timeout(5):
-        with pytest.raises(OSError, match="progress"):
-            await bulk.settle(SlowCall(), range(3), limit=limit, progress=Broken())
-        with pytest.raises(OSError, match="progress"):
-            await bulk.gather(SlowCall(), two_then_wait(), limit=limit, progress=Broken())
+    reports: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, context: reports.append(context["message"])
+    )
+    outcomes = await bulk.settle(SlowCall(2), range(5), progress=Broken())
+    assert [outcome.ok for outcome in outcomes] == [True, True, False, True, True]
+    assert [report.split(" raised ")[0].rpartition(".")[2] for report in reports] == [
+        "started",
+        "advanced",
+        "failed",
+    ]
 
 
 @pytest.mark.parametrize("limit", [1, 2])

@@ -4,6 +4,7 @@ import asyncio
 import json
 import pickle
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import pytest
@@ -40,6 +41,9 @@ class Pages:
 
     def within(self, attempts: object) -> "Pages":
         return self
+
+    def operation(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def page(numbers: Iterable[int], *meta: Any, **fields: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from marketplace_async._core.arguments import (
     twilio_url,
 )
 from marketplace_async._core.codec import plain_object
-from marketplace_async._core.messages import form, trusted_request
+from marketplace_async._core.messages import Headers, form, trusted_request
 
 DIGITS = "0123456789abcdef0123456789ABCDEF"
 
@@ -409,3 +409,13 @@ def test_a_base_url_with_a_password_is_refused_without_showing_it() -> None:
         with pytest.raises(ValueError, match="must not contain a user name") as error:
             check_base_url(url)
         assert "geheim" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["A", "X-Two", "x-TWO", "Empty", "Other", "Two", "b: c", "é", ""])
+def test_one_header_is_found_without_parsing_the_others(name: str) -> None:
+    head = (
+        b"HTTP/1.1 200 OK\r\nA: 1\r\nX-Two:  b: c \r\nEmpty:\r\nX-Two: again\r\nOther: A:\r\n\r\n"
+    )
+    alone, parsed = Headers.from_head(head), Headers.from_head(head)
+    assert len(parsed) == 5
+    assert alone.get(name, "nothing") == parsed.get(name, "nothing")

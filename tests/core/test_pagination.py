@@ -6,6 +6,7 @@ import gc
 import inspect
 import json
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, get_type_hints
 
 import pytest
@@ -65,6 +66,9 @@ class Pages:
 
     def within(self, attempts: object) -> "Pages":
         return self
+
+    def operation(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 def numbers(items: Iterable[Any]) -> list[int]:
@@ -485,6 +489,9 @@ class UnsteadyPages:
 
     def within(self, attempts: object) -> "UnsteadyPages":
         return self
+
+    def operation(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 @given(data=st.data(), prefetch=st.booleans(), limit=st.none() | st.integers(0, 20))

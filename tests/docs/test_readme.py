@@ -1,7 +1,6 @@
 """Every Python block of the README is a complete program that runs unchanged."""
 
 import asyncio
-import os
 import re
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from support.paths import PROJECT
+from support.programs import environ
 
 from marketplace_async import MarketplaceClient, _public
 from marketplace_async.cli.app import app
@@ -25,16 +25,6 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 NAMED = {block.split("\n")[0].removeprefix("# "): block for block in BLOCKS if block[0] == "#"}
 PROGRAMS = [block for block in BLOCKS if block not in NAMED.values()]
 XE = "XE" + "a" * 32
-
-
-def environ(base_url: str) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if "TWILIO_" not in name}
-    return {
-        **inherited,
-        "MARKETPLACE_BASE_URL": base_url,
-        "TWILIO_ACCOUNT_SID": account().account_sid,
-        "TWILIO_AUTH_TOKEN": "made-up",
-    }
 
 
 @contextmanager
@@ -91,7 +81,7 @@ def test_the_programs_print_the_described_output(served: Emulator) -> None:
     assert "installed on 1 accounts\ninstall caller-names on 1 accounts\n1 done, 0" in report
     assert "TWILIO_AUTH_TOKEN" in output("from_env.environment")
     assert "the unique name is taken" in output("except ConflictError")
-    assert "DEBUG:marketplace_async:GET /v1/AvailableAddOns -> 200" in output("logging.DEBUG")
+    assert "DEBUG:marketplace_async:send: GET /v1/AvailableAddOns -> 200" in output("logging.DEBUG")
     assert "'$15 a month'" in output("listings.create")
 
 
@@ -108,7 +98,7 @@ async def test_the_program_for_all_subaccounts_lists_every_add_on(
     assert errors == ""
     lines = output.splitlines()
     assert sorted(line.split()[0] for line in lines[:-1]) == sorted(subaccounts * 2)
-    assert lines[-1] == "Stats(sent=5, throttled=0, in_flight=0, retries_withheld=0)"
+    assert lines[-1] == "Stats(sent=5, throttled=0, retried=0, withheld=0, waiting=0, in_flight=0)"
 
 
 def test_the_pytest_example_runs(pytester: pytest.Pytester) -> None:

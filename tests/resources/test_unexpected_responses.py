@@ -551,7 +551,8 @@ async def test_a_different_add_on_with_the_name_is_a_conflict() -> None:
 async def test_repaired_fields_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "marketplace_async"):
         await READS["fetch"](Service(ok(installed(date_created=""))).call)
-    assert caplog.messages == [
-        f"unknown fields in the response to GET /v1/InstalledAddOns/{XE}: "
-        f"{XE}: could not read date_created"
-    ]
+    (message,) = caplog.messages
+    assert message.startswith(
+        f"installed_add_ons.fetch: GET /v1/InstalledAddOns/{XE} -> unknown fields: "
+        f"{XE}: could not read date_created ["
+    )

@@ -1,16 +1,16 @@
 """Progress updates that cannot harm a job."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Final
 
 from ... import bulk
+from ..._core.listeners import guarded
 from ...errors import MarketplaceError
 from ..progress import Progress
 from ..sources import Connection, Target
 from .entries import Failure
 
-_log = logging.getLogger("marketplace_async")
+# Of a `Progress`; a `bulk.Progress` has the first three.
+_METHODS: Final = ("started", "advanced", "failed", "phase", "counted")
 
 
 class AccountError(MarketplaceError):
@@ -29,14 +29,14 @@ class AccountError(MarketplaceError):
 
 
 class Notifier:
-    """Passes updates to a progress. If the progress raises, that is logged and updates end.
+    """Passes updates to a progress. What the progress raises changes nothing.
 
     Args:
         progress: Receives the updates, if given.
     """
 
     def __init__(self, progress: bulk.Progress | None) -> None:
-        self._progress = progress
+        self._progress = None if progress is None else guarded(progress, _METHODS)
 
     @property
     def is_needed(self) -> bool:
@@ -44,34 +44,21 @@ class Notifier:
         return self._progress is not None
 
     def phase(self, name: str) -> None:
-        with self._guarded() as progress:
-            if isinstance(progress, Progress):
-                progress.phase(name)
+        if isinstance(self._progress, Progress):
+            self._progress.phase(name)
 
     def started(self, total: int | None) -> None:
-        with self._guarded() as progress:
-            if progress is not None:
-                progress.started(total)
+        if self._progress is not None:
+            self._progress.started(total)
 
     def advanced(self, count: int = 1) -> None:
-        with self._guarded() as progress:
-            if progress is not None and count:
-                progress.advanced(count)
+        if self._progress is not None and count:
+            self._progress.advanced(count)
 
     def failed(self, target: Target, failure: Failure) -> None:
-        with self._guarded() as progress:
-            if progress is not None:
-                progress.failed(target, AccountError(failure))
+        if self._progress is not None:
+            self._progress.failed(target, AccountError(failure))
 
     def counted(self, records: int, connection: Connection) -> None:
-        with self._guarded() as progress:
-            if isinstance(progress, Progress):
-                progress.counted(records, connection.stats)
-
-    @contextmanager
-    def _guarded(self) -> Iterator[bulk.Progress | None]:
-        try:
-            yield self._progress
-        except Exception:  # noqa: BLE001 - whatever it raises, the job continues
-            self._progress = None
-            _log.exception("the progress of a job raised; it receives no more updates")
+        if isinstance(self._progress, Progress):
+            self._progress.counted(records, connection.stats)
