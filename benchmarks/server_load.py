@@ -41,7 +41,8 @@ async def fill(url: str) -> str:
 @contextmanager
 def emulator() -> Iterator[str]:
     """Run the emulator with default options in a separate process. Yields its URL."""
-    with server_process(sys.executable, "-m", "marketplace_async", "emulator") as process:
+    command = (sys.executable, "-m", "marketplace_async", "emulator", "--quiet")
+    with server_process(*command) as process:
         yield first_line(process)
 
 

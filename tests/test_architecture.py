@@ -179,7 +179,7 @@ ROOMS: dict[str, set[str]] = {
         *("credentials", "errors"),
     },
     # It shares no code about the API with the client.
-    "emulator": {"_core.databases", "errors"},
+    "emulator": {"_core.databases", "_version", "errors"},
     "testing": {
         *("_core.frames", "_core.masking", "_core.messages", "_core.session"),
         *("client", "credentials", "emulator", "errors"),
@@ -230,7 +230,9 @@ THIRD_PARTIES = {
     "cli": {"attrs", "cyclopts", "msgspec", "platformdirs", "rich", "tomlkit"},
     "client": {"aiohttp", "attrs", "yarl"},  # aiohttp for types only
     "credentials": {"attrs"},
-    "emulator": {"aiohttp", "attrs", "jsonschema_rs", "msgspec", "multidict", "yarl"},
+    "emulator": {
+        *("aiohttp", "attrs", "jsonschema_rs", "msgspec", "multidict", "trustme", "yarl"),
+    },
     "errors": {"attrs"},
     "observe": {"attrs"},
     "otel": {"opentelemetry"},
@@ -238,7 +240,7 @@ THIRD_PARTIES = {
     "resources": {"attrs"},
     "retry": {"attrs"},
     "webhooks": {"attrs"},
-    "testing": {"pytest", "pytest_asyncio"},
+    "testing": {"pytest"},
 }
 
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -45,6 +45,11 @@ class Pool:
         self._lifetime: AsyncGenerator[None, None] | None = None
         self._closed = False
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop that last used the pool."""
+        return self._loop
+
     def session(self) -> aiohttp.ClientSession:
         """Return the open session, or raise ClientClosedError."""
         if self._closed:

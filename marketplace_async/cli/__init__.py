@@ -27,13 +27,25 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
     try:
         import cyclopts  # noqa: F401
     except ModuleNotFoundError:
-        from ..errors import MissingExtraError
-
-        print(MissingExtraError("the command line", "cli"), file=sys.stderr)
-        return 2
+        return _run_without_cyclopts(arguments)
     from .app import run
 
     return run(arguments)
+
+
+def _run_without_cyclopts(arguments: "Sequence[str]") -> int:
+    """Run `emulator`, which needs the extra `emulator` alone, or explain what is missing."""
+    from ..errors import MissingExtraError
+
+    if arguments[:1] == ["emulator"]:
+        try:
+            from ..emulator import __main__ as program
+        except MissingExtraError as error:
+            print(error, file=sys.stderr)
+            return 2
+        return program.main(arguments[1:], "marketplace-async emulator")
+    print(MissingExtraError("the command line", "cli"), file=sys.stderr)
+    return 2
 
 
 def _print_version() -> int | None:

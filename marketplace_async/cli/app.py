@@ -127,12 +127,13 @@ app.command(
     help="""\
 Run an emulator of the Marketplace v1 API for tests and development.
 
-The first line of output is its URL. Stop it with Ctrl-C or SIGTERM.
+The first line of output is its URL. Stop it with Ctrl-C or SIGTERM. Open the URL in a browser to \
+see requests, state and faults.
 
 It keeps state, validates configurations against the schemas of its Add-ons, supports paging and \
 isolates accounts. It is not the service: it bills nothing, invokes no Add-ons, has no preview \
 API, and guesses where Twilio's documentation does not describe a response. Do not expose it to \
-the internet: it has no TLS and accepts all credentials by default.""",
+the internet: it accepts all credentials by default, and everyone who reaches it can control it.""",
     sort_key=len(_NOUNS) + 2,
 )
 

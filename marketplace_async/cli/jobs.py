@@ -11,7 +11,7 @@ import attrs
 
 from .. import fleet
 from .._core.files import check_output
-from .explanations import EXPLAINED, explain
+from .explanations import EXPLAINED, Explained, explain
 from .progress import Bar
 from .status import CommandError, Status, note, usage_error
 
@@ -116,13 +116,12 @@ class Running:
         problems = [f"{result}{left_out(counts)}", summary(counts)]
         if self.error is not None:
             assert isinstance(self.error, EXPLAINED)
-            explained = explain(self.error)
-            status = Status.PARTLY_FAILED if counts.done else explained.status
-            hints = " ".join(filter(None, (explained.hint, hint)))
+            cause = _explained(self.error, hint)
+            status = Status.PARTLY_FAILED if counts.done else cause.status
             problems += _details(report.failures)
             raise CommandError(
-                f"ended early: {explained.message}",
-                hints,
+                f"ended early: {cause.message}",
+                cause.hint,
                 Status.UNKNOWN if counts.unknown else status,
                 problems,
             )
@@ -172,6 +171,15 @@ def check_file(file: Path, option: str) -> None:
         if error.errno is not None:
             raise
         raise usage_error(f"{option} {error}", hint) from None
+
+
+def _explained(error: Explained, hint: str) -> CommandError:
+    """Return the message and the hint for an error that ended a job early."""
+    if isinstance(error, fleet.JobError):
+        return CommandError(error.message, _REMEDIES.get(error.remedy or "", hint))
+    explained = explain(error)
+    hints = " ".join(filter(None, (explained.hint, hint)))
+    return attrs.evolve(explained, hint=hints)
 
 
 def count_accounts(count: int) -> str:

@@ -12,22 +12,30 @@ except ModuleNotFoundError:
 
     raise MissingExtraError("the emulator", "emulator") from None
 
-from .catalogue import AddOn, Catalogue, Extension
-from .faults import Fault, Faults, LogEntry, RequestLog
+from .add_ons import AddOn, Extension
+from .catalogue import Catalogue
+from .faults import Fault, Faults
 from .records import UsageItem
+from .request_log import LogEntry, RequestLog
 from .server import Emulator
+from .state import AccountState, ExtensionState, InstallationState, ListingState, State
 from .webhooks import DeliveryOptions, WebhookOptions, WebhookResponse
 
 __all__ = [
+    "AccountState",
     "AddOn",
     "Catalogue",
     "DeliveryOptions",
     "Emulator",
     "Extension",
+    "ExtensionState",
     "Fault",
     "Faults",
+    "InstallationState",
+    "ListingState",
     "LogEntry",
     "RequestLog",
+    "State",
     "UsageItem",
     "WebhookOptions",
     "WebhookResponse",

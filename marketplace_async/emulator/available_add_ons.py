@@ -1,7 +1,8 @@
 """The operations on available Add-ons and their extensions."""
 
+from .add_ons import AddOn
 from .calls import Call, Document, Response
-from .catalogue import AddOn, Catalogue
+from .catalogue import Catalogue
 from .paging import page_response, slices_of
 
 

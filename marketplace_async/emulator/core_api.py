@@ -22,7 +22,7 @@ _ACCOUNT: Final = f"{ROOT}/Accounts/{{ac}}"
 _NUMBER: Final = f"{_ACCOUNT}/IncomingPhoneNumbers/{{pn}}/AssignedAddOns"
 _RESULTS: Final = f"{_ACCOUNT}/Recordings/{{re}}/AddOnResults"
 _PAYLOADS: Final = f"{_RESULTS}/{{xr}}/Payloads"
-_DATA: Final = "/_emulator/data"
+_DATA: Final = "/_signed-data"
 SIGNED_DATA: Final = f"{_DATA}/{{xh}}"
 _SID: Final = re.compile(r"(PN|RE)[0-9a-fA-F]{32}")
 

@@ -1,13 +1,14 @@
-"""Faults to inject, and the request log."""
+"""Faults to inject."""
 
 import random
 import re
-from collections import deque
-from collections.abc import Iterator
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Iterator
+from threading import RLock
 from typing import Literal, TypedDict, Unpack
 
 import attrs
+
+from .patterns import check_served, matcher
 
 
 @attrs.define(kw_only=True)
@@ -81,11 +82,20 @@ class Fault:
         if self.status is None and not (self.drop or self.delay or changes_response):
             raise ValueError("a fault needs a status, drop, delay, body, next_link or drip")
 
+    def __str__(self) -> str:
+        values = attrs.asdict(self)
+        changed = [
+            f"{field.name}={values[field.name]!r}"
+            for field in attrs.fields(type(self))
+            if field.name not in ("method", "path") and values[field.name] != field.default
+        ]
+        return f"{self.method} {self.path} ({', '.join(changed)})"
+
     def matches(self, method: str, path: str) -> bool:
         return (
             (self.times is None or self.hits < self.times)
             and self.method in ("*", method)
-            and fnmatchcase(path, self.path)
+            and matcher(self.path)(path) is not None
         )
 
 
@@ -106,14 +116,24 @@ class FaultOptions(TypedDict, total=False):
 
 
 class Faults:
-    """The faults of an emulator. The first one that matches a request is injected."""
+    """The faults of an emulator. The first one that matches a request is injected.
+
+    Its methods can be called from any thread.
+    """
 
     def __init__(self) -> None:
+        self._lock = RLock()
         self._faults: list[Fault] = []
+        self._matched: set[int] = set()
+        self._routes: tuple[tuple[str, str], ...] = ()
         self._random = random.Random()
 
     def __iter__(self) -> Iterator[Fault]:
-        return iter(self._faults)
+        with self._lock:
+            return iter(tuple(self._faults))
+
+    def __len__(self) -> int:
+        return len(self._faults)
 
     def add(self, method: str, path: str, **options: Unpack[FaultOptions]) -> Fault:
         """Add a fault and return it. Its `hits` attribute counts how often it was injected.
@@ -125,82 +145,67 @@ class Faults:
                 `status=429, times=2`.
 
         Raises:
-            ValueError: The fault is invalid. The message says why.
+            ValueError: The fault is invalid, or no request can match it. The message says why.
         """
         return self.append(Fault(method=method, path=path, **options))
 
     def append(self, fault: Fault) -> Fault:
-        """Add an existing fault and return it."""
-        self._faults.append(fault)
+        """Add an existing fault and return it. Raises as `add` does."""
+        with self._lock:
+            self._check(fault)
+            self._faults.append(fault)
         return fault
+
+    def unmatched(self) -> list[Fault]:
+        """Return the faults that no request has matched, without those that never apply.
+
+        A fault is not matched as long as one before it is injected instead. A fault with a
+        `probability` is matched even if chance did not inject it.
+        """
+        with self._lock:
+            return [
+                fault
+                for fault in self._faults
+                if id(fault) not in self._matched and fault.times != 0
+            ]
 
     def clear(self) -> None:
         """Remove all faults."""
-        self._faults.clear()
+        with self._lock:
+            self._faults.clear()
+            self._matched.clear()
 
     def seed(self, seed: int) -> None:
         """Seed the random numbers for faults with a probability."""
         self._random.seed(seed)
 
+    def check_against(self, routes: Iterable[tuple[str, str]]) -> None:
+        """Check all faults against these routes, and each fault that is added from now on.
+
+        Args:
+            routes: The method and path of each route.
+
+        Raises:
+            ValueError: No request can match a fault.
+        """
+        with self._lock:
+            self._routes = tuple(routes)
+            for fault in self._faults:
+                self._check(fault)
+
+    def _check(self, fault: Fault) -> None:
+        if self._routes:
+            check_served(fault.method, fault.path, self._routes)
+
     def take(self, method: str, path: str) -> Fault | None:
         """Return the fault to inject into this request, if any, and count the hit."""
-        for fault in self._faults:
-            if fault.matches(method, path) and self._random.random() < fault.probability:
-                fault.hits += 1
-                return fault
+        if not self._faults:
+            return None
+        with self._lock:
+            for fault in self._faults:
+                if fault.matches(method, path):
+                    self._matched.add(id(fault))
+                    if self._random.random() < fault.probability:
+                        fault.hits += 1
+                        return fault
         return None
-
-
-@attrs.frozen(kw_only=True)
-class LogEntry:
-    """One request in the log, without credentials.
-
-    Attributes:
-        method: The HTTP method.
-        path: The path.
-        query: The raw query string.
-        body: The raw body; empty for token requests, which contain a secret.
-        account_sid: The authenticated account. None if authentication failed.
-        status: The status of the response. None if a fault dropped the connection.
-        request_id: The `Twilio-Request-Id` of the response.
-    """
-
-    method: str
-    path: str
-    query: str
-    body: bytes = attrs.field(repr=False)
-    account_sid: str | None
-    status: int | None
-    request_id: str
-
-
-class RequestLog:
-    """The latest requests in the order of their responses, oldest first."""
-
-    def __init__(self, size: int = 10_000) -> None:
-        self._entries: deque[LogEntry] = deque(maxlen=size)
-
-    def __iter__(self) -> Iterator[LogEntry]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __getitem__(self, index: int) -> LogEntry:
-        return self._entries[index]
-
-    def matching(self, method: str = "*", path: str = "*") -> list[LogEntry]:
-        """Return the entries with this method and path, where * matches any characters."""
-        return [
-            entry
-            for entry in self._entries
-            if method in ("*", entry.method) and fnmatchcase(entry.path, path)
-        ]
-
-    def append(self, entry: LogEntry) -> None:
-        """Add an entry. A full log drops its oldest entry."""
-        self._entries.append(entry)
-
-    def clear(self) -> None:
-        """Remove all entries."""
-        self._entries.clear()

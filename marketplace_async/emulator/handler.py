@@ -11,10 +11,12 @@ from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from .accounts import ROOT
+from .addresses import PublicUrl
 from .calls import Call, Operation, Response
 from .dispatch import Segments
 from .fault_injection import fault_response, send_faulty, with_bad_link
-from .faults import Fault, Faults, LogEntry, RequestLog
+from .faults import Fault, Faults
+from .request_log import Exchange, RequestLog
 from .responses import ErrorResponse
 from .store import new_sid
 
@@ -46,6 +48,7 @@ class RequestHandler:
     Args:
         faults: The faults to inject.
         log: Receives an entry for each request.
+        public_url: The base URL of links.
         concurrency: Maximum number of concurrent requests per account, or None.
         latency: Minimum duration of each request in seconds.
         is_running: Whether the emulator is still running.
@@ -55,12 +58,14 @@ class RequestHandler:
         self,
         faults: Faults,
         log: RequestLog,
+        public_url: PublicUrl,
         concurrency: int | None,
         latency: float,
         is_running: Callable[[], bool],
     ) -> None:
         self._faults = faults
         self._log = log
+        self._public_url = public_url
         self._concurrency = concurrency
         self._latency = latency
         self._is_running = is_running
@@ -75,9 +80,9 @@ class RequestHandler:
     ) -> web.StreamResponse:
         """Handle and log one request.
 
-        Without `authenticate`, any client may call the operation, and the body is a secret.
+        Without `authenticate`, any client may call the operation, and the bodies are secrets.
         """
-        started = time.perf_counter()
+        arrived, started = time.time(), time.perf_counter()
         request_id = new_sid("RQ")
         method, path, query = request.method, request.path, request.query_string
         host = "api" if path.startswith(f"{ROOT}/") else "marketplace"
@@ -98,7 +103,7 @@ class RequestHandler:
                 fault = self._faults.take(method, path)
                 call = Call(
                     account_sid=account_sid,
-                    base_url=f"http://{request.host.encode(errors='replace').decode()}",
+                    base_url=self._public_url.of(request),
                     method=method,
                     path=path,
                     segments=segments,
@@ -123,26 +128,32 @@ class RequestHandler:
             response = internal_error.status, internal_error.body
         status, document = response
         dropped = fault is not None and fault.drop
-        self._log.append(
-            LogEntry(
-                method=method,
-                path=path,
-                query=query,
-                body=body if authenticate else b"",
-                account_sid=account_sid,
-                status=None if dropped else status,
-                request_id=request_id,
-            )
-        )
+        duration = time.perf_counter() - started
         if status == 401:
             headers["WWW-Authenticate"] = 'Basic realm="Twilio API"'
         if isinstance(document, dict) and "redirect_to" in document:
             headers["Location"] = document["redirect_to"]
-        headers["Twilio-Request-Duration"] = f"{time.perf_counter() - started:.3f}"
+        headers["Twilio-Request-Duration"] = f"{duration:.3f}"
         content = b""
         if document is not None:
             headers["Content-Type"] = "application/json; charset=utf-8"
             content = _encode(document)
+        self._log.append(
+            Exchange(
+                method,
+                path,
+                query,
+                request.raw_headers,
+                body if authenticate else b"",
+                account_sid,
+                None if dropped else status,
+                content if authenticate else b"",
+                request_id,
+                arrived,
+                duration,
+                fault,
+            )
+        )
         if fault is not None:
             return await send_faulty(fault, request, status, headers, content)
         return web.Response(status=status, headers=headers, body=content or None)
@@ -180,6 +191,16 @@ class RequestHandler:
         remaining = self._in_flight.pop(account_sid) - 1
         if remaining:
             self._in_flight[account_sid] = remaining
+
+
+def is_preflight(request: web.BaseRequest) -> bool:
+    """Return whether a browser asks whether a page of another origin may send a request."""
+    return request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+
+
+def preflight(call: Call) -> Response:
+    """Permit it: the headers of every response say what is permitted."""
+    return 204, None
 
 
 async def _read_body(request: web.BaseRequest) -> bytes:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import attrs
 import msgspec
 
+from .add_ons import AddOn
 from .calls import Call, Document, Response, boolean, json_object, required
-from .catalogue import AddOn, Catalogue
+from .catalogue import Catalogue
 from .paging import page_response, slices_of
 from .records import Installation, NameTaken, Slice
 from .responses import ErrorResponse

@@ -82,12 +82,17 @@ _STATE: Final = FileKind(
     # It saves one fsync per write.
     pragmas=("journal_mode = WAL", "synchronous = NORMAL"),
     error=OSError,
+    user="another emulator",
     first_tables=frozenset(
         {"installed_add_ons", "enabled_extensions", "listings", "usage", "accounts"}
     ),
     temporary=":memory:",
 )
 
+_TABLES = (
+    *("installed_add_ons", "enabled_extensions", "listings", "usage", "accounts"),
+    "core_resources",
+)
 _COLUMNS = (
     "sid, account_sid, available_add_on_sid, friendly_name, description, unique_name, "
     "configuration, date_created, date_updated"
@@ -111,7 +116,9 @@ class Store:
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._db = open_database(file, _STATE)
+        # Several threads use the store, one after the other: the emulator holds a lock. Only one
+        # emulator uses a file: its numbers and tokens are in memory.
+        self._db = open_database(file, _STATE, exclusive=True, timeout=0.5)
         self._numbers: dict[tuple[str, str], int] = {}
 
     def close(self) -> None:
@@ -378,16 +385,73 @@ class Store:
         with self._db.transaction():
             yield
 
-    def usage(self) -> list[UsageItem]:
-        """Return all accepted usage, oldest first."""
+    def all_accounts(self) -> list[Account]:
+        """Return the accounts of all owners, oldest first."""
+        rows = self._db.execute(f"SELECT {_ACCOUNT_COLUMNS} FROM accounts ORDER BY seq")
+        return [Account(*row) for row in rows.fetchall()]
+
+    def all_installations(
+        self, account_sid: str | None = None, limit: int | None = None
+    ) -> list[Installation]:
+        """Return the installations of all accounts or of one, oldest first, at most `limit`."""
+        owned, values = _owned_by(account_sid, limit)
         rows = self._db.execute(
-            "SELECT account_sid, installed_add_on_sid, sid, quantity FROM usage ORDER BY seq"
+            f"SELECT {_COLUMNS} FROM installed_add_ons WHERE NOT deleted AND {owned}", values
+        )
+        return [Installation(*row) for row in rows.fetchall()]
+
+    def all_enabled_extensions(self) -> set[tuple[str, str]]:
+        """Return the installation and extension SIDs of all enabled extensions."""
+        return set(self._db.execute("SELECT * FROM enabled_extensions"))
+
+    def all_listings(
+        self, account_sid: str | None = None, limit: int | None = None
+    ) -> list[tuple[str, str, dict[str, Any]]]:
+        """Return the SID, account SID and document of listings, as `all_installations` does."""
+        owned, values = _owned_by(account_sid, limit)
+        rows = self._db.execute(
+            f"SELECT sid, account_sid, document FROM listings WHERE {owned}", values
+        )
+        return [(sid, owner, json.loads(document)) for sid, owner, document in rows.fetchall()]
+
+    def clear(self) -> None:
+        """Delete everything in one transaction."""
+        with self.transaction():
+            for table in _TABLES:
+                self._db.execute(f"DELETE FROM {table}")
+        self._numbers.clear()
+
+    def counts(self) -> dict[str, tuple[int, int, int]]:
+        """Return how many installations, usage items and listings each account has."""
+        rows = self._db.execute(
+            "SELECT account_sid, sum(installations), sum(usage_items), sum(listings) FROM ("
+            "SELECT account_sid, count(*) AS installations, 0 AS usage_items, 0 AS listings "
+            "FROM installed_add_ons WHERE NOT deleted GROUP BY account_sid "
+            "UNION ALL SELECT account_sid, 0, count(*), 0 FROM usage GROUP BY account_sid "
+            "UNION ALL SELECT account_sid, 0, 0, count(*) FROM listings GROUP BY account_sid"
+            ") GROUP BY account_sid"
+        )
+        return {sid: tuple(counts) for sid, *counts in rows.fetchall()}
+
+    def usage(self, account_sid: str | None = None, limit: int | None = None) -> list[UsageItem]:
+        """Return accepted usage, as `all_installations` does."""
+        owned, values = _owned_by(account_sid, limit)
+        rows = self._db.execute(
+            f"SELECT account_sid, installed_add_on_sid, sid, quantity FROM usage WHERE {owned}",
+            values,
         )
         return [UsageItem(*row) for row in rows.fetchall()]
 
 
 def _name_taken(error: ConstraintError) -> Exception:
     return NameTaken() if "unique_name" in str(error) else error
+
+
+def _owned_by(account_sid: str | None, limit: int | None) -> tuple[str, list[object]]:
+    maximum = -1 if limit is None else limit
+    if account_sid is None:
+        return "TRUE ORDER BY seq LIMIT ?", [maximum]
+    return "account_sid = ? ORDER BY seq LIMIT ?", [account_sid, maximum]
 
 
 def _json(configuration: dict[str, Any]) -> str:

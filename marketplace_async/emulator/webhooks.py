@@ -1,16 +1,11 @@
-"""Signed webhooks: the emulator calls your service as Twilio does, to test it.
-
-POST /_emulator/webhook     sends a webhook, and returns what your service responded: a JSON object
-                            with the arguments of `Emulator.webhook`, or of
-                            `Emulator.deliver_result`
-"""
+"""Signed webhooks: the emulator calls your service as Twilio does, to test it."""
 
 import base64
 import hashlib
 import hmac
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import urlencode, urlsplit
 
@@ -21,7 +16,6 @@ from aiohttp import web
 from yarl import URL
 
 from .core_api import CoreApi
-from .dispatch import Segments
 from .store import Store, new_sid
 
 # Seconds that Twilio waits for a response.
@@ -246,27 +240,6 @@ def signature(url: str, pairs: Iterable[tuple[str, str]], key: str, digest: str)
     for name, values in by_name.items():
         text += "".join(f"{name}{value}" for value in values)
     return base64.b64encode(hmac.digest(key.encode(), text.encode(), digest)).decode()
-
-
-def webhook_routes(
-    send: Callable[..., Awaitable[WebhookResponse]],
-    deliver: Callable[..., Awaitable[WebhookResponse]],
-) -> list[tuple[str, str, Callable[[web.BaseRequest, Segments], Awaitable[web.Response]]]]:
-    """Return the method, path and handler of the control route."""
-
-    async def webhook(request: web.BaseRequest, _: Segments) -> web.Response:
-        try:
-            attributes = msgspec.json.decode(await request.read(), type=dict[str, Any])
-            method = deliver if "installed_add_on_sid" in attributes else send
-            response = await method(**attributes)
-        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-            return _json({"message": str(error)}, status=400)
-        except ConnectionError as error:
-            return _json({"message": str(error)}, status=502)
-        body = response.body.decode(errors="replace")
-        return _json({"status": response.status, "headers": response.headers, "body": body})
-
-    return [("POST", "/_emulator/webhook", webhook)]
 
 
 def _add_ons_text(results: Mapping[str, Mapping[str, Any]]) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.served import ServedEmulator, serve
 from support.shops import Shops, shops_of
 
 from marketplace_async.emulator import Emulator
@@ -18,5 +17,5 @@ def shops(served: Emulator, tmp_path: Path) -> Shops:
 @pytest.fixture
 def slow_shops(tmp_path: Path) -> Iterator[Shops]:
     """Shops with latency, so that a job can be killed while it runs."""
-    for emulator in serve(ServedEmulator(latency=0.03)):
+    with Emulator(latency=0.03) as emulator:
         yield shops_of(emulator, tmp_path)

@@ -121,7 +121,7 @@ def test_the_emulator_applies_its_options(tmp_path: Path) -> None:
         *("--catalogue", str(catalogue), "--concurrency", "2", "--latency", "0.01"),
     ]
     with subprocess.Popen(
-        [sys.executable, "-m", "marketplace_async", "emulator", *options],
+        [sys.executable, "-m", "marketplace_async", "emulator", "--quiet", *options],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from support.command_line import SID, Cli
-from support.served import ServedEmulator, serve
 
 from marketplace_async.cli.status import Status
 from marketplace_async.emulator import AddOn, Catalogue, Emulator
@@ -367,7 +366,8 @@ def test_a_failure_does_not_stop_the_other_records(
 @pytest.fixture
 def partner() -> Iterator[Emulator]:
     """An emulator with an Add-on that has one billing item."""
-    yield from serve(ServedEmulator(catalogue=Catalogue([PARTNERED])))
+    with Emulator(catalogue=Catalogue([PARTNERED])) as emulator:
+        yield emulator
 
 
 PARTNERED = AddOn(unique_name="mine", friendly_name="Mine", billing_items=(ITEM,))

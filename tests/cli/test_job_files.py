@@ -179,7 +179,7 @@ def test_a_file_that_may_not_grow_ends_in_counts_and_goes_on_later(
         check=False,
         preexec_fn=limited,
     )
-    assert first.returncode == 1
+    assert first.returncode == 3
     assert "accounts with " in first.stderr
     assert " records are saved: make room or repair the disk\n" in first.stderr
     assert first.stderr.endswith("hint: Then use --resume to continue.\n")

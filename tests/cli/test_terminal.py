@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.served import serve
 from support.terminal import PROGRAM, on_a_terminal
 
 from marketplace_async.emulator import AddOn, Catalogue, Emulator
@@ -113,7 +112,8 @@ ADD_ON = AddOn(unique_name="hostile", friendly_name=HOSTILE, description="\x1b[3
 
 @pytest.fixture
 def hostile() -> Iterator[Emulator]:
-    yield from serve(Emulator(catalogue=Catalogue([ADD_ON])))
+    with Emulator(catalogue=Catalogue([ADD_ON])) as emulator:
+        yield emulator
 
 
 @pytest.mark.parametrize("output", ["table", "json", "jsonl", "csv"])

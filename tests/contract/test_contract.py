@@ -13,7 +13,6 @@ from hypothesis import settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 from support.paths import DESCRIPTION, NO_DESCRIPTION
-from support.served import serve
 
 from marketplace_async.emulator import AddOn, Catalogue, Emulator, Extension
 from marketplace_async.emulator.routes import marketplace_routes
@@ -165,7 +164,8 @@ def test_the_description_and_the_emulator_have_the_same_operations(
 
 @pytest.fixture(scope="module")
 def shared_emulator(description: dict[str, Any]) -> Iterator[Emulator]:
-    yield from serve(Emulator(catalogue=Catalogue(example_add_ons(description))))
+    with Emulator(catalogue=Catalogue(example_add_ons(description))) as emulator:
+        yield emulator
 
 
 def use_existing_sids(case: "schemathesis.Case[Any]", url: str) -> None:

@@ -263,13 +263,14 @@ async def test_deleting_while_paging_skips_nothing(
     assert deleted == 25
 
 
-async def test_leaving_a_list_early_requests_no_further_page(
+async def test_leaving_a_list_early_requests_no_page_after_the_next_one(
     marketplace_client: MarketplaceClient, marketplace_emulator: Emulator
 ) -> None:
     marketplace_emulator.install(account().account_sid, SPAM_SCORE, times=25)
-    async for _ in marketplace_client.installed_add_ons.list(page_size=10):
+    async for _ in marketplace_client.installed_add_ons.list(page_size=5):
         break
-    assert len(marketplace_emulator.log) == 1
+    await asyncio.sleep(0.05)
+    assert len(marketplace_emulator.log) <= 2  # the prefetch may have begun
 
 
 async def test_awaiting_a_list_says_what_to_do_instead() -> None:

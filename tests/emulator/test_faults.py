@@ -153,25 +153,6 @@ async def test_faults_log_and_usage_are_available_over_http(http: Http) -> None:
     assert [item["quantity"] for item in body["usage"]] == [1.5, 2]
 
 
-@pytest.mark.parametrize(
-    ("attributes", "message"),
-    [
-        (b"{", "truncated"),
-        (b"[]", "Expected `object`"),
-        (b"{}", "a fault needs a status"),
-        (b'{"status": 503, "color": 1}', "a fault has no attribute 'color'"),
-        (b'{"hits": 1}', "a fault has no attribute 'hits'"),
-        (b'{"status": 503, "path": 5}', ""),
-    ],
-)
-async def test_an_invalid_fault_over_http_is_rejected(
-    http: Http, attributes: bytes, message: str
-) -> None:
-    status, body, _ = await http("POST", "/_emulator/faults", data=attributes)
-    assert status == 400
-    assert message in body["message"]
-
-
 async def test_an_internal_error_sends_a_response_and_logs_a_line(
     http: Http, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,12 +79,26 @@ async def test_state_in_a_file_survives_a_restart(tmp_path: Path) -> None:
 
 def start(*arguments: str) -> tuple["subprocess.Popen[str]", str]:
     process = subprocess.Popen(
-        [sys.executable, "-m", "marketplace_async", "emulator", *arguments],
+        [sys.executable, "-m", "marketplace_async", "emulator", "--quiet", *arguments],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
+
+
+async def test_two_emulators_on_one_file_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    process, _ = await asyncio.to_thread(start, "--db", str(file))
+    with pytest.raises(OSError, match=r"state\.db.*(in use|is using)"):
+        await Emulator(db=file).start()
+    process.send_signal(signal.SIGKILL)
+    await asyncio.to_thread(process.communicate)
+    async with Emulator(db=file) as emulator:
+        emulator.install(AC, SPAM_SCORE)
+        with pytest.raises(OSError, match=r"state\.db.*(in use|is using)"):
+            await Emulator(db=file).start()
+        assert len(emulator.state().installations) == 1
 
 
 async def test_kill_9_loses_no_acknowledged_request(tmp_path: Path) -> None:

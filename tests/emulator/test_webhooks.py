@@ -232,7 +232,10 @@ async def test_webhooks_are_sent_over_http_as_well(marketplace_emulator: Emulato
                     assert (response.status, document["status"]) == (200, 201)
                     assert document["body"] == "<Response/>"
             for body in (b"[]", b"{", b"{}"):
-                async with session.post("/_emulator/webhook", data=body) as response:
+                headers = {"Content-Type": "application/json"}
+                async with session.post(
+                    "/_emulator/webhook", data=body, headers=headers
+                ) as response:
                     assert response.status == 400
     for request in received:
         request.verify()

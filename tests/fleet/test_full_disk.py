@@ -143,8 +143,7 @@ async def test_the_emulator_reports_a_full_disk_and_loses_nothing(small_disk: Pa
     async with Emulator(db=db) as emulator:
         sids = emulator.install(PARENT, SPAM_SCORE, times=1)
         assert len(sids) == 1
-        store: Any = emulator._running_store()
-        assert len(store.installations(PARENT, 100, after=None, before=None).items) == 16
+        assert len(emulator.state().installations) == 16
 
 
 @SUFFIXES

@@ -25,7 +25,7 @@ class Process:
     def start(self) -> None:
         self._process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "marketplace_async", "emulator"),
+                *(sys.executable, "-m", "marketplace_async", "emulator", "--quiet"),
                 *("--port", str(self.port), *self._options),
             ],
             stdout=subprocess.PIPE,

@@ -1,12 +1,11 @@
 """`marketplace-async emulator`: run an emulator of the API."""
 
-import re
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from ..options import Flag
 from ..status import CommandError, usage_error
 
 
@@ -25,7 +24,7 @@ def _port(_: type, value: int) -> None:
         raise ValueError("Must be from 0 to 65535.")
 
 
-async def emulator(
+def emulator(
     *,
     host: str = "127.0.0.1",
     port: Annotated[int, Parameter(validator=_port)] = 0,
@@ -35,8 +34,13 @@ async def emulator(
     catalogue: Path | None = None,
     concurrency: Annotated[int | None, Parameter(validator=_positive)] = None,
     latency: Annotated[float, Parameter(validator=_at_least_0)] = 0.0,
+    public_url: str | None = None,
+    trust_proxy: Flag = False,
+    allow_host: Annotated[list[str] | None, Parameter(negative=())] = None,
+    tls: Annotated[list[str] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    quiet: Flag = False,
 ) -> None:
-    """Run an emulator.
+    """Run an emulator. `emulator/__main__.py` declares the same options.
 
     Parameters
     ----------
@@ -59,66 +63,39 @@ async def emulator(
         Maximum concurrent requests per account. Further requests receive a 429 response.
     latency
         Minimum response time, in seconds.
+    public_url
+        The URL that clients use, such as that of a proxy with TLS. Links start with it.
+    trust_proxy
+        Believe X-Forwarded-Proto and X-Forwarded-Host from every peer.
+        By default, only from a proxy on this machine.
+    allow_host
+        A further host name for the page and the control API. Can be repeated.
+        On a loopback address, they accept only names of this machine.
+    tls
+        Serve HTTPS: --tls CERT KEY with two PEM files, or --tls self-signed.
+    quiet
+        Print no line per request.
     """
-    import asyncio
-    import signal
+    from ...emulator.serving import Settings, StartError, UsageError, run
 
-    from ..._core.threads import to_daemon_thread
-    from ...emulator import Catalogue, Emulator
-
-    accounts = dict(_parse_pair("--account", pair) for pair in account or ())
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    try:
-        if accounts_file is not None:
-            accounts |= await to_daemon_thread(_read_pairs, accounts_file)
-        server = Emulator(
-            host=host,
-            port=port,
-            db=db,
-            accounts=accounts or None,
-            catalogue=Catalogue.load(catalogue) if catalogue else None,
-            concurrency=concurrency,
-            latency=latency,
-        )
-        await server.start()
-    except (OSError, ValueError) as error:
-        raise CommandError(f"the emulator cannot start: {error}") from None
-    try:
-        print(server.url, flush=True)
-        if sys.stdout.isatty():
-            print(_HINT.format(url=server.url), flush=True)
-        await stop.wait()
-    finally:
-        await server.stop()
-
-
-def _parse_pair(source: str, text: str) -> tuple[str, str]:
-    sid, colon, secret = text.partition(":")
-    if not (re.fullmatch("(AC|SK|OQ)[0-9a-fA-F]{32}", sid) and colon and secret):
-        # The message omits the value: it may contain a secret.
-        raise usage_error(f"{source}: expected SID:SECRET, where SID starts with AC, SK or OQ")
-    return sid, secret
-
-
-def _read_pairs(file: Path) -> dict[str, str]:
-    """Return the secrets in a file, by SID."""
-    lines = enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
-    pairs = dict(
-        _parse_pair(f"{file}, line {number}", line) for number, line in lines if line.strip()
+    settings = Settings(
+        host=host,
+        port=port,
+        db=db,
+        account=tuple(account or ()),
+        accounts_file=accounts_file,
+        catalogue=catalogue,
+        concurrency=concurrency,
+        latency=latency,
+        public_url=public_url,
+        trust_proxy=trust_proxy,
+        allow_host=tuple(allow_host or ()),
+        tls=tuple(tls or ()),
+        quiet=quiet,
     )
-    if not pairs:
-        # Without accounts, the emulator accepts all credentials.
-        raise usage_error(f"{file}: expected SID:SECRET on each line, but the file is empty")
-    return pairs
-
-
-_HINT = """
-To use it from another terminal:
-
-  export MARKETPLACE_BASE_URL={url}
-  export TWILIO_ACCOUNT_SID=AC00000000000000000000000000000001 TWILIO_AUTH_TOKEN=made-up
-
-Press Ctrl-C to stop it."""
+    try:
+        run(settings)
+    except UsageError as error:
+        raise usage_error(str(error)) from None
+    except StartError as error:
+        raise CommandError(str(error)) from None

@@ -67,6 +67,7 @@ async def plan(
         await to_daemon_thread(jobs.check_file, to, "--to")
     state = await to_daemon_thread(fleet.load, desired)
     failures: list[fleet.Failure] = []
+    key = await to_daemon_thread(plan_key) if to is not None or format == "jsonl" else None
     for message in state.warnings:
         warn(message)
     target: Path | fleet.Output[fleet.AccountPlan] | None = to
@@ -82,7 +83,7 @@ async def plan(
                 accounts.source(),
                 state,
                 to=target,
-                key=plan_key() if to is not None or format == "jsonl" else None,
+                key=key,
                 resume=resume,
                 overwrite=overwrite,
                 progress=job.bar,
