@@ -5,6 +5,7 @@ rejected and stays as it is, byte for byte. `sqlite3.Error` never leaves this mo
 """
 
 import errno
+import gc
 import os
 import sqlite3
 import weakref
@@ -250,6 +251,12 @@ def open_database(
         is_ours(file, kind)  # before a lock file is created beside it
     # Connections that try to lock a file at the same time would keep each other from it.
     with locked(file):
+        try:
+            return _open(file, kind, new, exclusive, timeout)
+        except (OSError, kind.error):
+            # A connection that this program has dropped, without closing it, still has its lock.
+            if not gc.collect():
+                raise
         return _open(file, kind, new, exclusive, timeout)
 
 

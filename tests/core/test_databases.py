@@ -7,6 +7,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -380,3 +381,15 @@ def test_only_this_module_uses_sqlite() -> None:
         if re.search("^ *(import|from) sqlite3", file.read_text(), re.MULTILINE)
     ]
     assert using == ["_core/databases.py"]
+
+
+def test_a_reader_that_was_dropped_without_closing_it_keeps_no_journal_locked(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "journal"
+    with journal.Journal(file) as opened:
+        opened.begin({"job": "apply"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        assert sqlite3.connect(file).execute("SELECT count(*) FROM writes").fetchone() == (0,)
+        journal.Journal(file).close()

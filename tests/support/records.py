@@ -80,9 +80,9 @@ def values_of(type_: Any) -> st.SearchStrategy[Any]:
 def records_of(cls: Any) -> st.SearchStrategy[Any]:
     if cls is BillableItem:
         return st.builds(cls, sids, amounts.filter(lambda amount: amount > 0))
-    if cls is Page[InstalledAddOn]:
+    if cls == Page[InstalledAddOn]:
         return st.builds(Page, values_of(tuple[InstalledAddOn, ...]), values_of(str | None))
-    if cls is bulk.Success[str, UsageReport]:
+    if cls == bulk.Success[str, UsageReport]:
         return st.builds(bulk.Success, texts, records_of(UsageReport))
     fields = [field for field in attrs.fields(cls) if field.name != "credentials"]
     built = st.builds(cls, **{field.name: values_of(field.type) for field in fields})
