@@ -325,7 +325,9 @@ def parse_add_ons(text: str | bytes) -> AddOnResults:
         raise WebhookError(f"AddOns: expected the text of the form field, got {_kind(text)}")
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
-        return from_json(raw, AddOnResults, "the AddOns parameter of a webhook")
+        results = from_json(raw, AddOnResults, "the AddOns parameter of a webhook")
+        if results != AddOnResults():  # else it may have neither field
+            return results
     except ValueError:
         pass
     try:
@@ -341,6 +343,8 @@ def _read_leniently(raw: bytes) -> AddOnResults:
     document = lenient.parse(raw)
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")
+    if document.keys().isdisjoint({"status", "results"}):
+        raise ValueError("an object without status and results")
     found = document.pop("results", None)
     whole: AddOnResults
     whole, _ = lenient.build(AddOnResults, document)

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from multidict import MultiDict
 from support.reporters import reports
 from twilio.request_validator import (  # type: ignore[import-untyped]  # it has no types
@@ -414,6 +414,8 @@ def test_each_result_tells_whether_it_succeeded() -> None:
 
 
 @given(st.text() | st.binary())
+@example("{}")
+@example(b'{"a": 1}')
 def test_what_is_not_add_ons_is_a_webhook_error(text: Any) -> None:
     with pytest.raises(WebhookError):
         parse_add_ons(text)
