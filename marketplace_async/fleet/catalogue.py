@@ -18,7 +18,9 @@ from ..errors import (
     NotFoundError,
     PermissionDeniedError,
     SchemaError,
+    ServerError,
     TokenError,
+    TransportError,
     UnreadableFieldError,
 )
 from ..resources.available_add_ons import AvailableAddOn, configuration_errors
@@ -36,6 +38,8 @@ Catalogue: TypeAlias = dict[str, AvailableAddOn]
 # The catalogue is the same for all accounts. Credentials that are rejected again and again are
 # hardly the fault of single accounts.
 _MAX_REJECTED: Final = 100
+# A service that does not respond to several accounts is hardly the fault of one.
+_MAX_UNANSWERED: Final = 3
 _MAX_NAMED: Final = 5
 
 
@@ -53,6 +57,7 @@ async def read_catalogue(driver: Driver, desired: Desired) -> Catalogue:
     if not desired.required_add_ons():
         return {}
     rejected: dict[str, Exception] = {}
+    unanswered = 0
     async with iterating(driver.connection.some_clients()) as clients:
         async for sid, client in clients:
             try:
@@ -61,7 +66,11 @@ async def read_catalogue(driver: Driver, desired: Desired) -> Catalogue:
                 problems = desired.problems()
                 catalogue = await _read(client, desired, problems)
             except Exception as error:
-                if not (isinstance(client, Exception) or _is_rejection(error)):
+                if isinstance(error, TransportError | ServerError):
+                    unanswered += 1
+                    if unanswered == _MAX_UNANSWERED:
+                        raise
+                elif not (isinstance(client, Exception) or _is_rejection(error)):
                     raise
                 rejected[sid] = error
                 if len(rejected) == _MAX_REJECTED:
@@ -84,7 +93,7 @@ def _no_credentials(driver: Driver, rejected: Mapping[str, Exception]) -> Except
     if not rejected:
         return CredentialsError(f"{driver.source}: no account has credentials")
     first = next(iter(rejected.values()))
-    if len(rejected) == 1 and isinstance(first, APIError | TokenError):
+    if len(rejected) == 1 and isinstance(first, APIError | TokenError | TransportError):
         return first  # its message names the account
     named = "; ".join(f"{sid}: {error}" for sid, error in list(rejected.items())[:_MAX_NAMED])
     more = len(rejected) - _MAX_NAMED

@@ -2,10 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import attrs
 
@@ -13,7 +14,7 @@ from .. import bulk
 from .._core.pagination import complete
 from .._core.serializable import Serializable
 from ..client import MarketplaceClient
-from ..errors import CredentialsError, NotFoundError
+from ..errors import CredentialsError, NotFoundError, UnusableResponseError
 from ..resources.installed_add_on import InstalledAddOn
 from ..resources.installed_add_on_extensions import InstalledAddOnExtension
 from ._engine.checkpoint import Checkpoint
@@ -27,6 +28,8 @@ from .masking import masked
 from .outputs import ExtensionRecord, InventoryRecord, JsonLines, Output, output_of
 from .ownership import prove_owner
 from .sources import Source, Target
+
+_ACCOUNT: Final = re.compile("AC[0-9a-fA-F]{32}")
 
 
 @attrs.frozen(kw_only=True)
@@ -208,15 +211,24 @@ async def read_installed(
         IncompleteListError: The list does not say that it is complete.
         CredentialsError: The credentials belong to another account.
     """
-    # A record can appear on two pages if the list changes while it is read.
-    installed = {one.sid: one async for one in complete(client.installed_add_ons.list())}
-    for one in installed.values():
-        if one.account_sid not in (None, target.account_sid):
-            raise CredentialsError(
-                f"the credentials of {target.account_sid} belong to {one.account_sid}"
-            )
+    try:
+        # A record can appear on two pages if the list changes while it is read.
+        installed = {one.sid: one async for one in complete(client.installed_add_ons.list())}
+    except UnusableResponseError as error:
+        # A client that was told the account of its API key notices by itself.
+        if "account_sid" not in error.reason:
+            raise
+        _check_accounts(_ACCOUNT.findall(error.reason), target)
+        raise
+    _check_accounts([one.account_sid for one in installed.values()], target)
     is_proven = bool(installed) or await prove_owner(client, target.account_sid)
     return tuple(installed.values()), is_proven
+
+
+def _check_accounts(sids: Iterable[str | None], target: Target) -> None:
+    for sid in sids:
+        if sid not in (None, target.account_sid):
+            raise CredentialsError(f"the credentials of {target.account_sid} belong to {sid}")
 
 
 async def read_extensions(

@@ -118,7 +118,22 @@ async def test_a_service_that_does_not_respond_is_not_asked_once_per_account(
     source = fleet.AccountsFile(accounts_file(tmp_path, rows), options)
     with pytest.raises(RequestTimeoutError):
         await fleet.plan(source, fleet.parse(DESIRED))
-    assert fault.hits == 1
+    assert fault.hits == 3
+
+
+async def test_an_account_that_does_not_respond_is_passed_over(
+    marketplace_emulator: Emulator, tmp_path: Path
+) -> None:
+    marketplace_emulator.faults.add("GET", "/v1/AvailableAddOns/*", delay=30.0)
+    options: Any = {
+        "base_url": marketplace_emulator.url,
+        "timeout": Timeout(total=0.5),
+        "retry": Retry(attempts=1),
+    }
+    rows = marketplace_emulator.add_subaccounts(PARENT, 2)
+    source = fleet.AccountsFile(accounts_file(tmp_path, rows), options)
+    plan = await fleet.plan(source, fleet.parse(DESIRED))
+    assert (plan.accounts, plan.failures.count) == (2, 0)
 
 
 # -- the configurations of a file, before any account is read

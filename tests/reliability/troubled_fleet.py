@@ -128,9 +128,10 @@ class Fleet:
         file = folder / "accounts.csv"
         file.touch(mode=0o600)
         rows = []
-        for number, sid in enumerate(sids):
+        others = iter(sound)
+        for sid in sorted(sids):  # troubled accounts are anywhere in the file
             if sid in self.mistaken:  # the key of another account
-                rows.append(f"{sid},,SK{sound[number][2:]},x")
+                rows.append(f"{sid},,SK{next(others)[2:]},x")
             else:
                 rows.append(f"{sid},x,,")
         file.write_text("account_sid,auth_token,api_key,api_secret\n" + "\n".join(rows) + "\n")
