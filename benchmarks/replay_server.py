@@ -11,6 +11,7 @@ emulator. It then sends those bytes, over TLS if there is a certificate.
   (`tests/docs/test_benchmarks.py` compares them). Longer lists repeat the records.
 - Every account, identified by its `Authorization` header, has the same records, under its own
   `account_sid`.
+- It accepts every DELETE, and deletes nothing.
 - Each response takes `latency` seconds. Requests of an account beyond `limit` concurrent requests
   are throttled.
 - With `--poll`, it never sleeps while a client is connected. Otherwise sending a request would
@@ -209,8 +210,12 @@ class Replay:
         records = self._slice(start % self._length, count)
         return [b'{"installed_add_ons":[', records, b'],"meta":', msgspec.json.encode(meta), b"}"]
 
-    def response(self, target: bytes, authorization: bytes, in_flight: int) -> list[bytes]:
-        """Return the response to a GET as a list of chunks."""
+    def response(
+        self, method: bytes, target: bytes, authorization: bytes, in_flight: int
+    ) -> list[bytes]:
+        """Return the response as a list of chunks. A DELETE changes nothing."""
+        if method == b"DELETE":
+            return [b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n"]
         record = self._by_path.get(target)
         if record is not None:
             body = [record]
@@ -271,7 +276,7 @@ class Connection(asyncio.Protocol):
 
     def _serve(self, head: bytes) -> None:
         replay = self._replay
-        target = head.split(b" ", 2)[1]
+        method, target, _ = head.split(b" ", 2)
         if target.startswith(b"/_bench/"):
             self._transport.writelines(replay.control(target))
             return
@@ -286,18 +291,18 @@ class Connection(asyncio.Protocol):
         replay.in_flight[account] = in_flight
         if replay.latency:
             loop = asyncio.get_running_loop()
-            loop.call_later(replay.latency, self._finish, target, account, in_flight)
+            loop.call_later(replay.latency, self._finish, method, target, account, in_flight)
         else:
-            self._finish(target, account, in_flight)
+            self._finish(method, target, account, in_flight)
 
-    def _finish(self, target: bytes, account: bytes, in_flight: int) -> None:
+    def _finish(self, method: bytes, target: bytes, account: bytes, in_flight: int) -> None:
         replay = self._replay
         replay.polling.worked = True
         replay.processed += 1
         replay.in_flight[account] -= 1
         if not replay.in_flight[account]:
             del replay.in_flight[account]
-        self._transport.writelines(replay.response(target, account, in_flight))
+        self._transport.writelines(replay.response(method, target, account, in_flight))
 
 
 async def serve(certificate: str | None, *, poll: bool) -> None:

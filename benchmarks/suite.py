@@ -10,7 +10,18 @@ from typing import Any, Final
 import attrs
 
 from . import server_load
-from .harness import PROJECT, Bench, Server, Values, cores, is_installed, on_core, python
+from .clients import LIST
+from .harness import (
+    PROJECT,
+    Bench,
+    Server,
+    Values,
+    cores,
+    get_json,
+    is_installed,
+    on_core,
+    python,
+)
 from .results import OURS, Comparison, Goal, Measurement, compare
 
 FLOOR: Final = "hand-written protocol"
@@ -24,6 +35,7 @@ PRISM: Final = "Prism"
 STANDING: Final = "the same, one client for all"
 ASYNCIO: Final = "the same, under asyncio"
 KNOWN_LIMITS: Final = "the same, with known limits"
+BY_HAND: Final = "aiohttp, the same requests without a journal"
 DEPENDENCIES: Final = "aiohttp, attrs, cattrs, yarl"
 
 # By name: the key in `clients.py`, and the packages that must be installed.
@@ -372,6 +384,33 @@ def limited_accounts(bench: Bench) -> Iterator[Measurement]:
     )
 
 
+def apply(bench: Bench) -> Iterator[Measurement]:
+    accounts = bench.size(2000, quick=50)
+    bench.configure(latency=0.02, records=5)
+    page = get_json(bench.server.url, f"{LIST}?PageSize=1", bench.server.ca)
+    task = {
+        "work": "apply",
+        "accounts": accounts,
+        "unique_name": page["installed_add_ons"][0]["unique_name"],
+    }
+    values = bench.interleaved(
+        bench.round_count(9),
+        {OURS: {**task, "client": "ours"}, BY_HAND: {**task, "client": "aiohttp"}},
+    )
+    series = _series(values, lambda one: accounts / one["wall"])
+    yield Measurement(
+        row=14,
+        work=f"plan and apply a removal on {accounts:,} accounts, 20 ms per round trip, "
+        "concurrency 64",
+        measure="throughput",
+        unit="accounts/s",
+        better="more",
+        series=series,
+        comparisons=compare(series, BY_HAND, Goal("at least", 0.8)),
+        server_busy=_max_server_busy(values),
+    )
+
+
 def imports(bench: Bench) -> Iterator[Measurement]:
     statements = {
         # The package imports its names when the first one is used.
@@ -480,4 +519,5 @@ ROWS: Final[dict[int, Callable[[Bench], Iterator[Measurement]]]] = {
     11: limited_accounts,
     12: imports,
     13: serve,
+    14: apply,
 }

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 from .clients import ACCOUNT, CLIENTS, LIST, SECRET, authorization
@@ -35,6 +36,7 @@ class Task:
         accounts: The number of accounts.
         concurrency: The maximum number of requests in flight.
         account_limit: The number of concurrent requests that the server allows per account.
+        unique_name: The unique name of a record on the server.
         warm: Whether to run the workload once before it is measured.
         uvloop: Whether to run under uvloop.
     """
@@ -48,6 +50,7 @@ class Task:
     accounts: int = 1
     concurrency: int = 64
     account_limit: int = 1
+    unique_name: str = ""
     warm: bool = False
     uvloop: bool = False
 
@@ -204,6 +207,70 @@ async def limited_accounts(task: Task) -> Values:
     return values
 
 
+def _accounts_file(folder: str, accounts: int) -> Path:
+    file = Path(folder, "accounts.csv")
+    file.touch(mode=0o600)
+    rows = (f"{account_sid(number)},{SECRET}\n" for number in range(accounts))
+    file.write_text("account_sid,auth_token\n" + "".join(rows))
+    return file
+
+
+async def apply_ours(task: Task) -> Values:
+    """Remove an Add-on from many accounts with `fleet.apply`, which keeps a journal."""
+    from marketplace_async import fleet
+
+    desired = fleet.parse(
+        f'[[add_ons]]\nunique_name = "{task.unique_name}"\nstate = "absent"\naccounts = "all"\n'
+    )
+    with TemporaryDirectory() as folder:
+        accounts = _accounts_file(folder, task.accounts)
+        options = {"base_url": task.url, "concurrency": task.concurrency}
+        source = fleet.AccountsFile(accounts, options)  # type: ignore[arg-type]
+        with measured(task) as values:
+            report = await fleet.apply(
+                source,
+                desired,
+                journal=Path(folder, "journal"),
+                approve=lambda plan: True,
+                executor=fleet.EmbeddedExecutor(2 * task.concurrency),
+            )
+    assert report.writes == {"done": task.accounts}, report
+    return values
+
+
+async def apply_plain_http(task: Task) -> Values:
+    """Send the same requests with aiohttp and a semaphore."""
+    import aiohttp
+
+    permits = asyncio.Semaphore(task.concurrency)
+    connector = aiohttp.TCPConnector(limit=task.concurrency)
+    async with aiohttp.ClientSession(task.url, connector=connector) as session:
+
+        async def find(number: int) -> str:
+            headers = {"Authorization": authorization(account_sid(number))}
+            async with permits, session.get(f"{LIST}?PageSize=1000", headers=headers) as r:
+                r.raise_for_status()
+                page = await r.json()
+            records = page["installed_add_ons"]
+            sid: str = next(one["sid"] for one in records if one["unique_name"] == task.unique_name)
+            return sid
+
+        async def remove(number: int) -> None:
+            sid = await find(number)
+            headers = {"Authorization": authorization(account_sid(number))}
+            async with permits, session.delete(f"{LIST}/{sid}", headers=headers) as r:
+                r.raise_for_status()
+
+        with measured(task) as values:
+            await asyncio.gather(*map(find, range(task.accounts)))
+            await asyncio.gather(*map(remove, range(task.accounts)))
+    return values
+
+
+async def apply(task: Task) -> Values:
+    return await (apply_ours(task) if task.client == "ours" else apply_plain_http(task))
+
+
 async def merge(task: Task) -> Values:
     return await (merge_ours(task) if task.client == "ours" else merge_plain_http(task))
 
@@ -214,6 +281,7 @@ WORKLOADS: Final[dict[str, Callable[[Task], Awaitable[Values]]]] = {
     "merge": merge,
     "stream": stream,
     "limited_accounts": limited_accounts,
+    "apply": apply,
 }
 
 

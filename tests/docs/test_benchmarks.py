@@ -78,7 +78,7 @@ async def test_replayed_responses_equal_those_of_the_emulator() -> None:
             *(LIST, second, last, f"{LIST}?PageSize=130", f"{LIST}?PageSize=1000"),
         ):
             head, body = await request(emulator, URL, path)
-            replayed = b"".join(replay.response(path.encode(), AUTHORIZATION, 1))
+            replayed = b"".join(replay.response(b"GET", path.encode(), AUTHORIZATION, 1))
             assert comparable(replayed) == comparable(head + body), path
     assert b"".join(replay.throttled_response()).startswith(b"HTTP/1.1 429 ")
     assert json.loads(recording.throttled_body)["code"] == 20429
@@ -91,7 +91,7 @@ async def test_every_account_has_records_of_its_own() -> None:
     other = "AC" + "2" * 32
 
     def body(path: str, account_sid: str) -> str:
-        response = replay.response(path.encode(), authorization(account_sid).encode(), 1)
+        response = replay.response(b"GET", path.encode(), authorization(account_sid).encode(), 1)
         return b"".join(response[1:]).decode()
 
     for path in (LIST, f"{LIST}/{sids[0]}"):
@@ -104,8 +104,8 @@ async def test_replayed_heads_have_the_lines_of_the_service() -> None:
         (sid,) = emulator.install(ACCOUNT, SPEECH_TO_TEXT, CONFIGURATION)
         replay = Replay(await record(emulator, URL))
     for response in (
-        b"".join(replay.response(f"{LIST}/{sid}".encode(), AUTHORIZATION, 3)),
-        b"".join(replay.response(f"{LIST}?PageSize=1000".encode(), AUTHORIZATION, 3)),
+        b"".join(replay.response(b"GET", f"{LIST}/{sid}".encode(), AUTHORIZATION, 3)),
+        b"".join(replay.response(b"GET", f"{LIST}?PageSize=1000".encode(), AUTHORIZATION, 3)),
     ):
         headers = headers_of(response)
         first = (b"Date", b"Content-Type", b"Content-Length", b"Connection")
