@@ -443,6 +443,11 @@ class MarketplaceClient:
         return self._session.base_url
 
     @property
+    def retry(self) -> Retry:
+        """The retry policy."""
+        return self._retry
+
+    @property
     def stats(self) -> Stats:
         """Request counters of this client and all clients that share its connections.
 

@@ -77,12 +77,13 @@ def _forms(secrets: Iterable[str]) -> list[str]:
     """Return the forms in which secrets are quoted, longest first: one may be part of another."""
     forms: set[str] = set()
     for secret in secrets:
+        if len(secret) < _SHORTEST:
+            continue
         escaped = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
         forms.update(
             (secret, *escaped, *(form.replace("/", "\\/") for form in escaped), repr(secret)[1:-1])
         )
         forms.update((quote(secret), quote(secret, safe=""), quote_plus(secret)))
-        import html  # here, because it is slow to import
-
-        forms.update((html.escape(secret), html.escape(secret, quote=False)))
+        markup = secret.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        forms.update((markup, markup.replace('"', "&quot;").replace("'", "&#x27;")))
     return sorted(forms - {""}, key=len, reverse=True)

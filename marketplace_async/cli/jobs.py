@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import attrs
 
-from .. import fleet
+from .. import MarketplaceError, fleet
 from .._core.files import check_output
 from .explanations import EXPLAINED, Explained, explain
 from .progress import Bar
@@ -65,7 +65,9 @@ class Running:
 
     def interrupt(self, number: int, job: "asyncio.Task[object]") -> None:
         """Stop the job: gracefully the first time, at once the second time."""
-        if self.prompting or self.abort.is_set():
+        if self.prompting or self.abort.is_set() or not self.bar.has_begun:
+            if not self.stop.is_set():
+                self.signal = number
             self.stop.set()
             job.cancel()
         elif self.stop.is_set():
@@ -93,6 +95,7 @@ class Running:
         *,
         verb: str = "failed",
         is_shown: bool = False,
+        wrote: bool = False,
     ) -> None:
         """Print what the job did.
 
@@ -102,6 +105,7 @@ class Running:
             hint: What to do next, if not everything was done.
             verb: What happened to accounts that failed.
             is_shown: Whether the output shows the result of a job that did everything.
+            wrote: Whether the job has changed any account.
 
         Raises:
             CommandError: Not everything was done. It has the exit status.
@@ -111,13 +115,13 @@ class Running:
             if not_done(counts) or counts.left_out or not is_shown:
                 note(result + left_out(counts))
             if not_done(counts):
-                raise _failed(report, hint, verb)
+                raise _failed(report, hint, verb, wrote=wrote)
             return
         problems = [f"{result}{left_out(counts)}", summary(counts)]
         if self.error is not None:
             assert isinstance(self.error, EXPLAINED)
             cause = _explained(self.error, hint)
-            status = Status.PARTLY_FAILED if counts.done else cause.status
+            status = Status.PARTLY_FAILED if counts.done or wrote else cause.status
             problems += _details(report.failures)
             raise CommandError(
                 f"ended early: {cause.message}",
@@ -175,6 +179,8 @@ def check_file(file: Path, option: str) -> None:
 
 def _explained(error: Explained, hint: str) -> CommandError:
     """Return the message and the hint for an error that ended a job early."""
+    if isinstance(error, MarketplaceError):
+        error.resume_at = None  # of a list, not of the job
     if isinstance(error, fleet.JobError):
         return CommandError(error.message, _REMEDIES.get(error.remedy or "", hint))
     explained = explain(error)
@@ -216,7 +222,7 @@ def plain(counts: fleet.Counts) -> dict[str, Any]:
     return {"accounts": counts.accounts, **attrs.asdict(counts)}
 
 
-def _failed(report: Report, hint: str, verb: str) -> CommandError:
+def _failed(report: Report, hint: str, verb: str, *, wrote: bool) -> CommandError:
     counts, failures = report.counts, report.failures
     count = not_done(counts)
     kinds = [name for name in ("skipped", "failed", "unknown") if getattr(counts, name)]
@@ -227,7 +233,7 @@ def _failed(report: Report, hint: str, verb: str) -> CommandError:
     if counts.unknown:
         status = Status.UNKNOWN
     else:
-        status = Status.PARTLY_FAILED if counts.done else Status.FAILED
+        status = Status.PARTLY_FAILED if counts.done or wrote else Status.FAILED
     return CommandError(message, hint or None, status, _details(failures))
 
 

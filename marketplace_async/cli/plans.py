@@ -53,12 +53,13 @@ def failures_of(failures: fleet.Failures) -> list[fleet.Failure]:
         return [fleet.Failure(**json.loads(line)) for line in lines]
 
 
-def show(report: fleet.PlanReport) -> None:
+def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
     """Print the steps of a plan, grouping identical ones."""
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    file = sys.stderr if to_stderr else sys.stdout
+    console = Console(file=file, highlight=False, soft_wrap=True)
     for group in report.groups:
         mark = _MARKS[group.action]
         add_on = f" ({group.available_add_on_sid})" if group.action == "install" else ""

@@ -47,6 +47,11 @@ class Bar(Progress):
         self._sent: deque[tuple[float, int]] = deque()
         self._began = 0.0
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a phase has begun."""
+        return self._phase != ""
+
     def __enter__(self) -> Self:
         return self
 

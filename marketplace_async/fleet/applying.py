@@ -194,7 +194,7 @@ class _Run:
             writes=self.writes,
             interrupted=interrupted,
             notes=tuple(one.message for one in self.kept.values()),
-            failures=await self.driver.failures(self._failures, self.ending),
+            failures=await self._failures(),
             complete=not self.driver.stopped and self.ending.error is None,
         )
 
@@ -203,9 +203,7 @@ class _Run:
         summary = Summary(self.desired)
 
         def commit(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
-            journal.settle_writes(
-                {plan.account_sid: {step.key for step in plan.steps} for plan in plans}
-            )
+            journal.settle_writes(plans)
             journal.save_plans(plans)
             journal.commit(entries)
 
@@ -228,7 +226,7 @@ class _Run:
         )
         return summary.report(
             planned,
-            await driver.failures(self._failures, self.ending),
+            await self._failures(),
             planner.unmatched,
             complete=not driver.stopped and self.ending.error is None,
         )
@@ -255,6 +253,7 @@ class _Run:
             self.desired,
             self.digests,
             {sid: plan.steps for sid, plan in plans.items()},
+            frozenset(sid for sid, plan in plans.items() if plan.problems),
             {one.sent: one.kept for one in self.kept.values()},
         )
         return Shard(remaining, task)
@@ -316,8 +315,10 @@ class _Run:
 
         self.driver.tally.add("failed", await self.driver.disk(commit))
 
-    def _failures(self) -> Failures:
-        return self.journal.write_failures(beside(self.file, "failures.jsonl"))
+    async def _failures(self) -> Failures:
+        write = self.journal.write_failures
+        file = beside(self.file, "failures.jsonl")
+        return await self.driver.failures(partial(write, file), partial(write, None), self.ending)
 
 
 def _failed(failure: Failure) -> Entry:

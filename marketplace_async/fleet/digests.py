@@ -6,6 +6,7 @@ import os
 import secrets
 import stat
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -73,15 +74,18 @@ class PlanKey:
             return cls(_read_private(path))
         except FileNotFoundError:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The file appears with its content. A key that another process creates at the same time
+        # wins.
+        new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
-            # A key that another process creates at the same time wins.
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        except FileExistsError:
-            return cls(_read_private(path))
-        with os.fdopen(descriptor, "wb") as stream:
-            key = secrets.token_hex(32).encode()
-            stream.write(key + b"\n")
-        return cls(key)
+            descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(secrets.token_hex(32).encode() + b"\n")
+            with suppress(FileExistsError):
+                os.link(new, path)
+        finally:
+            new.unlink(missing_ok=True)
+        return cls(_read_private(path))
 
     def digest(self, data: bytes) -> str:
         """Return the HMAC-SHA256 of `data` in hex."""

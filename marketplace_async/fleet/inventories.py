@@ -148,7 +148,9 @@ async def inventory(
         with ending.caught():
             _, records, _ = await disk(checkpoint.totals)
         complete = not driver.stopped and ending.error is None
-        failures = await driver.failures(partial(checkpoint.end, complete=complete), ending)
+        failures = await driver.failures(
+            partial(checkpoint.end, complete=complete), checkpoint.first_failures, ending
+        )
     report = InventoryReport(
         counts=driver.counts(),
         records=records,

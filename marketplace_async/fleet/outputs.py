@@ -24,6 +24,8 @@ from ._engine.entries import Failure, JobError
 
 R = TypeVar("R", contravariant=True)
 
+_SQLITE: Final = b"SQLite format 3\0"
+
 
 @attrs.frozen(kw_only=True)
 class ExtensionRecord(Serializable):
@@ -162,7 +164,13 @@ class _File:
             self._file.close()
 
     def check_removable(self) -> None:
-        pass
+        if self._path is None:
+            return
+        with self._path.open("rb") as file:
+            if file.read(len(_SQLITE)) == _SQLITE:
+                raise JobError(
+                    f"{self._path} is a database; it was left unchanged: pass another path"
+                )
 
     def remove(self) -> None:
         self.close()

@@ -17,6 +17,7 @@ from .steps import AccountPlan, Action, Step
 
 _MAX_EXAMPLES = 3
 _MAX_CHANGES = 20
+_MAX_KINDS = 200
 _ACTIONS = ("remove", "install", "update", "enable", "disable")
 
 
@@ -50,11 +51,22 @@ class Group:
         # Accounts are planned in any order. The examples do not depend on it.
         examples = sorted((*self.examples, target), key=_by_name)
         self.examples = tuple(examples[:_MAX_EXAMPLES])
-        for change in map(str, step.changes):
-            if change in self.changes or len(self.changes) < _MAX_CHANGES:
-                self.changes[change] += 1
+        for change in step.changes:
+            text = str(change)
+            if text in self.changes or len(self.changes) < _MAX_CHANGES or self._is_new_key(text):
+                self.changes[text] += 1
             else:
                 self.other_changes += 1
+
+    def _is_new_key(self, text: str) -> bool:
+        """Return whether no change of this key is shown yet, however many values there are."""
+        kind = _kind(text)
+        return len(self.changes) < _MAX_KINDS and all(_kind(one) != kind for one in self.changes)
+
+
+def _kind(change: str) -> str:
+    """Return the mark and the path of a change."""
+    return change.partition(" = ")[0]
 
 
 def _by_name(target: Target) -> tuple[str, str]:

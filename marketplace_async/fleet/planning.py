@@ -112,7 +112,9 @@ async def plan(
             async with driver.phase("plan"):
                 await planner.run()
         complete = not driver.stopped and ending.error is None
-        failures = await driver.failures(partial(checkpoint.end, complete=complete), ending)
+        failures = await driver.failures(
+            partial(checkpoint.end, complete=complete), checkpoint.first_failures, ending
+        )
     report = summary.report(
         driver.counts(),
         failures,
@@ -217,7 +219,10 @@ class PlanSteps(Task):
             return AccountPlan(target.account_sid, target.friendly_name, ())
         async with limit.enforced():
             observed = await observe(client, target, wanted)
-        steps, problems = steps_for(wanted, observed, desired.secret, self.digests)
+        secrets = observed.secret_values(desired.secret).union(
+            desired.secret_values(), *(one.secret_values(desired.secret) for one in wanted)
+        )
+        steps, problems = steps_for(wanted, observed, desired.secret, self.digests, secrets)
         written = {step.unique_name for step in steps if step.action in ("install", "update")}
         invalid: dict[str, str] = {}
         for one in wanted:
@@ -232,6 +237,12 @@ class PlanSteps(Task):
             target.friendly_name,
             tuple(step for step in steps if step.unique_name not in invalid),
             (*(problem.message for problem in problems), *invalid.values()),
+            tuple(
+                one.unique_name
+                for one in wanted
+                if one.unique_name not in invalid
+                and all(one.unique_name != problem.unique_name for problem in problems)
+            ),
         )
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from .._core.masking import redacted
 from ..errors import UnreadableFieldError
 from ..resources.installed_add_on import InstalledAddOn
 from ..resources.installed_add_on_extensions import InstalledAddOnExtension
@@ -67,12 +68,14 @@ class AccountPlan:
         friendly_name: The account's friendly name.
         steps: The steps in the order in which to perform them. Empty if nothing has to change.
         problems: A message for each part of the desired state that cannot be reached.
+        compared: The unique names that were compared with the account, and have no problem.
     """
 
     account_sid: str
     friendly_name: str | None
     steps: tuple[Step, ...]
     problems: tuple[str, ...] = ()
+    compared: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -117,17 +120,28 @@ def relevant_add_ons(wanted: Iterable[Wanted], observed: Observed) -> Iterator[I
 
 
 def steps_for(
-    wanted: Sequence[Wanted], observed: Observed, secret: Collection[str], digests: Digests
+    wanted: Sequence[Wanted],
+    observed: Observed,
+    secret: Collection[str],
+    digests: Digests,
+    secrets: Collection[str] = (),
 ) -> tuple[tuple[Step, ...], tuple[Problem, ...]]:
     """Return the steps from the observed to the wanted state, and the problems.
 
     Removals come first.
 
+    Args:
+        wanted: The desired state of the account.
+        observed: The observed state.
+        secret: The secret keys. Their values are masked.
+        digests: Computes the digests of the steps.
+        secrets: Values that are masked under other keys as well.
+
     Raises:
         UnreadableFieldError: The steps depend on a field that is unknown.
     """
     _check_known(wanted, observed)
-    planner = _Planner(observed, secret, digests)
+    planner = _Planner(observed, secret, digests, secrets)
     for one in wanted:
         planner.add(one)
     planner.steps.sort(key=lambda step: step.action != "remove")
@@ -162,6 +176,7 @@ class _Planner:
     observed: Observed
     secret: Collection[str]
     digests: Digests
+    secrets: Collection[str]
     steps: list[Step] = attrs.field(factory=list)
     problems: list[Problem] = attrs.field(factory=list)
 
@@ -186,7 +201,7 @@ class _Planner:
 
     def _install(self, wanted: Wanted) -> None:
         configuration = wanted.configuration or {}
-        changes = tuple(differences({}, configuration, self.secret))
+        changes = self._changes({}, configuration)
         after = self._digest(wanted, configuration)
         self._step("install", wanted, None, changes=changes, after=after)
         # The extensions of a new installation are disabled.
@@ -204,7 +219,7 @@ class _Planner:
             "update",
             wanted,
             installed,
-            changes=tuple(differences(before, after, self.secret)),
+            changes=self._changes(before, after),
             before=self._digest(wanted, before),
             after=self._digest(wanted, after),
         )
@@ -220,6 +235,15 @@ class _Planner:
                 action: Action = "enable" if enabled else "disable"
                 before = self.digests.of(current[name])
                 self._step(action, wanted, installed, extension=name, before=before)
+
+    def _changes(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+        def masked(text: str | None) -> str | None:
+            return None if text is None else redacted(text, self.secrets)
+
+        return tuple(
+            attrs.evolve(change, before=masked(change.before), after=masked(change.after))
+            for change in differences(before, after, self.secret)
+        )
 
     def _digest(self, wanted: Wanted, configuration: Mapping[str, Any] | None) -> str:
         return self.digests.of(wanted.compared(configuration))

@@ -27,6 +27,7 @@ from .comparison import kept_by_service, kept_message
 from .desired import Desired, Wanted
 from .digests import Digests
 from .planning import observe
+from .rewriting import Attempt
 from .sources import Target
 from .steps import Action, Observed, Problem, Step, steps_for
 
@@ -48,6 +49,7 @@ class TakeSteps(Task):
         desired: The desired state.
         digests: Computes the digests of the steps, as for the plan.
         approved: The approved steps by account.
+        with_problems: The accounts of which the plan left out a step because of a problem.
         kept: What the service is known to make of configurations: the digest of what it keeps, by
             the digest of what was sent.
     """
@@ -55,6 +57,7 @@ class TakeSteps(Task):
     desired: Desired
     digests: Digests
     approved: Mapping[str, tuple[Step, ...]] = attrs.field(hash=False)
+    with_problems: frozenset[str] = frozenset()
     kept: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
     async def run(
@@ -69,10 +72,12 @@ class TakeSteps(Task):
                 # The account may have changed since it was planned.
                 observed = await observe(client, target, wanted)
             steps, problems = steps_for(wanted, observed, self.desired.secret, self.digests)
-        except MarketplaceError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, nothing was written
             return _nothing_written(approved, error)
         state = _State(self, client, target, limit, wanted, observed, steps, problems)
         writes = [await state.take(step) for step in approved]
+        if target.account_sid in self.with_problems:
+            return tuple(writes)  # the plan left out steps that are still needed
         return (*writes, *state.unapproved(approved))
 
     def without_client(self, target: Target, error: Exception) -> tuple[Write, ...]:
@@ -96,6 +101,11 @@ class _State:
     ) -> None:
         self._task = task
         self._add_ons = client.installed_add_ons
+        # Between two attempts of a write, the installation is compared again.
+        self._retry = client.retry
+        self._once = client.with_options(
+            retry=attrs.evolve(self._retry, attempts=1)
+        ).installed_add_ons
         self._account_sid = target.account_sid
         self._limit = limit
         self._wanted = {one.unique_name: one for one in wanted}
@@ -224,29 +234,42 @@ class _State:
         wanted = self._wanted[step.unique_name]
         if self._task.kept.get(step.after) == step.before:
             return Write(step.key, "unchanged", step.sid)
-        current = await self._read_again(step)
-        if current is not None and self._is_after(step, current):
-            return Write(step.key, "unchanged", step.sid)
-        if current is not None and not self._is_before(step, current):
-            return _changed(step.key)
-        before = current or self._observed.named(step.unique_name)
-        assert before is not None
-        sent = wanted.configuration_to_write(before.configuration or {}, self._task.desired.secret)
-        self._begin_write()
-        record = await self._add_ons.update(step.sid, configuration=sent)
-        return self._confirmed(step, record, sent or {})
+        for attempt in Attempt.sequence(self._retry):
+            current = await self._read_again(step)
+            if current is not None and self._is_after(step, current):
+                return Write(
+                    step.key, "done" if attempt.may_have_written else "unchanged", step.sid
+                )
+            if current is not None and not self._is_before(step, current):
+                return _changed(step.key)
+            before = current or self._observed.named(step.unique_name)
+            assert before is not None
+            sent = wanted.configuration_to_write(
+                before.configuration or {}, self._task.desired.secret
+            )
+            self._begin_write()
+            with attempt:
+                record = await self._once.update(step.sid, configuration=sent)
+                return self._confirmed(step, record, sent or {})
+            await attempt.wait()
+        raise AssertionError("the last attempt returns or raises")
 
     async def _remove(self, step: Step) -> Write:
         assert step.sid is not None
-        try:
-            current = await self._read_again(step)
-            if current is not None and not self._is_before(step, current):
-                return _changed(step.key)
-            self._begin_write()
-            await self._add_ons.delete(step.sid)
-        except NotFoundError:
-            return Write(step.key, "unchanged", step.sid)
-        return Write(step.key, "done", step.sid)
+        for attempt in Attempt.sequence(self._retry):
+            try:
+                current = await self._read_again(step)
+                if current is not None and not self._is_before(step, current):
+                    return _changed(step.key)
+                self._begin_write()
+                with attempt:
+                    await self._once.delete(step.sid)
+                    return Write(step.key, "done", step.sid)
+            except NotFoundError:
+                outcome: WriteOutcome = "done" if attempt.may_have_written else "unchanged"
+                return Write(step.key, outcome, step.sid)
+            await attempt.wait()
+        raise AssertionError("the last attempt returns or raises")
 
     async def _switch(self, step: Step) -> Write:
         sid = step.sid or self._installed[step.unique_name]
@@ -321,6 +344,7 @@ class _State:
             return Write(step.key, "done", record.sid)
         assert step.after is not None
         message = f"{step.unique_name}: the service {'; '.join(map(kept_message, changes))}"
+        message = redacted(message, self._secrets)
         kept = Kept(step.after, self._digest_of(step, record), message)
         return Write(step.key, "done", record.sid, kept=kept)
 

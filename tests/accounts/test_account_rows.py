@@ -190,7 +190,7 @@ TOKEN = f'"auth_token":"{SECRET}"'
             None,
             "account_sid: expected text, got list",
         ),
-        ("a.jsonl", '{"x":' + "[" * 9000 + "]" * 9000 + "}", None, "not|nested"),
+        ("a.jsonl", '{"x":' + "[" * 9000 + "]" * 9000 + "}", None, "not|nested|account_sid"),
         (
             "a.jsonl",
             f'{{"account_sid":"{A}",{TOKEN},"Auth Token":"x"}}',

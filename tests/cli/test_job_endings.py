@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +15,9 @@ from support.every_error import every_class, every_error
 from support.fleet import SPAM_SCORE
 from support.outputs import read
 from support.shops import Shops
-from support.terminal import PROGRAM
+from support.terminal import PROGRAM, on_a_terminal
 
-from marketplace_async import MarketplaceError, Request, Response
+from marketplace_async import MarketplaceError, Request, Response, fleet
 from marketplace_async.cli import progress
 from marketplace_async.cli.explanations import explain
 
@@ -225,3 +227,48 @@ async def test_without_a_terminal_a_long_job_writes_a_line_now_and_then(
     assert lines[0].startswith("note: inventory: 25/100 accounts · 0 Add-ons · ")
     assert "1 failed" in lines[0]
     assert "left" in lines[0]
+
+
+def test_a_plan_is_shown_where_it_is_approved(shops: Shops) -> None:
+    command = f"{' '.join(PROGRAM)} apply {shops.desired} --subaccounts > {shops.desired}.log"
+    declined = on_a_terminal(["bash", "-c", command], env=shops.env, typed={"[y/N] ": "n\n"})
+    assert "- remove voicebase_transcription on 49 accounts" in declined.screen
+    assert "Apply this to 61 accounts? [y/N] n" in declined.screen
+    assert shops.installed() == {"voicebase_transcription": 60}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_job_that_has_not_begun(shops: Shops, number: int) -> None:
+    shops.emulator.faults.add("GET", "/v1/AvailableAddOns/*", delay=3600, times=None)
+    process = start(shops, "plan", "fleet.toml", "--subaccounts")
+    wait_for(shops, "GET", "/2010-04-01/Accounts.json", 0)
+    time.sleep(2)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == -number
+    assert "interrupted" in errors
+
+
+def test_a_full_standard_output_does_not_hide_the_report_of_an_apply(shops: Shops) -> None:
+    shops.emulator.faults.add("POST", "/v1/InstalledAddOns", status=403, times=1)
+    with Path("/dev/full").open("w") as full:
+        process = start(shops, "apply", "fleet.toml", "--subaccounts", "--yes", stdout=full)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "of 61 accounts failed" in errors
+
+
+def test_a_pipe_as_desired_state_needs_the_path_of_a_journal(shops: Shops) -> None:
+    command = f"{' '.join(PROGRAM)} apply <(cat {shops.desired}) --subaccounts --yes"
+    done = subprocess.run(
+        ["bash", "-c", command], env=shops.env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "is not a regular file: pass --journal FILE" in done.stderr
+
+
+def test_processes_that_create_the_key_of_plans_at_once_agree(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(12) as pool:
+        keys = [pool.submit(fleet.PlanKey.from_file, tmp_path / "plan.key") for _ in range(48)]
+    assert len({key.result().digest(b"x") for key in keys}) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["plan.key"]

@@ -225,6 +225,59 @@ async def test_an_installation_is_read_again_just_before_a_later_step(
     assert configuration == OTHER
 
 
+@pytest.mark.parametrize("wanted", [ABSENT, UPDATE], ids=["removal", "update"])
+async def test_a_write_that_was_throttled_is_compared_again(
+    shop: Shop, tmp_path: Path, marketplace_emulator: Emulator, wanted: str
+) -> None:
+    await shop.install(TRANSCRIPTION, **BEFORE)
+    method = "DELETE" if wanted == ABSENT else "POST"
+    throttled = marketplace_emulator.faults.add(
+        method, "/v1/InstalledAddOns/*", status=429, retry_after=1
+    )
+
+    async def change_during_the_pause() -> None:
+        while not throttled.hits:
+            await asyncio.sleep(0.01)
+        await shop.configure(**OTHER)
+
+    async def nothing(shop: Shop) -> None:
+        colleague.append(asyncio.create_task(change_during_the_pause()))
+
+    colleague: list[asyncio.Task[None]] = []
+    report, _ = await shop.apply(tmp_path, wanted, nothing)
+    await colleague[0]
+    assert report.writes == {"skipped": 1}
+    ((_, configuration, _),) = await shop.state()
+    assert configuration == OTHER
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("wanted", [ABSENT, UPDATE], ids=["removal", "update"])
+async def test_a_write_whose_response_was_lost_is_looked_up_and_completed(
+    shop: Shop, tmp_path: Path, marketplace_emulator: Emulator, wanted: str, when: Any
+) -> None:
+    await shop.install(TRANSCRIPTION, **BEFORE)
+    method = "DELETE" if wanted == ABSENT else "POST"
+    marketplace_emulator.faults.add(method, "/v1/InstalledAddOns/*", drop=True, when=when)
+
+    async def nothing(shop: Shop) -> None: ...
+
+    report, _ = await shop.apply(tmp_path, wanted, nothing)
+    assert report.writes == {"done": 1}
+    assert report.failures.count == 0
+
+
+async def test_a_secret_under_another_key_is_masked_in_plans_and_notes(
+    shop: Shop, tmp_path: Path
+) -> None:
+    await shop.install(TRANSCRIPTION, callback_url=URL, callback_method="GET", copy="very-secret")
+    wanted = desired(TRANSCRIPTION, callback_url=URL, token="very-secret")
+    file = tmp_path / "plan.jsonl"
+    await fleet.plan(shop.source, fleet.parse(wanted), to=file)
+    assert "very-secret" not in file.read_text()
+    assert '"path":"copy","before":' in file.read_text()
+
+
 async def test_no_digest_of_a_secret_can_be_computed_without_the_key(
     shop: Shop, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from support.outputs import read
 
@@ -312,8 +313,10 @@ def test_a_later_run_records_what_has_become_of_an_unknown_write(
         journal.begin({"job": "apply"})
         journal.begin_writes("run 1", {ACCOUNTS[0]: ["install/b"], ACCOUNTS[1]: ["install/b"]})
         journal.close_open_writes()
-        assert journal.settle_writes({ACCOUNTS[0]: needed}) == 1
-        assert journal.settle_writes({ACCOUNTS[0]: needed}) == 0
+        plan = attrs.evolve(plan_of(ACCOUNTS[0], needed), compared=("b",))
+        others = attrs.evolve(plan_of(ACCOUNTS[1], ()), compared=("a",))
+        assert journal.settle_writes([plan, others]) == 1
+        assert journal.settle_writes([plan, others]) == 0
     with sqlite3.connect(tmp_path / "journal") as db:
         rows = dict(db.execute("SELECT account_sid, outcome FROM writes"))
     db.close()

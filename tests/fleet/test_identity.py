@@ -3,8 +3,9 @@
 import asyncio
 import functools
 import os
+import sqlite3
 from collections.abc import Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -330,3 +331,28 @@ async def test_the_files_beside_an_output_are_not_written_through_links(
         await fleet.inventory(shops.source, tmp_path / "x.jsonl")
     assert target.read_text() == ""
     assert len(names(tmp_path)) == 2
+
+
+async def test_the_audit_log_of_apply_is_not_taken_over_by_a_plan(
+    shops: Fleet, tmp_path: Path
+) -> None:
+    journal = tmp_path / "fleet.journal"
+    await fleet.apply(shops.source, shops.desired, journal=journal, approve=lambda _: True)
+    before = journal.read_bytes()
+    for overwrite in (False, True):
+        with pytest.raises(JobError, match="journal of apply, with its audit log"):
+            await fleet.plan(
+                shops.source, shops.desired, to=tmp_path / "fleet", overwrite=overwrite
+            )
+    assert journal.read_bytes() == before
+
+
+async def test_a_database_is_not_overwritten_by_lines_of_text(shops: Fleet, tmp_path: Path) -> None:
+    file = tmp_path / "crm.jsonl"
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("CREATE TABLE customers (name TEXT)")
+        db.commit()
+    before = file.read_bytes()
+    with pytest.raises(JobError, match="is a database; it was left unchanged"):
+        await fleet.inventory(shops.source, file, overwrite=True)
+    assert file.read_bytes() == before

@@ -254,3 +254,23 @@ async def test_a_stopped_plan_can_be_resumed_and_reports_all_steps(
     )
     with pytest.raises(JobError, match="cannot be resumed: the desired state changed"):
         await fleet.plan(shops.source, other, to=file, resume=True)
+
+
+async def test_a_plan_shows_each_key_that_changes_however_many_values_there_are(
+    shops: Fleet,
+) -> None:
+    for number, (sid, _) in enumerate(shops.shops):
+        extra = {"odd_one_out": 1} if number == 37 else {}
+        shops.emulator.install(sid, TRANSCRIPTION, {"callback_url": f"https://{number}", **extra})
+    desired = fleet.parse(
+        f'[[add_ons]]\nunique_name = "ibm_watson_speechtotext"\n'
+        f'available_add_on_sid = "{TRANSCRIPTION}"\naccept_terms_of_service = true\n'
+        'accounts = { friendly_names = ["Shop *"] }\n'
+        'configuration = { callback_url = "https://same", callback_method = "POST" }\n'
+    )
+    plan = await fleet.plan(shops.source, desired)
+    (group,) = plan.groups
+    assert (group.action, group.accounts) == ("update", 40)
+    assert "- odd_one_out = 1" in group.changes
+    assert len(group.changes) <= 23
+    assert group.other_changes > 0

@@ -211,12 +211,10 @@ async def troubled_fleet(total: int, chance: random.Random) -> tuple[str, int]:
                 saboteur = asyncio.create_task(fleet.sabotage(process.url, chance))
                 while kills < KILLS:
                     job = fleet.start(front.url)
-                    await asyncio.to_thread(time.sleep, chance.uniform(1, TIMEOUT + total / 150))
+                    await asyncio.to_thread(time.sleep, chance.uniform(1, TIMEOUT + 3))
                     job.kill()
                     await asyncio.to_thread(job.communicate)
                     kills += job.returncode == -signal.SIGKILL
-                    if job.returncode != -signal.SIGKILL and not _is_due(front, fleet):
-                        break  # nothing is left that a kill could interrupt
                 await saboteur
                 job = fleet.start(front.url)
                 output, errors = await asyncio.to_thread(job.communicate)
@@ -231,10 +229,6 @@ async def troubled_fleet(total: int, chance: random.Random) -> tuple[str, int]:
     for line in wrong[:10]:
         print(line, file=sys.stderr)
     return text, len(wrong)
-
-
-def _is_due(front: Front, fleet: Fleet) -> bool:
-    return front.created.total() < len(fleet.sound)
 
 
 def _violations(

@@ -1,5 +1,6 @@
 """`marketplace-async apply`: bring every account to the desired state."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,10 @@ async def apply(
 
     if output.output == "csv":
         raise usage_error("--output: apply supports table, json or jsonl")
+    if journal is None and not await to_daemon_thread(desired.is_file):
+        # Its journal would be beside a pipe, or the file does not exist.
+        await to_daemon_thread(desired.stat)
+        raise usage_error(f"{desired} is not a regular file: pass --journal FILE")
     if not (yes or is_interactive()):
         raise confirmation_required("apply changes")
     if journal is not None:
@@ -60,12 +65,17 @@ async def apply(
 
         async def approve(plan: "fleet.PlanReport") -> bool:
             job.bar.close()
+            # From here on, a signal ends the job at once. Output may block.
+            job.prompting = True
+            is_seen = sys.stdout.isatty()
             if output.format == "table":
                 await to_daemon_thread(plans.show, plan)
+            if not yes and not (output.format == "table" and is_seen):
+                # Nobody approves what is not on the screen.
+                await to_daemon_thread(plans.show, plan, to_stderr=True)
             for message in plan.unmatched:
                 warn(message)
             note(plans.summary(plan))
-            job.prompting = True
             await confirm(f"Apply this to {jobs.count_accounts(plan.to_change)}", yes=yes)
             job.prompting = False
             return True
@@ -83,23 +93,25 @@ async def apply(
                 **accounts.options(),
             )
         )
+    broken: OSError | None = None
     if output.format != "table":
-        await output.record(
-            {
-                "plan": plans.figures(report.plan),
-                "approved": report.approved,
-                "counts": jobs.plain(report.counts),
-                "changed": report.changed,
-                "writes": dict(report.writes),
-                "notes": list(report.notes),
-                "failed": report.failures.count,
-                "failures": [
-                    attrs.asdict(one)
-                    for one in await to_daemon_thread(plans.failures_of, report.failures)
-                ],
-                "complete": report.complete,
-            }
-        )
+        failures = await to_daemon_thread(plans.failures_of, report.failures)
+        try:
+            await output.record(
+                {
+                    "plan": plans.figures(report.plan),
+                    "approved": report.approved,
+                    "counts": jobs.plain(report.counts),
+                    "changed": report.changed,
+                    "writes": dict(report.writes),
+                    "notes": list(report.notes),
+                    "failed": report.failures.count,
+                    "failures": [attrs.asdict(one) for one in failures],
+                    "complete": report.complete,
+                }
+            )
+        except OSError as error:  # the report on standard error is more important
+            broken = error
     if not report.plan.steps:  # otherwise `approve` printed the warnings
         for message in report.plan.unmatched:
             warn(message)
@@ -110,8 +122,14 @@ async def apply(
             f"the previous run left {report.interrupted:,} writes unfinished; "
             "their outcome was read from the accounts"
         )
-    result = f"{report.writes['done']:,} steps done on {jobs.count_accounts(report.changed)}"
+    done = report.writes["done"]
+    steps = "1 step" if done == 1 else f"{done:,} steps"
+    result = f"{steps} done on {jobs.count_accounts(report.changed)}"
     if not report.plan.steps and report.complete:
         result = plans.summary(report.plan)
-    job.end(report, result, "Run apply again to finish the remaining steps.")
+    job.end(
+        report, result, "Run apply again to finish the remaining steps.", wrote=report.changed > 0
+    )
+    if broken is not None:
+        raise broken
     return Status.DONE

@@ -92,10 +92,14 @@ async def plan(
                 **accounts.options(),
             )
         )
+    broken: OSError | None = None
     if format == "json":
         if report.failures.file is not None:
             failures = await to_daemon_thread(plans.failures_of, report.failures)
-        await output.record(plans.figures(report, failures))
+        try:
+            await output.record(plans.figures(report, failures))
+        except OSError as error:  # the report on standard error is more important
+            broken = error
     elif format == "table" and report.steps:
         await to_daemon_thread(plans.show, report)
     for message in report.unmatched:
@@ -106,4 +110,6 @@ async def plan(
     elif not report.complete:
         hint = "Pass --to FILE to make the plan resumable."
     job.end(report, plans.summary(report), hint, verb="could not be planned")
+    if broken is not None:
+        raise broken
     return Status.CHANGES if detailed_exitcode and report.steps else Status.DONE

@@ -70,6 +70,10 @@ class Checkpoint(Generic[R]):
         # The old files are kept until there is something to replace them with.
         self._pending = exists and overwrite
         try:
+            if journal.settings().get("job") == "apply" or journal.has_writes():
+                raise JobError(
+                    f"{path} is the journal of apply, with its audit log: pass another path"
+                )
             if resume and (earlier := journal.settings()):
                 self._resume(earlier)
             elif not self._pending:
@@ -150,6 +154,10 @@ class Checkpoint(Generic[R]):
                 self._recorded = True
         return failures
 
+    def first_failures(self) -> Failures:
+        """Return the failures without writing a file."""
+        return Failures(0, (), None) if self._pending else self._journal.write_failures(None)
+
     def close(self) -> None:
         """Close the output and the journal. Delete them if nothing was recorded."""
         output, journal = self._output, self._journal
@@ -159,7 +167,7 @@ class Checkpoint(Generic[R]):
             if unused and self._began_output and isinstance(output, Removable):
                 output.remove()
         finally:
-            if unused and self._began_journal:
+            if unused and self._began_journal and journal.is_new:
                 journal.delete()
             else:
                 journal.close()

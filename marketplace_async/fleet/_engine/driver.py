@@ -14,7 +14,7 @@ from ..executors import EmbeddedExecutor, Executor, ShardOutcome
 from ..sources import Connection, Source, Target, iterating
 from .arrivals import Arrivals
 from .ending import Ending
-from .entries import Entry, Failure, Failures
+from .entries import Entry, Failure, Failures, JobError
 from .notifier import Notifier
 from .shards import AccountResult, Shard, failure_of, work
 from .tally import Counts, Tally
@@ -25,6 +25,7 @@ SHARD_SIZE = 16
 ACCOUNT_TIMEOUT = 300.0
 _MAX_WAITING = 1024
 _MAX_RECENT = 4096
+_MAX_REPEATED = 10_000
 _COUNT_TIMEOUT = 10.0  # seconds
 
 
@@ -111,8 +112,21 @@ class Driver:
                         in_flight.update(target.account_sid for target in shard.targets)
                         yield attrs.evolve(shard, account_timeout=self.account_timeout)
 
+        try:
+            await self._process(shards(), save)
+        except (MarketplaceError, OSError):
+            await self._count_all()
+            raise
+        self._is_counted = True
+
+    async def _process(
+        self,
+        shards: AsyncIterator[Shard],
+        save: Callable[[Sequence[AccountResult]], Awaitable[int]],
+    ) -> None:
+        in_flight = self.in_flight
         async with (
-            self.executor.run(work, self.connection, shards()) as outcomes,
+            self.executor.run(work, self.connection, shards) as outcomes,
             Arrivals(outcomes, _MAX_WAITING, self.abort) as arrivals,
         ):
             async for batch in arrivals:
@@ -122,7 +136,6 @@ class Driver:
                 records = await save(results)
                 in_flight.difference_update(first)
                 self._report(results, records)
-        self._is_counted = True
 
     async def set_aside(
         self, targets: list[Target], save: Callable[[Sequence[AccountResult]], Awaitable[int]]
@@ -137,8 +150,21 @@ class Driver:
             self._report(problems, await save(problems))
         return [target for target in targets if target.problem is None]
 
-    async def failures(self, read: Callable[[], Failures], ending: Ending) -> Failures:
-        """Return the failures of the job, read from its journal; empty if that is impossible."""
+    async def failures(
+        self,
+        write: Callable[[], Failures],
+        read: Callable[[], Failures],
+        ending: Ending,
+    ) -> Failures:
+        """Return the failures of the job.
+
+        Args:
+            write: Writes their file, and returns them. Blocks.
+            read: Returns them if the file cannot be written. Blocks.
+            ending: Keeps the error.
+        """
+        with ending.caught():
+            return await self.disk(write)
         with ending.caught():
             return await self.disk(read)
         return Failures(0, (), None)
@@ -167,6 +193,7 @@ class Driver:
         """Yield the accounts in batches of the size of a shard, until the job is stopped."""
         batch: list[Target] = []
         recent: dict[str, None] = {}
+        repeated = 0
         async with iterating(self.connection.accounts()) as targets:
             async for target in targets:
                 if self.stopped:
@@ -174,7 +201,13 @@ class Driver:
                     return
                 # An account can be listed twice if the list changes while it is read.
                 if target.account_sid in recent:
+                    repeated += 1
+                    if repeated > _MAX_REPEATED:
+                        raise JobError(
+                            f"the list of accounts repeats the last {len(recent):,} without end"
+                        )
                     continue
+                repeated = 0
                 recent[target.account_sid] = None
                 if len(recent) > _MAX_RECENT:
                     del recent[next(iter(recent))]
@@ -184,6 +217,14 @@ class Driver:
                     batch = []
         if batch and not self.stopped:
             yield batch
+
+    async def _count_all(self) -> None:
+        """List the accounts once more, to count those that a failed job did not get to."""
+        if self._is_counted:
+            return
+        with suppress(TimeoutError, MarketplaceError, OSError):
+            async with asyncio.timeout(_COUNT_TIMEOUT):
+                self.tally.listed = max(self.tally.listed, await self.connection.count())
 
     async def _count_rest(self, targets: AsyncIterator[Target]) -> None:
         """Count the accounts that a stopped job does not begin, if that takes no longer."""

@@ -7,7 +7,7 @@ fails, and JobError if the journal is damaged.
 
 import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -268,46 +268,68 @@ class Journal:
                 ],
             )
 
+    @property
+    def is_new(self) -> bool:
+        """Whether this object created the file."""
+        return self._db.created
+
+    def has_writes(self) -> bool:
+        """Return whether the audit log has any writes."""
+        return self._db.execute("SELECT 1 FROM writes LIMIT 1").fetchone() is not None
+
     def close_open_writes(self) -> int:
         """Mark the open writes of all runs as unknown and return their number."""
         cursor = self._db.execute("UPDATE writes SET outcome = 'unknown' WHERE outcome = 'begun'")
         return cursor.rowcount
 
-    def settle_writes(self, needed: Mapping[str, Collection[str]]) -> int:
+    def settle_writes(self, plans: Iterable[AccountPlan]) -> int:
         """Record what has become of unknown writes of earlier runs, and return their number.
 
-        Args:
-            needed: The steps that accounts still need, by account.
+        Only what was read for a plan tells: writes to Add-ons that the plan did not look at stay
+        unknown.
         """
-        if not needed:
+        by_account = {plan.account_sid: plan for plan in plans if plan.compared}
+        if not by_account:
             return 0
-        marks = ",".join("?" * len(needed))
+        marks = ",".join("?" * len(by_account))
         rows = self._db.execute(
             "SELECT run, account_sid, step FROM writes WHERE outcome = 'unknown' "
             f"AND account_sid IN ({marks})",
-            tuple(needed),
+            tuple(by_account),
         ).fetchall()
-        if rows:
+        settled = [
+            (_is_needed(step, by_account[sid]), run, sid, step)
+            for run, sid, step in rows
+            if _name_of(step) in by_account[sid].compared
+        ]
+        if settled:
             now = _now()
             with self._transaction():
                 self._db.executemany(
                     "UPDATE writes SET ended = ?, outcome = ?, message = ? "
                     "WHERE run = ? AND account_sid = ? AND step = ?",
-                    [
-                        (now, *_SETTLED[step in needed[sid]], run, sid, step)
-                        for run, sid, step in rows
-                    ],
+                    [(now, *_SETTLED[needed], *row) for needed, *row in settled],
                 )
-        return len(rows)
+        return len(settled)
 
     def _transaction(self) -> AbstractContextManager[None]:
         return self._db.transaction()
 
 
+def _name_of(step: str) -> str:
+    """Return the unique name in the key of a step; it may contain slashes itself."""
+    action, _, rest = step.partition("/")
+    return rest.rpartition("/")[0] if action in ("enable", "disable") else rest
+
+
+def _is_needed(step: str, plan: AccountPlan) -> bool:
+    return any(step == one.key for one in plan.steps)
+
+
 # By whether the step is still needed.
 _SETTLED: Final[dict[bool, tuple[WriteOutcome, str]]] = {
     False: ("done", "found done by a later run"),
-    True: ("failed", "found not done by a later run"),
+    True: ("failed", "found still to do by a later run"),
 }
 
 
