@@ -232,17 +232,15 @@ class PlanSteps(Task):
                 problem = configuration_problem(one, current, self.catalogue, desired.secret)
                 if problem is not None:
                     invalid[one.unique_name] = problem
+        unclear = {problem.unique_name for problem in problems} | invalid.keys()
+        names = [one.unique_name for one in wanted]
         return AccountPlan(
             target.account_sid,
             target.friendly_name,
             tuple(step for step in steps if step.unique_name not in invalid),
             (*(problem.message for problem in problems), *invalid.values()),
-            tuple(
-                one.unique_name
-                for one in wanted
-                if one.unique_name not in invalid
-                and all(one.unique_name != problem.unique_name for problem in problems)
-            ),
+            compared=tuple(name for name in names if name not in unclear),
+            unclear=tuple(name for name in names if name in unclear),
         )
 
 

@@ -69,6 +69,7 @@ class AccountPlan:
         steps: The steps in the order in which to perform them. Empty if nothing has to change.
         problems: A message for each part of the desired state that cannot be reached.
         compared: The unique names that were compared with the account, and have no problem.
+        unclear: Those that were compared, and have a problem.
     """
 
     account_sid: str
@@ -76,6 +77,7 @@ class AccountPlan:
     steps: tuple[Step, ...]
     problems: tuple[str, ...] = ()
     compared: tuple[str, ...] = ()
+    unclear: tuple[str, ...] = ()
 
 
 @attrs.frozen

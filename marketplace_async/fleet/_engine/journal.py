@@ -288,7 +288,7 @@ class Journal:
         Only what was read for a plan tells: writes to Add-ons that the plan did not look at stay
         unknown.
         """
-        by_account = {plan.account_sid: plan for plan in plans if plan.compared}
+        by_account = {plan.account_sid: plan for plan in plans if plan.compared or plan.unclear}
         if not by_account:
             return 0
         marks = ",".join("?" * len(by_account))
@@ -297,18 +297,15 @@ class Journal:
             f"AND account_sid IN ({marks})",
             tuple(by_account),
         ).fetchall()
-        settled = [
-            (_is_needed(step, by_account[sid]), run, sid, step)
-            for run, sid, step in rows
-            if _name_of(step) in by_account[sid].compared
-        ]
+        found = ((_found(step, by_account[sid]), run, sid, step) for run, sid, step in rows)
+        settled = [(outcome, *row) for outcome, *row in found if outcome is not None]
         if settled:
             now = _now()
             with self._transaction():
                 self._db.executemany(
                     "UPDATE writes SET ended = ?, outcome = ?, message = ? "
                     "WHERE run = ? AND account_sid = ? AND step = ?",
-                    [(now, *_SETTLED[needed], *row) for needed, *row in settled],
+                    [(now, *outcome, *row) for outcome, *row in settled],
                 )
         return len(settled)
 
@@ -322,15 +319,16 @@ def _name_of(step: str) -> str:
     return rest.rpartition("/")[0] if action in ("enable", "disable") else rest
 
 
-def _is_needed(step: str, plan: AccountPlan) -> bool:
-    return any(step == one.key for one in plan.steps)
-
-
-# By whether the step is still needed.
-_SETTLED: Final[dict[bool, tuple[WriteOutcome, str]]] = {
-    False: ("done", "found done by a later run"),
-    True: ("failed", "found still to do by a later run"),
-}
+def _found(step: str, plan: AccountPlan) -> tuple[WriteOutcome, str] | None:
+    """Return what a plan tells about an earlier write: its outcome and a message, or nothing."""
+    name = _name_of(step)
+    if name in plan.unclear:
+        return "skipped", "a later run found something else under this name"
+    if name not in plan.compared:
+        return None
+    if any(step == one.key for one in plan.steps):
+        return "failed", "found still to do by a later run"
+    return "done", "found done by a later run"
 
 
 def _now() -> str:
