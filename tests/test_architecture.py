@@ -179,7 +179,7 @@ ROOMS: dict[str, set[str]] = {
         *("credentials", "errors"),
     },
     # It shares no code about the API with the client.
-    "emulator": {"_core.databases", "_version", "errors"},
+    "emulator": {"_core.databases", "_core.files", "_version", "errors"},
     "testing": {
         *("_core.frames", "_core.masking", "_core.messages", "_core.session"),
         *("client", "credentials", "emulator", "errors"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .._core.files import give_up
 from .._version import __version__
 from ..errors import MissingExtraError
 from .serving import Settings, StartError, UsageError, run
@@ -147,4 +148,6 @@ def _fail(error: Exception, status: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    give_up(sys.stdout, sys.stderr)
+    sys.exit(status)

@@ -260,7 +260,7 @@ def test_a_quick_run_measures_every_row(tmp_path: Path) -> None:
     )
     assert run.returncode == 0, run.stdout + run.stderr
     document = json.loads((tmp_path / "results.json").read_bytes())
-    assert {one["row"] for one in document["measurements"]} == set(ROWS) == set(range(1, 14))
+    assert {one["row"] for one in document["measurements"]} == set(ROWS) == set(range(1, 15))
     for one in document["measurements"]:
         assert all(len(rounds) == 1 for rounds in one["series"].values())
         assert one["series"] or one["missing"]

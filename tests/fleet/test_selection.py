@@ -10,6 +10,7 @@ from unicodedata import normalize
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
+from support.machine import SLOWDOWN
 
 from marketplace_async import fleet
 from marketplace_async.fleet.plan_report import Unmatched
@@ -135,7 +136,7 @@ def test_the_index_selects_what_each_pattern_alone_matches(patterns: list[str], 
 def test_a_pattern_matches_in_time_that_is_linear_in_the_name(pattern: str, name: str) -> None:
     start = time.process_time()
     Pattern(pattern).matches(name)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < SLOWDOWN
 
 
 # -- what selects nothing

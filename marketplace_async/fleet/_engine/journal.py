@@ -58,7 +58,8 @@ JOURNAL: Final = FileKind(
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX open_writes ON writes (run) WHERE outcome = 'begun'",
     ),
-    pragmas=("journal_mode = WAL", "synchronous = FULL"),
+    # Each account is a commit: with the default, the log would grow to 4 MB.
+    pragmas=("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 100"),
     error=JobError,
     user="another job",
     first_tables=frozenset({"job", "accounts", "plans", "writes"}),
