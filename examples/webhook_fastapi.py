@@ -19,13 +19,25 @@ from marketplace_async import Secret, WebhookError, webhooks
 PUBLIC_URL = os.environ["PUBLIC_URL"]
 AUTH_TOKENS = [Secret(token) for token in os.environ["TWILIO_AUTH_TOKEN"].split(",")]
 
+# Bytes. To verify a larger body would keep the event loop busy, and anyone can send one.
+MAX_BODY = 2**20
+
 log = logging.getLogger("uvicorn.error")
 app = FastAPI()
 
 
+async def limited_body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:
+            raise HTTPException(413, f"the body is larger than {MAX_BODY} bytes")
+    return bytes(body)
+
+
 async def verified_form(request: Request) -> dict[str, list[str]]:
     """Return the form of a request that Twilio signed."""
-    body = await request.body()
+    body = await limited_body(request)
     try:
         webhooks.verify(
             url=str(request.url),

@@ -111,7 +111,7 @@ ROOMS: dict[str, set[str]] = {
         *("_core.messages", "_core.records", "errors"),
     },
     "_core.expectations": {"_core.codec", "_core.messages", "_core.operation"},
-    "_core.error_documents": {"_core.messages", "errors"},
+    "_core.error_documents": {"_core.masking", "_core.messages", "errors"},
     "_core.rows": {"_core.codec"},
     "_core.schema": {"_core.codec", "errors"},
     "_core.operation": {"_core.messages", "errors", "retry"},

@@ -29,7 +29,7 @@ from marketplace_async import (
     Retry,
     bulk,
 )
-from marketplace_async.emulator import Emulator
+from marketplace_async.emulator import AddOn, Catalogue, Emulator
 from marketplace_async.testing import scrubbed
 from marketplace_async.testing.cassettes import _Scrubber
 
@@ -282,6 +282,11 @@ BODIES = {
     b"\xff\x00": b"\xff\x00",
     # Short values of such fields occur elsewhere by chance.
     b'{"password": "true", "enabled": true}': b'{"password": "***", "enabled": true}',
+    # The query of a signed URL is a credential.
+    b'{"url": "https://x/?a=b&X-Amz-Signature=a/b\\/c"}': b'{"url": "https://x/?a=b&X-Amz-Signature=***"}',
+    b"https://x/?Signature=abc&X-Amz-Credential=d": b"https://x/?Signature=***&X-Amz-Credential=***",
+    b"x?a=b\\u0026X-Amz-Security-Token=c\\u0026d": b"x?a=b\\u0026X-Amz-Security-Token=***\\u0026d",
+    b'{"next_page_url": "https://x/?PageToken=PA1"}': b'{"next_page_url": "https://x/?PageToken=PA1"}',
 }
 
 
@@ -295,6 +300,40 @@ def test_the_fields_of_a_body_that_hold_credentials_are_masked(body: bytes) -> N
             assert response["body"]["string"] == BODIES[body]
     length = response["headers"]["Content-Length"]
     assert length == [str(len(BODIES[body]))]
+
+
+async def test_the_fields_of_a_configuration_that_hold_credentials_are_masked(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "cassette.yaml"
+    token, password = "0123456789abcdef" * 2, "geheim-pass"
+    mine = AddOn(
+        unique_name="m", friendly_name=f"has {token}", configuration_schema={"type": "object"}
+    )
+    async with Emulator(catalogue=Catalogue([mine])) as emulator:
+        with cassette(file):
+            async with client_of(emulator.url) as client:
+                installed = await client.installed_add_ons.create(
+                    available_add_on_sid=mine.sid,
+                    accept_terms_of_service=True,
+                    configuration={"auth_token": token, "nested": {"password": password}},
+                )
+                assert installed.configuration == {
+                    "auth_token": token,
+                    "nested": {"password": password},
+                }
+                # It was learned from the request.
+                await client.available_add_ons.fetch(mine.sid)
+    assert_no_secret(file, token, password)
+    assert "has ***" in file.read_text()
+
+
+def test_a_credential_in_a_form_is_masked_in_later_messages() -> None:
+    scrubber, secret = _Scrubber(), "geheim" * 4
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    for body in (f"Password={secret}&A=b", f"Note={secret}"):
+        request = vcr.request.Request("POST", "https://x/", body, headers)
+        assert secret.encode() not in scrubber.request(request).body
 
 
 @pytest.mark.parametrize(

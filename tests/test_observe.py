@@ -19,6 +19,7 @@ from marketplace_async import (
     MarketplaceError,
     NotFoundError,
     Request,
+    ResponseError,
 )
 from marketplace_async._core import session as sessions
 from marketplace_async.observe import (
@@ -362,6 +363,29 @@ async def test_pages_of_a_list_are_calls_and_an_abandoned_prefetch_is_cancelled(
         await pages.aclose()
     types = [end.error_type for end in seen.of(CallEnded)]
     assert types == [None, None, "cancelled"]
+
+
+@pytest.mark.parametrize("link", ["repeated", "cyclic", "foreign"])
+@pytest.mark.parametrize("observed", [False, True])
+@pytest.mark.parametrize("prefetch", [False, True])
+async def test_an_invalid_link_to_the_next_page_is_the_end_of_a_call(
+    link: Any, observed: bool, prefetch: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = Recorder()
+    async with emulated(observers=[seen] if observed else []) as (client, emulator):
+        emulator.faults.add("GET", "*", next_link=link, times=None)
+        listed = client.available_add_ons.list(page_size=2, prefetch=prefetch)
+        with pytest.raises(ResponseError, match="the link to the next page"):
+            await listed.collect()
+    (warning,) = (one for one in caplog.records if one.levelno == logging.WARNING)
+    assert "gave up and sent nothing: ResponseError (the link to" in warning.getMessage()
+    assert vars(warning)["status"] == 200
+    if observed:
+        *pages, end = seen.of(CallEnded)
+        assert {one.error_type for one in pages} == {None}
+        assert (end.error_type, end.attempts, end.status) == ("ResponseError", 0, 200)
+        assert end.gave_up
+        assert end.call.operation == "available_add_ons.list"
 
 
 # -- secrets

@@ -1,6 +1,7 @@
 """OpenTelemetry, with its own SDK: spans and metrics tell what happened, and nest."""
 
 import asyncio
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -265,6 +266,32 @@ async def test_a_call_that_ends_in_another_context_leaves_the_current_span(
     telemetry.observer.call_ended(CallEnded(call=call, attempts=0, elapsed=0.0))
     assert [span.name for span in telemetry.spans] == ["a"]
     assert "detach" not in caplog.text
+
+
+async def test_two_observers_and_the_log_nest(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    inner = Telemetry()
+    current: list[bool] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            current.append(trace.get_current_span().is_recording())
+
+    handler, logger = Handler(), logging.getLogger("marketplace_async")
+    caplog.set_level(logging.DEBUG, "marketplace_async")
+    logger.addHandler(handler)
+    try:
+        async with emulated(observers=[telemetry.observer, inner.observer]) as (client, _):
+            await client.available_add_ons.fetch(SPAM_SCORE)
+            assert trace.get_current_span() is trace.INVALID_SPAN
+            with pytest.raises(NotFoundError):
+                await client.installed_add_ons.fetch(XE)
+            assert trace.get_current_span() is trace.INVALID_SPAN
+    finally:
+        logger.removeHandler(handler)
+        inner.close()
+    assert current == [True, True]
 
 
 async def _in_a_task(function: Any, argument: object) -> None:

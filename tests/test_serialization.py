@@ -397,6 +397,31 @@ def test_a_document_that_is_wrong_is_refused_with_each_path_and_no_value(
     assert error.value.__context__ is None
 
 
+def test_an_outcome_without_a_value_comes_back() -> None:
+    outcome = bulk.Success("a", None)
+    assert from_json(to_json(outcome), bulk.Success[str, None]) == outcome
+    with pytest.raises(ValueError, match="Success: value: expected null, got a number"):
+        from_dict({"ok": True, "item": "a", "value": 1}, bulk.Success[str, None])
+
+
+@pytest.mark.parametrize("inner", [complex, list[complex], dict[str, complex]])
+def test_a_type_that_json_cannot_be_read_as_is_named(inner: Any) -> None:
+    with pytest.raises(TypeError, match="cls: no JSON can be read as <class 'complex'>"):
+        from_json(b'{"ok":true,"item":"a","value":1}', bulk.Success[str, inner])
+
+
+def test_only_a_class_of_ones_own_stands_before_the_problems() -> None:
+    for data, message in (
+        (b'[{"sid": 5}]', "[0].sid: expected text, got a number"),
+        (b"{}", "expected a list, got an object"),
+    ):
+        with pytest.raises(ValueError) as error:  # noqa: PT011 - compared below
+            from_json(data, list[InstalledAddOn])
+        assert str(error.value) == message
+    with pytest.raises(ValueError, match=r"^\[0\]\.configuration\.a: "):
+        to_json([InstalledAddOn(sid=XE, configuration={"a": float("nan")})])
+
+
 def test_json_that_is_wrong_is_refused() -> None:
     for data, reason in ((b"<html>", "not JSON"), (b"[" * 200_000, "nested too deeply")):
         with pytest.raises(ValueError, match=reason):

@@ -89,6 +89,15 @@ def test_a_fault_that_no_request_matched_fails_the_test(session: pytest.Pytester
             marketplace_emulator.faults.add("DELETE", "*", status=500)
             assert False
 
+        def test_skipped(marketplace_emulator):
+            marketplace_emulator.faults.add("DELETE", "*", status=500)
+            pytest.skip("later")
+
+        @pytest.mark.xfail
+        def test_expected_to_fail(marketplace_emulator):
+            marketplace_emulator.faults.add("DELETE", "*", status=500)
+            assert False
+
         class TestLenient:
             @pytest.fixture
             def marketplace_emulator_options(self):
@@ -107,7 +116,7 @@ def test_a_fault_that_no_request_matched_fails_the_test(session: pytest.Pytester
         """
     )
     result = session.runpytest_subprocess("-rA", timeout=60)
-    result.assert_outcomes(passed=6, errors=1, failed=1)
+    result.assert_outcomes(passed=6, errors=1, failed=1, skipped=1, xfailed=1)
     result.stdout.fnmatch_lines(
         [
             "*ERROR at teardown of test_unmatched*",

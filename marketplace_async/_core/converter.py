@@ -6,11 +6,12 @@ The rules are in `unstructuring` and `structuring`. The records know nothing of 
 from functools import cache
 from typing import Any, TypeVar
 
+from cattrs import StructureHandlerNotFoundError
 from cattrs.preconf.msgspec import MsgspecJsonConverter, configure_converter
 from msgspec.json import Encoder
 
 from . import lenient
-from .documents import DocumentError, problems_in
+from .documents import DocumentError, Path, problems_in
 from .structuring import register_structure_hooks
 from .unstructuring import exact_amount, plain_amount, register_unstructure_hooks
 
@@ -61,10 +62,17 @@ def read(document: Any, cls: type[T]) -> T:
 
     Raises:
         DocumentError: It is not what `cls` needs. The error names each problem, and no value.
+        TypeError: `cls` holds a type that JSON cannot be read as.
     """
+    problems: tuple[tuple[Path, str], ...] = ()
+    unreadable: Any = None
     try:
         return json_converter().structure(document, cls)
+    except StructureHandlerNotFoundError as error:
+        unreadable = error.type_
     except (ExceptionGroup, ValueError, RecursionError) as error:
         problems = tuple(problems_in(error))
     # Raised here: the traceback of that error refers to frames with values in them.
+    if not problems:
+        raise TypeError(f"cls: no JSON can be read as {unreadable!r}")
     raise DocumentError(cls, problems)

@@ -103,7 +103,7 @@ class Cursor(Generic[T]):
 
     async def read_page(self) -> Page[T] | None:
         """Return the next page, or None after the last. Cancelling it cancels the request."""
-        if not self._advance():
+        if not self._go_on():
             return None
         return self._trim(await self._resumable(self._call(self._request, self._parse)))
 
@@ -115,7 +115,7 @@ class Cursor(Generic[T]):
         """
         if self._page is None:
             if not self.reading.started:
-                if not self._advance():
+                if not self._go_on():
                     return None
                 self.reading.start(self._call.start(self._request, self._parse))
             try:
@@ -133,7 +133,7 @@ class Cursor(Generic[T]):
 
     async def next_response(self) -> Response | None:
         """Return the response that holds the next page, for `page_of`; None after the last page."""
-        if not self._advance():
+        if not self._go_on():
             return None
         return await self._resumable(self._call(self._request, lambda _, response: response))
 
@@ -177,6 +177,18 @@ class Cursor(Generic[T]):
                 page = Page(page.items[: self._remaining], self._link)
             self._remaining -= len(page.items)
         return page
+
+    def _go_on(self) -> bool:
+        """Advance. An invalid link is the end of a call that sends nothing."""
+        try:
+            return self._advance()
+        except ResponseError as error:
+            failure = error.with_traceback(None)
+        try:
+            self._call.fail(self._request, failure)
+        finally:
+            # Its traceback refers to this frame.
+            del failure
 
     def _can_advance(self) -> bool:
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_origin
 
 from cattrs import AttributeValidationNote, BaseValidationError, IterableValidationNote
 
@@ -22,8 +22,10 @@ class DocumentError(ValueError):
 
     def __str__(self) -> str:
         cls, problems = self.args
-        texts = (f"{_dotted(path)}: {text}" if path else text for path, text in problems)
-        return f"{getattr(cls, '__name__', cls)}: {'; '.join(texts)}"
+        text = "; ".join(f"{_dotted(path)}: {text}" if path else text for path, text in problems)
+        if cls is None or get_origin(cls) in (list, tuple):
+            return text
+        return f"{getattr(cls, '__name__', cls)}: {text}"
 
 
 def problems_in(error: BaseException, path: Path = ()) -> Iterator[tuple[Path, str]]:

@@ -3,9 +3,12 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Final, TypeVar
+from urllib.parse import parse_qsl
 
 from ..errors import APIError, api_error_class
+from .masking import MASK, redacted
 from .messages import Request, Response
 
 T = TypeVar("T")
@@ -16,6 +19,11 @@ _EXCERPT: Final = 80
 _HEAD: Final = 4096
 _TITLE: Final = re.compile(r"<(title|h1)\b[^<>]{0,200}>([^<]{1,500})</\1", re.IGNORECASE)
 _CODE: Final = re.compile(r"[0-9]{1,9}")
+_SID: Final = re.compile(r"[A-Z]{2}[0-9a-fA-F]{32}")
+# Auth tokens have 32 hex digits, as SIDs do after their prefix.
+_SID_OR_TOKEN: Final = re.compile(rf"\b({_SID.pattern})\b|[0-9a-fA-F]{{32,}}")
+# Of a value that a request sent. Anything shorter occurs by chance.
+_SHORTEST: Final = 4
 
 _CODES: Final = ("code", "error_code", "errorcode")
 _MESSAGES: Final = ("message", "error_message", "msg", "detail", "faultstring", "title", "error")
@@ -33,6 +41,8 @@ def api_error(request: Request, response: Response) -> APIError:
     documents = list(_documents(_parsed(response)))
     code = _first(documents, _CODES, _to_code)
     message = _oauth_message(documents) or _first(documents, _MESSAGES, _to_text)
+    if response.confidential and message is not None:
+        message = _without_values(message, request)
     location = response.headers.get("Location")
     if location and 300 <= response.status < 400:
         if response.confidential:
@@ -45,11 +55,40 @@ def api_error(request: Request, response: Response) -> APIError:
         response,
         code=code,
         message=_description(response) if message is None else message,
-        more_info=_first(documents, _LINKS, _to_text),
+        # Of the token endpoint, only the secret that was sent is to be masked.
+        more_info=None if request.host == "api" else _first(documents, _LINKS, _to_text),
         details=None if response.confidential else _details(documents),
     )
     error.after_unknown = response.resent
     return error
+
+
+def _without_values(message: str, request: Request) -> str:
+    """Mask in a message what may be a secret: what the request sent, and auth tokens."""
+    sent = [value for value in _values_of(request) if not _SID.fullmatch(value)]
+    message = redacted(message, (value for value in sent if len(value) >= _SHORTEST))
+    return _SID_OR_TOKEN.sub(lambda match: match[1] or MASK, message)
+
+
+def _values_of(request: Request) -> Iterator[str]:
+    body = (request.body or b"").decode(errors="replace")
+    fields = [value for text in (request.query, body) for _, value in parse_qsl(text)]
+    yield from fields
+    for text in (body, *fields):
+        with suppress(ValueError, RecursionError):
+            yield from _texts_in(json.loads(text))
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    match value:
+        case str():
+            yield value
+        case dict():
+            for item in value.values():
+                yield from _texts_in(item)
+        case list():
+            for item in value:
+                yield from _texts_in(item)
 
 
 def _parsed(response: Response) -> Any:

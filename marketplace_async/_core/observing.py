@@ -51,7 +51,8 @@ class Audience:
     """
 
     def __init__(self, observers: Iterable[Observer]) -> None:
-        listeners = (Log(), *check_listeners(observers, "observers", Observer, METHODS))
+        # The log is innermost: its lines belong to the span that an observer makes current.
+        listeners = (*check_listeners(observers, "observers", Observer, METHODS), Log())
         self.has_observers = len(listeners) > 1
 
         def told(event: str) -> tuple[Callable[[Any], None], ...]:
@@ -64,9 +65,10 @@ class Audience:
 
         self.call_started = told("call_started")
         self.attempt_started = told("attempt_started")
-        self.attempt_ended = told("attempt_ended")
         self.waiting = told("waiting")
-        self.call_ended = told("call_ended")
+        # Observers nest: what the last one made current at a start, it restores first.
+        self.attempt_ended = told("attempt_ended")[::-1]
+        self.call_ended = told("call_ended")[::-1]
 
 
 class Watch:
@@ -225,6 +227,10 @@ class Scope:
     def responded(self, response: Response) -> None:
         """Take note of the response to the current attempt."""
         self._response = response
+
+    def refer_to(self, response: Response) -> None:
+        """Take note of the response of an earlier call that ends this one."""
+        self._last = response.status, request_id_of(response)
 
     def end_attempt(self, error: BaseException | None) -> None:
         """Tell how the current attempt ended, if there is one."""

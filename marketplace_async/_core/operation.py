@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeAlias, TypeVar
+from typing import NoReturn, Protocol, TypeAlias, TypeVar
 
-from ..errors import MarketplaceError
+from ..errors import MarketplaceError, ResponseError
 from ..retry import Attempts
 from .messages import Request, Response
 
@@ -59,6 +59,15 @@ class Call(Protocol):
 
         Args:
             name: Such as "installed_add_ons.ensure".
+        """
+        ...
+
+    def fail(self, request: Request, error: ResponseError) -> NoReturn:
+        """Raise an error that was found before a request was sent, as the end of its call.
+
+        Args:
+            request: The request that cannot be sent, or the one before it.
+            error: What is wrong with an earlier response.
         """
         ...
 

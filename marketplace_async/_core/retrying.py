@@ -8,7 +8,7 @@ import copy
 import logging
 import random
 import time
-from typing import Protocol, TypeVar
+from typing import NoReturn, Protocol, TypeVar
 
 from ..errors import (
     AmbiguousOutcomeError,
@@ -79,6 +79,20 @@ class Retrying:
 
     def operation(self, name: str) -> Operation:
         return Operation(self._watch, name)
+
+    def fail(self, request: Request, error: ResponseError) -> NoReturn:
+        error.account_sid = error.account_sid or self._account_sid
+        watch = self._watch
+        try:
+            if watch.is_on:
+                with part_of(watch, request) or watch.call(request) as scope:
+                    scope.prepare(request, 1).refer_to(error.response)
+                    raise error
+            watch.log_end(request, error)
+            raise error
+        finally:
+            # Its traceback refers to this frame.
+            del error
 
     def start(self, request: Request, parse: Parse[T]) -> asyncio.Task[T]:
         return self._tasks.start(self(request, parse))

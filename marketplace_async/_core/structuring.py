@@ -37,6 +37,7 @@ def register_structure_hooks(converter: Converter) -> None:
         (datetime, _date),
     ):
         converter.register_structure_hook(cls, read)
+    converter.register_structure_hook_func(lambda type_: type_ in (None, NoneType), _null)
     converter.register_structure_hook_func(
         lambda type_: isinstance(type_, type) and issubclass(type_, BaseException), _refuse_error
     )
@@ -153,6 +154,11 @@ def _literal_hook(type_: Any) -> Structure:
         raise ValueError(f"expected {expected}")
 
     return structure
+
+
+def _null(value: Any, _: Any) -> None:
+    if value is not None:
+        raise ValueError(f"expected null, got {kind(value)}")
 
 
 def _text(value: Any, _: Any) -> str:

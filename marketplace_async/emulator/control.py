@@ -231,7 +231,12 @@ class Control:
             if value is not None
         }
         emulator = self._emulator
-        send = emulator.deliver_result if "installed_add_on_sid" in given else emulator.webhook
+        is_result = "installed_add_on_sid" in given
+        if is_result == bool(given.keys() & {"url", "account_sid"}):
+            raise ValueError("give url and account_sid, or installed_add_on_sid")
+        if not is_result and not given.keys() >= {"url", "account_sid"}:
+            raise ValueError("give both url and account_sid, or installed_add_on_sid")
+        send = emulator.deliver_result if is_result else emulator.webhook
         try:
             response = await send(**given)
         except ConnectionError as error:

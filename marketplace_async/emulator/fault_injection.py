@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -76,10 +77,12 @@ async def send_faulty(
         await response.write(content[: len(content) // 2])
         _abort(request)
     else:
-        for byte in content:
-            await response.write(bytes([byte]))
-            await asyncio.sleep(fault.drip)
-        await response.write_eof()
+        # The client may time out.
+        with suppress(ConnectionError):
+            for byte in content:
+                await response.write(bytes([byte]))
+                await asyncio.sleep(fault.drip)
+            await response.write_eof()
     return response
 
 

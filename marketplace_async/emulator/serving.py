@@ -115,12 +115,21 @@ async def _serve(emulator: Emulator, settings: Settings) -> None:
     except (OSError, ValueError) as error:
         raise _start_error(error) from None
     try:
-        print(emulator.url, flush=True)
-        if sys.stdout.isatty():
-            print(_HINT.format(url=settings.public_url or emulator.url), flush=True)
+        _announce(settings.public_url, emulator.url)
         await stop.wait()
     finally:
         await emulator.stop()
+
+
+def _announce(public_url: str | None, url: str) -> None:
+    try:
+        print(url, flush=True)
+        if sys.stdout.isatty():
+            print(_HINT.format(url=public_url or url), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StartError(f"standard output: {error.strerror}") from None
 
 
 def _on_signals(stop: Callable[[], None]) -> None:

@@ -302,9 +302,12 @@ def _as_seen(url: str, public_url: str | None) -> str:
     """Return the URL that Twilio would request to reach `url`."""
     if public_url is None:
         return url
+    public_url = _check_url(public_url, "public_url")
+    if set(public_url) & set("?#"):
+        raise ValueError(f"public_url: must have no query and no fragment, got {public_url!r}")
     path = _AFTER_HOST.fullmatch(url)
     assert path is not None
-    return _check_url(public_url, "public_url").rstrip("/") + path[1]
+    return public_url.rstrip("/") + path[1]
 
 
 def _check_shared_key(shared_key: Sequence[str]) -> tuple[str, str]:

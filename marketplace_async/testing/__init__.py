@@ -25,4 +25,5 @@ if "pytest" in sys.modules:
         marketplace_client_options as marketplace_client_options,
         marketplace_emulator as marketplace_emulator,
         marketplace_emulator_options as marketplace_emulator_options,
+        pytest_runtest_makereport as pytest_runtest_makereport,
     )

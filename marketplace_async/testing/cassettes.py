@@ -29,6 +29,12 @@ _IN_JSON: Final = re.compile(
 )
 _IN_XML: Final = re.compile(rb"(<(?:AuthToken|Secret)>)([^<]*)")
 _IN_QUERY: Final = re.compile(r"(?i)([?&](?:[\w-]*(?:signature|token|credential)))=[^&#]*")
+# In a body, `PageToken` stays: a replay goes on from the link that holds it. JSON may escape "&"
+# and "/".
+_SIGNED: Final = re.compile(
+    rb"(?i)((?:[?&]|\\u0026|&amp;)[\w-]*(?:signature|credential|security-token))="
+    rb"(?:[^&#\"'\s<>\\]|\\/)*"
+)
 # The headers of a request that are compared: what it asks for, and for which account.
 _REQUEST_HEADERS: Final = ("Accept", "Content-Type", "Authorization")
 # Of a response, the headers that are known to hold no secret.
@@ -161,20 +167,28 @@ class _Scrubber:
         """Mask secrets in JSON, XML or any other text."""
         for pattern in (_IN_JSON, _IN_XML):
             for match in pattern.finditer(content):
-                secret = _unquoted(match[2])
-                if len(secret) >= _SHORTEST_FIELD:
-                    # It may occur elsewhere, and in later messages.
-                    self.learn(secret)
+                self._learn_field(_unquoted(match[2]))
         content = _IN_JSON.sub(rb'\1"' + MASK.encode() + b'"', content)
         content = _IN_XML.sub(rb"\1" + MASK.encode(), content)
+        content = _SIGNED.sub(rb"\1=" + MASK.encode(), content)
         return redacted_bytes(content, self._secrets)
 
     def _form(self, body: bytes) -> bytes:
-        fields = [
-            (name, MASK if _IN_FORM.fullmatch(name) else redacted(value, self._secrets))
-            for name, value in parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
+        fields = parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
+        for name, value in fields:
+            if _IN_FORM.fullmatch(name):
+                self._learn_field(value)
+        # A field such as `Configuration` holds JSON.
+        scrubbed = [
+            (name, MASK if _IN_FORM.fullmatch(name) else self._text(value.encode()).decode())
+            for name, value in fields
         ]
-        return urlencode(fields).encode()
+        return urlencode(scrubbed).encode()
+
+    def _learn_field(self, secret: str) -> None:
+        if len(secret) >= _SHORTEST_FIELD:
+            # It may occur elsewhere, and in later messages.
+            self.learn(secret)
 
 
 def _user(authorization: Secret) -> str:

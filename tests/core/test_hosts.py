@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from support.accounts import PARENT, SECRET, assert_hidden
@@ -124,6 +125,43 @@ async def test_the_body_of_a_response_from_api_is_shown_nowhere(
             assert exchange.response.body == b""
     assert SECRET not in caplog.text
     assert SECRET not in repr(exchanges)
+
+
+MESSAGES = {
+    "AuthToken deadbeefcafe0123456789abcdef0000 is the primary token": (
+        "AuthToken *** is the primary token"
+    ),
+    "the name geheim+1 is taken": "the name *** is taken",
+    "geheim-2 in Configuration": "*** in Configuration",
+    "geheim-3": "***",
+    f"{PARENT} has no {'SK' + 'a' * 32}": f"{PARENT} has no {'SK' + 'a' * 32}",
+    "Page 5": "Page 5",
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+async def test_the_message_of_an_error_from_api_quotes_no_value_and_no_token(
+    message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    document = {"code": 20001, "message": message, "more_info": f"https://x/?{SECRET}"}
+    response = http_response(json.dumps(document).encode(), "400 Bad Request")
+    request = Request(
+        "POST",
+        "/2010-04-01/Accounts.json",
+        {"Page": 5, "Q": "geheim-3"},
+        urlencode({"FriendlyName": "geheim+1", "C": '{"a": ["geheim-2"]}', "Sid": PARENT}).encode(),
+        "application/x-www-form-urlencoded; charset=utf-8",
+        repeat="always",
+        host="api",
+    )
+    async with serving(sending(response)) as client:
+        with pytest.raises(APIError) as error:
+            await client.send(request)
+    assert (error.value.code, error.value.message) == (20001, MESSAGES[message])
+    assert_hidden(SECRET, error.value, caplog.text)
+    if message != MESSAGES[message]:
+        assert message not in caplog.text
 
 
 async def test_the_target_of_a_redirect_is_in_the_headers_of_its_error() -> None:

@@ -5,7 +5,7 @@ import json
 import pickle
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pytest
 
@@ -44,6 +44,9 @@ class Pages:
 
     def operation(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def fail(self, request: Request, error: ResponseError) -> NoReturn:
+        raise error
 
 
 def page(numbers: Iterable[int], *meta: Any, **fields: Any) -> dict[str, Any]:

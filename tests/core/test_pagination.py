@@ -7,7 +7,7 @@ import inspect
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import pytest
 from hypothesis import given, strategies as st
@@ -69,6 +69,9 @@ class Pages:
 
     def operation(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def fail(self, request: Request, error: ResponseError) -> NoReturn:
+        raise error
 
 
 def numbers(items: Iterable[Any]) -> list[int]:
@@ -493,6 +496,9 @@ class UnsteadyPages:
 
     def operation(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def fail(self, request: Request, error: ResponseError) -> NoReturn:
+        raise error
 
 
 @given(data=st.data(), prefetch=st.booleans(), limit=st.none() | st.integers(0, 20))

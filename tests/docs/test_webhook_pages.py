@@ -1,8 +1,11 @@
 """The Python blocks of the pages on webhooks and on cassettes run unchanged."""
 
 import asyncio
+import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -81,6 +84,23 @@ def test_the_example_of_a_test_passes(pytester: pytest.Pytester) -> None:
     values = {"PUBLIC_URL": "https://example.com", "TWILIO_AUTH_TOKEN": "made-up"}
     with variables(PYTHONPATH=path, **values):
         pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+async def test_the_curl_command_sends_a_webhook(marketplace_emulator: Emulator) -> None:
+    async def handle(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=201)
+
+    page = (PROJECT / "docs" / "how-to" / "webhooks.md").read_text()
+    (command,) = re.findall(r"^```console\n(curl .*?)^```", page, re.MULTILINE | re.DOTALL)
+    async with web_server(handle) as url:
+        command = command.replace("http://127.0.0.1:8912", marketplace_emulator.url)
+        arguments = shlex.split(command.replace("http://127.0.0.1:8080", url))
+        process = await asyncio.create_subprocess_exec(
+            *arguments, "--silent", stdout=asyncio.subprocess.PIPE
+        )
+        output, _ = await process.communicate()
+    assert json.loads(output)["status"] == 201
 
 
 async def test_the_program_for_the_core_api_prints_assignments_and_results(

@@ -7,7 +7,9 @@ import aiohttp
 import pytest
 from support.plain_http import AC, INSTALL, SPAM_SCORE, Http, basic, report, send
 
+from marketplace_async import MarketplaceClient, Retry, TransportError
 from marketplace_async.emulator import Emulator, Fault
+from marketplace_async.testing import account
 
 
 async def test_a_fault_affects_the_given_number_of_matching_requests(http: Http) -> None:
@@ -48,6 +50,21 @@ async def test_a_drip_sends_the_response_byte_by_byte(http: Http) -> None:
     status, body, headers = await http("GET", "/v1/InstalledAddOns")
     assert (status, body["installed_add_ons"]) == (200, [])
     assert loop.time() - started > 0.001 * int(headers["Content-Length"])
+
+
+async def test_a_client_that_times_out_in_a_drip_is_no_error_of_the_emulator(
+    http: Http, caplog: pytest.LogCaptureFixture
+) -> None:
+    http.emulator.faults.add("GET", "*", drip=0.01)
+    client = MarketplaceClient(
+        account(), base_url=http.emulator.url, timeout=0.1, retry=Retry(attempts=1)
+    )
+    async with client:
+        with pytest.raises(TransportError):
+            await client.installed_add_ons.list().collect()
+    await asyncio.sleep(0.1)
+    assert (await http("GET", "/v1/InstalledAddOns"))[0] == 200
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_delay_postpones_one_response(http: Http) -> None:

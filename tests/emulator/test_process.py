@@ -180,6 +180,22 @@ def test_an_emulator_starts(arguments: tuple[str, ...]) -> None:
         assert " 200  GET     /v1/AvailableAddOns  " in end(started)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("module", ["marketplace_async.emulator", "marketplace_async emulator"])
+def test_output_that_cannot_be_written_is_one_sentence(module: str) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", *module.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output: No space left on device\n"
+
+
 @pytest.mark.parametrize(
     ("modules", "then", "message"),
     [

@@ -180,6 +180,8 @@ async def test_add_ons_have_the_form_that_twilio_documents(
         ({"shared_key": ["a,b", "c"]}, "shared_key: must be a key and its secret"),
         ({"shared_key": "ab"}, "shared_key: must be a key and its secret"),
         ({"public_url": "example.com"}, "public_url: must be an http or https URL"),
+        ({"public_url": "https://h?x=1"}, "public_url: must have no query and no fragment"),
+        ({"public_url": "https://h/#x"}, "public_url: must have no query and no fragment"),
         ({"signature": "x"}, "a webhook has no argument 'signature'"),
     ],
 )
@@ -231,6 +233,17 @@ async def test_webhooks_are_sent_over_http_as_well(marketplace_emulator: Emulato
                     document = await response.json()
                     assert (response.status, document["status"]) == (200, 201)
                     assert document["body"] == "<Response/>"
+            for part in (
+                {},
+                {"url": url},
+                {"account_sid": AC},
+                {"installed_add_on_sid": sid, "account_sid": AC},
+                {"installed_add_on_sid": sid, "url": url},
+            ):
+                async with session.post("/_emulator/webhook", json=part) as response:
+                    message = (await response.json())["message"]
+                    assert response.status == 400
+                    assert message.endswith("url and account_sid, or installed_add_on_sid")
             for body in (b"[]", b"{", b"{}"):
                 headers = {"Content-Type": "application/json"}
                 async with session.post(

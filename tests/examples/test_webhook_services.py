@@ -1,6 +1,7 @@
 """The recipes for webhooks: real frameworks in processes of their own, called by the emulator."""
 
 import asyncio
+import io
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -110,6 +111,23 @@ async def test_a_service_receives_what_twilio_signed_and_nothing_else(
     assert text.count("speech: failed, 61003 Add-on failed") == 3
     assert "made-up" not in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("framework", COMMANDS)
+async def test_a_service_refuses_a_body_that_is_too_large(framework: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    async with running(framework, log) as url, aiohttp.ClientSession() as session:
+
+        async def body() -> AsyncIterator[bytes]:
+            for _ in range(20):
+                yield b"&a=b" * 2**14
+
+        # With and without a length that is known in advance.
+        for data in (io.BytesIO(b"a" * (2**20 + 1)), body()):
+            async with session.post(url, data=data) as response:
+                assert response.status == 413
+        assert await unsigned(url) == 403
+    assert "Traceback" not in log.read_text()
 
 
 async def unsigned(url: str) -> int:

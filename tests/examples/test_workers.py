@@ -152,23 +152,33 @@ def _milliseconds_from_now(seconds: float) -> int:
     return int((time.time() + seconds) * 1000)
 
 
-async def test_the_notebook_runs(marketplace_emulator: Emulator, tmp_path: Path) -> None:
+async def outputs_of_the_notebook(base_url: str, directory: Path) -> str:
     pytest.importorskip("nbclient", reason="it runs the notebook")
     pytest.importorskip("ipykernel", reason="it is the kernel of the notebook")
     pytest.importorskip("pandas", reason="the notebook shows tables")
-    for add_on, configuration in ((SPAM_SCORE, {}), (SPEECH, {"callback_method": "POST"})):
-        marketplace_emulator.install(account().account_sid, add_on, configuration)
-    notebook = tmp_path / "notebook.ipynb"
+    notebook = directory / "notebook.ipynb"
     await output_of(
         *("-c", "from nbclient.cli import main; main()", "notebook.ipynb", f"--output={notebook}"),
-        base_url=marketplace_emulator.url,
-        IPYTHONDIR=str(tmp_path / "ipython"),
-        JUPYTER_CONFIG_DIR=str(tmp_path / "jupyter"),
+        base_url=base_url,
+        IPYTHONDIR=str(directory / "ipython"),
+        JUPYTER_CONFIG_DIR=str(directory / "jupyter"),
         PYDEVD_DISABLE_FILE_VALIDATION="1",
     )
     cells = json.loads(notebook.read_text())["cells"]
-    outputs = os.linesep.join(str(cell["outputs"]) for cell in cells if "outputs" in cell)
+    return os.linesep.join(str(cell["outputs"]) for cell in cells if "outputs" in cell)
+
+
+async def test_the_notebook_runs(marketplace_emulator: Emulator, tmp_path: Path) -> None:
+    for add_on, configuration in ((SPAM_SCORE, {}), (SPEECH, {"callback_method": "POST"})):
+        marketplace_emulator.install(account().account_sid, add_on, configuration)
+    outputs = await outputs_of_the_notebook(marketplace_emulator.url, tmp_path)
     assert "nomorobo_spamscore" in outputs
     assert SPEECH in outputs
     assert "configuration.callback_method" in outputs
     assert "made-up" not in outputs
+
+
+async def test_the_notebook_runs_for_an_account_without_add_ons(
+    marketplace_emulator: Emulator, tmp_path: Path
+) -> None:
+    assert "date_created" in await outputs_of_the_notebook(marketplace_emulator.url, tmp_path)
