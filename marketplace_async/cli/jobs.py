@@ -52,7 +52,7 @@ class Running:
         stop: Set by the first signal. The job then finishes its running requests and ends.
         abort: Set by the second signal. The job then ends at once.
         prompting: Whether a prompt is open. A signal then ends the job at once.
-        signal: The first signal.
+        first_signal: The number of the first signal.
         error: The error that ended the job early.
     """
 
@@ -60,20 +60,20 @@ class Running:
     stop: asyncio.Event = attrs.field(factory=asyncio.Event)
     abort: asyncio.Event = attrs.field(factory=asyncio.Event)
     prompting: bool = False
-    signal: int = signal.SIGINT
+    first_signal: int = signal.SIGINT
     error: BaseException | None = None
 
     def interrupt(self, number: int, job: "asyncio.Task[object]") -> None:
         """Stop the job: gracefully the first time, at once the second time."""
         if self.prompting or self.abort.is_set() or not self.bar.has_begun:
             if not self.stop.is_set():
-                self.signal = number
+                self.first_signal = number
             self.stop.set()
             job.cancel()
         elif self.stop.is_set():
             self.abort.set()
         else:
-            self.signal = number
+            self.first_signal = number
             self.stop.set()
             self.bar.disable()
             note("finishing running requests; press Ctrl-C again to stop immediately")
@@ -129,7 +129,7 @@ class Running:
                 Status.UNKNOWN if counts.unknown else status,
                 problems,
             )
-        raise CommandError("interrupted", hint, 128 + self.signal, problems)
+        raise CommandError("interrupted", hint, 128 + self.first_signal, problems)
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def running(*, shows: bool = True) -> Iterator[Running]:
         except asyncio.CancelledError:
             if not state.stop.is_set():
                 raise
-            raise CommandError("interrupted", status=128 + state.signal) from None
+            raise CommandError("interrupted", status=128 + state.first_signal) from None
         finally:
             with suppress(NotImplementedError):
                 for number in SIGNALS:

@@ -34,7 +34,7 @@ class Bar(Progress):
 
     def __init__(self, *, shows: bool = True) -> None:
         self._shows = shows and sys.stderr is not None
-        self._is_live = self._shows and sys.stderr.isatty()
+        self._is_live = shows and sys.stderr is not None and sys.stderr.isatty()
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._timer: asyncio.TimerHandle | None = None

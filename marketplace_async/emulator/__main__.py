@@ -148,6 +148,6 @@ def _fail(error: Exception, status: int) -> int:
 
 
 if __name__ == "__main__":
-    status = main()
+    status: int = main()
     give_up(sys.stdout, sys.stderr)
     sys.exit(status)

@@ -106,7 +106,7 @@ class Summary:
 
     def __init__(self, desired: Desired) -> None:
         self._names = desired.unique_names()
-        self.to_change = 0
+        self.to_change: int = 0
         self._steps = 0
         self._groups: dict[tuple[str | None, ...], Group] = {}
 

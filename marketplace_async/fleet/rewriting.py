@@ -22,7 +22,7 @@ class Attempt:
     """
 
     def __init__(self, retry: Retry, number: int, began: float, *, may_have_written: bool) -> None:
-        self.may_have_written = may_have_written
+        self.may_have_written: bool = may_have_written
         self._retry = retry
         self._number = number
         self._began = began

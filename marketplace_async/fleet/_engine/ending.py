@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
@@ -34,7 +34,7 @@ class JobEndedError(JobError, Generic[R]):
 
     def __init__(self, report: R, message: str) -> None:
         super().__init__(message)
-        self.args = (report, message)
+        self.args: tuple[Any, ...] = (report, message)
         self.report = report
 
 

@@ -38,23 +38,26 @@ class TimeLimit:
     """
 
     seconds: float | None
-    _ends: float | None = attrs.field(init=False)
-
-    @_ends.default
-    def _(self) -> float | None:
-        return None if self.seconds is None else asyncio.get_running_loop().time() + self.seconds
+    _ends: float | None = attrs.field(
+        init=False, default=attrs.Factory(lambda self: _end_of(self.seconds), takes_self=True)
+    )
 
     @asynccontextmanager
     async def enforced(self) -> AsyncIterator[None]:
         """Raise AccountTimeoutError in the block as soon as the time is over."""
+        timeout = asyncio.timeout_at(self._ends)
         try:
-            async with asyncio.timeout_at(self._ends) as timeout:
+            async with timeout:
                 yield
         except TimeoutError:
             if not timeout.expired():
                 raise
             assert self.seconds is not None
             raise AccountTimeoutError(self.seconds) from None
+
+
+def _end_of(seconds: float | None) -> float | None:
+    return None if seconds is None else asyncio.get_running_loop().time() + seconds
 
 
 class Task(ABC):
