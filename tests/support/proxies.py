@@ -87,11 +87,20 @@ async def proxy(
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Proxy]:
     running = Proxy(0, response, password)
+    handlers: set[asyncio.Task[object]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await running.serve(reader, writer)
-        writer.close()
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await running.serve(reader, writer)
+        finally:
+            handlers.discard(task)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(handle, "127.0.0.1", ssl=ssl_context)
     running.port = server.sockets[0].getsockname()[1]
@@ -99,3 +108,7 @@ async def proxy(
         yield running
     finally:
         server.close()
+        # A handler that outlives the event loop would leave its connection to be collected later.
+        for task in handlers:
+            task.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
