@@ -8,11 +8,12 @@ import asyncio
 import importlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from blockbuster import blockbuster_ctx
+from blockbuster import BlockBuster
 from hypothesis import settings
 from support.paths import DESCRIPTION, NO_DESCRIPTION
 
@@ -51,12 +52,27 @@ if os.environ.get("MARKETPLACE_TEST_LOOP") == "uvloop":
 
 @pytest.fixture(autouse=True)
 def _detect_blocking_calls() -> Iterator[None]:
-    with blockbuster_ctx(marketplace_async) as blockbuster:
-        for name, function in blockbuster.functions.items():
-            function.can_block_in("emulator/store.py", {Store.__init__.__name__})
-            if name.startswith("sqlite3."):
-                function.can_block_in("emulator/store.py", set(vars(Store)))
-        yield
+    blockbuster = BlockBuster(marketplace_async)
+    for name, function in blockbuster.functions.items():
+        function.can_block_in("emulator/store.py", {Store.__init__.__name__})
+        if name.startswith("sqlite3."):
+            function.can_block_in("emulator/store.py", set(vars(Store)))
+    lock = blockbuster.functions["threading.Lock.acquire"]
+    lock.can_block_predicate = _except_coverage(lock.can_block_predicate)
+    blockbuster.activate()
+    yield
+    blockbuster.deactivate()
+
+
+def _except_coverage(can_block: Callable[..., bool]) -> Callable[..., bool]:
+    """Allow the lock of coverage, which its tracer takes inside any function that is called."""
+    measuring = sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
+    of_coverage = getattr(getattr(measuring, "_collector", None), "data_lock", None)
+
+    def predicate(lock: object, *args: Any, **kwargs: Any) -> bool:
+        return lock is of_coverage or can_block(lock, *args, **kwargs)
+
+    return predicate
 
 
 @pytest.fixture(scope="session")
