@@ -29,6 +29,7 @@ import aiohttp
 from hypothesis import given, seed, settings, strategies as st
 from reliability.emulators import Process, emulator
 from reliability.reloads import MOST_UNSEEN, Result, is_installed, report_under_reloads
+from reliability.served_requests import memory_of_emulator
 from reliability.troubled_fleet import troubled_fleet
 
 from marketplace_async import (
@@ -283,6 +284,14 @@ async def fetches(scale: float, chance: random.Random, minutes: float) -> tuple[
     return text, int(growth > 5)
 
 
+async def served(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
+    """An emulator serves 1,000,000 requests: its memory grows by at most 5 MB after a tenth."""
+    memory, count = await memory_of_emulator(int(1_000_000 * scale))
+    growth = memory[-1] - memory[0]
+    text = f"{count:,} requests: {memory[0]:.1f} MB after a tenth, {memory[-1]:.1f} MB at the end"
+    return text, int(growth > 5)
+
+
 async def fuzz(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
     """Fuzz bodies and headers: only errors of the package are raised."""
     total = int(100_000 * scale)
@@ -491,7 +500,19 @@ async def trouble(scale: float, chance: random.Random, minutes: float) -> tuple[
     return await troubled_fleet(max(200, int(2_000 * scale)), chance)
 
 
-PROOFS = [creates, usage, nginx, haproxy, kills, cancellations, fuzz, fetches, jobs, trouble]
+PROOFS = [
+    creates,
+    usage,
+    nginx,
+    haproxy,
+    kills,
+    cancellations,
+    fuzz,
+    fetches,
+    served,
+    jobs,
+    trouble,
+]
 
 
 def main() -> int:
