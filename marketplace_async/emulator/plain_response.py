@@ -1,6 +1,6 @@
 """A successful response in one write.
 
-`web.Response` negotiates versions, encodings and connections anew for each response, which takes as
+`web.Response` negotiates versions, encodings and connections for each response, which takes as
 long as a fetch takes the emulator.
 """
 
