@@ -109,7 +109,7 @@ class Origin:
         try:
             reply = await connection.exchange(message, bounds, progress)
         except BaseException:
-            connection.close()
+            connection.abort()
             raise
         if connection.is_open() and not fresh:
             self._keep(connection)
@@ -210,6 +210,14 @@ class _Connection(asyncio.Protocol):
         self._opened.close()
         self._transport.close()
 
+    def abort(self) -> None:
+        """Close the connection without sending the rest of the request.
+
+        `close()` would go on sending it, so that a write could land after a later one.
+        """
+        self.close()
+        self._transport.abort()
+
     async def exchange(self, message: bytes, bounds: Bounds, progress: Progress) -> Reply:
         loop = asyncio.get_running_loop()
         waiter = self._waiter = loop.create_future()
@@ -229,7 +237,7 @@ class _Connection(asyncio.Protocol):
             reply = await self._read_by_aiohttp(bounds)
         if self._transport.get_write_buffer_size():
             # The server did not wait for the whole request.
-            self.close()
+            self.abort()
             if reply.status < 300:
                 raise ExchangeError("the server responded before the whole request was sent")
         progress.stage = Stage.COMPLETE
