@@ -14,6 +14,7 @@ from .status import note
 
 if TYPE_CHECKING:
     from .. import Paginator
+    from .renderers import Renderer
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Output:
     ----------
     output
         Output format. Default: table on a terminal, otherwise jsonl.
-        A table omits columns that do not fit; other formats include every field.
+        A table names the columns that do not fit; other formats include every field.
     """
 
     output: Annotated[Format | None, Parameter(name=("--output", "-o"))] = None
@@ -101,6 +102,7 @@ class Output:
         await to_daemon_thread(_write, renderer.end())
         if if_empty and not count and self.format == "table":
             note(if_empty)
+        await to_daemon_thread(_name_hidden, renderer)
 
     async def record(self, record: Any) -> None:
         """Print one record: an attrs value or a mapping."""
@@ -139,6 +141,12 @@ class StandardOutput:
     def end(self) -> None:
         """Print what follows the records."""
         _write(self._renderer.end())
+        _name_hidden(self._renderer)
+
+
+def _name_hidden(renderer: "Renderer") -> None:
+    if names := getattr(renderer, "hidden", ()):
+        note(f"too narrow for {', '.join(names)}: widen the terminal, or use -o json")
 
 
 def _prepare(stream: TextIO, format: Format) -> None:

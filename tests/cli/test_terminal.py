@@ -72,9 +72,18 @@ def test_a_table_fits_the_terminal_and_truncates_no_sid(
     served.install(SID, SPAM_SCORE, times=3)
     command = [*PROGRAM, "available", "list"]
     lines = on_a_terminal(command, env=env, columns=columns).screen.splitlines()
-    assert max(map(len, lines)) <= max(columns, 34 + 2 + 10)
-    assert sum(line[:34].startswith("XB") and " " not in line[:34] for line in lines) == 17
-    assert ("pricing_type" in lines[0]) == (columns == 140)
+    *table, hidden = lines
+    assert max(map(len, table)) <= columns
+    assert sum(line[:34].startswith("XB") and " " not in line[:34] for line in table) == 17
+    assert sum("Nomorobo Spam Score" in line for line in table) == 1
+    assert ("pricing_type" in table[0]) == (columns == 140)
+    names = "description" if columns == 140 else "pricing_type, description"
+    assert hidden == f"note: too narrow for {names}: widen the terminal, or use -o json"
+
+
+def test_a_table_without_hidden_columns_has_no_note(env: dict[str, str]) -> None:
+    shown = on_a_terminal([*PROGRAM, "available", "list"], env=env, columns=400)
+    assert "note" not in shown.screen
 
 
 def test_a_record_on_a_terminal_wraps_words_but_not_links(env: dict[str, str]) -> None:
