@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from .. import MarketplaceClient
 
 
+def profile_names(_: object) -> list[str]:
+    """Return the names of the profiles, for completion."""
+    from . import profiles
+
+    return profiles.names()
+
+
 @Parameter(name="*", group=Group("Connection", sort_key=8))
 @attrs.frozen(kw_only=True)
 class Connection:
@@ -41,7 +48,7 @@ class Connection:
         Timeout of each attempt, in seconds. Default: 10.
     """
 
-    profile: str | None = None
+    profile: Annotated[str | None, Parameter(completer=profile_names)] = None
     region: str | None = None
     edge: str | None = None
     base_url: str | None = None
