@@ -13,6 +13,7 @@ from .._version import __version__
 from .access import Access
 from .connection import Connection
 from .status import CommandError, Status, print_error, usage_error
+from .suggestions import meant_by, question
 
 _EPILOGUE = """\
 Credentials come from a profile or from environment variables:
@@ -183,6 +184,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _invalid_usage(error: cyclopts.CycloptsError) -> CommandError:
     if isinstance(error, cyclopts.UnusedCliTokensError):
         message = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+    elif isinstance(error, cyclopts.UnknownCommandError) and (meant := _meant_by(error)):
+        message = f'Unknown command "{(error.unused_tokens or [""])[0]}". {question(meant)}'
     elif (
         isinstance(error, cyclopts.MissingArgumentError)
         and (argument := error.argument) is not None
@@ -195,3 +198,9 @@ def _invalid_usage(error: cyclopts.CycloptsError) -> CommandError:
         message = str(error)
     words = " ".join(("marketplace-async", *(error.command_chain or ())))
     return usage_error(message, f"See `{words} --help`.")
+
+
+def _meant_by(error: cyclopts.UnknownCommandError) -> list[str]:
+    word, *_ = error.unused_tokens or ("",)
+    commands = () if error.app is None else error.app.resolved_commands()
+    return meant_by(word, error.command_chain or (), [*commands])
