@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from .access import Access
+from .help_format import shared_options
 from .options import Flag
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ def profile_names(_: object) -> list[str]:
     return profiles.names()
 
 
-@Parameter(name="*", group=Group("Connection", sort_key=8))
+GROUP = shared_options("Connection", more="marketplace-async help connection", sort_key=8)
+
+
+@Parameter(name="*", group=GROUP)
 @attrs.frozen(kw_only=True)
 class Connection:
     """The connection options of a command.
@@ -29,7 +33,7 @@ class Connection:
     Parameters
     ----------
     profile
-        The profile to use. See `marketplace-async profiles --help`.
+        The profile to use. `marketplace-async profiles list` shows them.
     region
         The Twilio region, such as au1.
     edge
@@ -42,8 +46,8 @@ class Connection:
     ca_file
         Trust the CAs in this PEM file, and no others. Default: SSL_CERT_FILE.
     allow_http
-        Allow a base URL with plain http on another host, or through a proxy. Credentials are
-        sent unencrypted.
+        Allow a base URL with plain http on another host, or through a proxy.
+        Credentials are sent unencrypted.
     timeout
         Timeout of each attempt, in seconds. Default: 10.
     """

@@ -7,8 +7,9 @@ from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias, TypeVar
 
 import attrs
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
+from .help_format import shared_options
 from .options import Format
 from .status import note
 
@@ -21,7 +22,10 @@ T = TypeVar("T")
 Show: TypeAlias = Callable[[Sequence[Any]], Awaitable[None]]
 
 
-@Parameter(name="*", group=Group("Output", sort_key=9))
+GROUP = shared_options("Output", more="help output", sort_key=9)
+
+
+@Parameter(name="*", group=GROUP)
 @attrs.frozen(kw_only=True)
 class Output:
     """The output options of a command.

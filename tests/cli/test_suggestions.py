@@ -1,4 +1,4 @@
-"""Words of other tools are answered with the command that was meant."""
+"""Words of other tools lead to the command that was meant."""
 
 import pytest
 from support.command_line import Cli, commands
@@ -32,7 +32,7 @@ from marketplace_async.cli.suggestions import _ELSEWHERE, _WORDS, meant_by
         ("version", ["--version"]),
     ],
 )
-def test_words_of_other_tools_are_answered_with_the_command_that_was_meant(
+def test_words_of_other_tools_lead_to_the_command_that_was_meant(
     cli: Cli, typed: str, meant: list[str]
 ) -> None:
     finished = cli(*typed.split())
@@ -49,7 +49,7 @@ def test_words_of_other_tools_are_answered_with_the_command_that_was_meant(
         ("available xyzzy", "Available commands: extensions, list, fetch."),
     ],
 )
-def test_typos_are_answered_with_the_nearest_command(cli: Cli, typed: str, message: str) -> None:
+def test_typos_lead_to_the_nearest_command(cli: Cli, typed: str, message: str) -> None:
     assert message in cli(*typed.split()).err
 
 

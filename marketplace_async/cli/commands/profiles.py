@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import attrs
 from cyclopts import App, Parameter
@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 import marketplace_async as sdk
 
 from .. import profiles, prompts, secret_commands
-from ..connection import profile_names
+from ..connection import GROUP as CONNECTION, profile_names
 from ..options import Flag, Yes
 from ..output import Output
 from ..profiles import ACCOUNT_TOKEN, API_KEY, KINDS, OAUTH_APP, Profile
@@ -28,6 +28,8 @@ Examples:
 The profile "default" is used if no profile is named and no credentials are set
 in environment variables. `marketplace-async profiles list` shows the file.""",
 )
+
+_Shared: TypeAlias = Annotated[str | None, Parameter(group=CONNECTION)]
 
 _ADDRESS = ("region", "edge", "base_url", "proxy", "ca_file", "allow_http")
 _FIELDS = ("name", "kind", "sid", "secret", *_ADDRESS, "file")
@@ -89,7 +91,7 @@ def _where(profile: Profile) -> str:
     help_epilogue="""\
 Examples:
   marketplace-async profiles add work
-  marketplace-async profiles add work --api-key SK... --secret-command "pass show twilio"
+  marketplace-async profiles add ci --api-key SK... --secret-command "pass show ci"
   marketplace-async profiles add sydney --api-key SK... --region au1
   pass twilio | marketplace-async profiles add ci --api-key SK... --secret-stdin
   marketplace-async profiles add local --base-url http://127.0.0.1:8912"""
@@ -104,12 +106,12 @@ def add(
     secret_stdin: Flag = False,
     secret_command: str | None = None,
     no_secret: Flag = False,
-    region: str | None = None,
-    edge: str | None = None,
-    base_url: str | None = None,
-    proxy: str | None = None,
-    ca_file: str | None = None,
-    allow_http: Flag = False,
+    region: _Shared = None,
+    edge: _Shared = None,
+    base_url: _Shared = None,
+    proxy: _Shared = None,
+    ca_file: _Shared = None,
+    allow_http: Annotated[Flag, Parameter(group=CONNECTION)] = False,
     replace: Flag = False,
 ) -> None:
     """Add a profile. Prompts for missing values; a secret is never an argument.
@@ -142,8 +144,8 @@ def add(
     ca_file
         Trust the CAs in this PEM file, and no others.
     allow_http
-        Allow a base URL with plain http on another host, or through a proxy. Credentials are
-        sent unencrypted.
+        Allow a base URL with plain http on another host, or through a proxy.
+        Credentials are sent unencrypted.
     replace
         Replace an existing profile.
     """
