@@ -14,6 +14,7 @@ from .access import Access
 from .connection import Connection
 from .help_format import FULL_HELP, full_help
 from .status import CommandError, Status, print_error, usage_error
+from .streams import prepare
 from .suggestions import meant_by, question
 
 _EPILOGUE = """\
@@ -149,6 +150,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         if sys.stdout is None:  # as in `marketplace-async installed list >&-`
             raise CommandError("standard output is closed")
+        prepare()
         command, bound, _ = app.parse_args(
             words, print_error=False, exit_on_error=False, verbose=False
         )
@@ -169,6 +171,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         print_error(_invalid_usage(error))
         return Status.USAGE
     except BrokenPipeError:
+        return Status.CLOSED_PIPE
+    except SystemExit as error:
+        # rich prints help, and ends the program if the output pipe is closed.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
         return Status.CLOSED_PIPE
     except KeyboardInterrupt:
         return Status.INTERRUPTED
