@@ -10,6 +10,7 @@ from .. import fleet
 from .._core.printable import printable
 from .displays import Display
 from .jobs import count_accounts, plain
+from .plan_json import plain_group
 from .streams import error_console, output_console
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def figures(
         "steps": report.steps,
         "failed": report.failures.count,
         "complete": report.complete,
-        "groups": [attrs.asdict(group) for group in report.groups],
+        "groups": [plain_group(group) for group in report.groups],
         "unmatched": list(report.unmatched),
         **listed,
     }
