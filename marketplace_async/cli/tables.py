@@ -81,7 +81,7 @@ class Table:
                     indent = _INDENT
                 else:
                     self._lines[-1] = self._narrowed(line, room - indent)
-            elif len(self._lines) == 1 and _total(line) <= room:
+            elif _total(line) <= room - indent:
                 self._lines[-1] = line
 
     def _is_sid(self, index: int) -> bool:
