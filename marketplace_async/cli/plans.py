@@ -1,7 +1,6 @@
 """Plans as text: their summary, their steps and their JSON."""
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +10,8 @@ from .. import fleet
 from .._core.printable import printable
 from .displays import Display
 from .jobs import count_accounts, plain
+from .plan_json import plain_group
+from .streams import error_console, output_console
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,7 +40,7 @@ def figures(
         "steps": report.steps,
         "failed": report.failures.count,
         "complete": report.complete,
-        "groups": [attrs.asdict(group) for group in report.groups],
+        "groups": [plain_group(group) for group in report.groups],
         "unmatched": list(report.unmatched),
         **listed,
     }
@@ -55,18 +56,16 @@ def failures_of(failures: fleet.Failures) -> list[fleet.Failure]:
 
 def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
     """Print the steps of a plan, grouping identical ones."""
-    from rich.console import Console
     from rich.text import Text
 
-    file = sys.stderr if to_stderr else sys.stdout
-    console = Console(file=file, highlight=False, soft_wrap=True)
+    console = error_console() if to_stderr else output_console()
     for group in report.groups:
         mark = _MARKS[group.action]
         add_on = f" ({group.available_add_on_sid})" if group.action == "install" else ""
         name = f"{group.extension} of {group.unique_name}" if group.extension else group.unique_name
         head = Text(printable(f"{group.action} {name}"), "bold")
         console.print(
-            Text.assemble((mark, _STYLES[mark]), " ", head, printable(add_on)),
+            Text.assemble((mark, _STYLES[mark]), " ", head, (printable(add_on), "dim")),
             f"on all {count_accounts(group.accounts)}"
             if group.accounts == report.accounts > 1
             else f"on {count_accounts(group.accounts)}",
@@ -108,10 +107,9 @@ class PlanDisplay(Display):
 
     def write(self, account_sid: str, records: Sequence[fleet.AccountPlan]) -> None:
         """Print the steps of an account."""
-        from rich.console import Console
         from rich.text import Text
 
-        console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        console = output_console()
         for plan in records:
             target = fleet.Target(plan.account_sid, plan.friendly_name)
             console.print(Text(printable(_name(target))))

@@ -10,6 +10,7 @@ from .._core.codec import from_json
 from .._core.serializable import Serializable
 from ._engine.entries import Failure, Failures
 from ._engine.tally import Counts
+from .comparison import Change
 from .desired import Desired
 from .problems import path_text
 from .sources import Target
@@ -33,6 +34,7 @@ class Group:
         accounts: Number of accounts.
         examples: The first 3 accounts by friendly name.
         changes: Configuration changes, each with its number of accounts. At most 20 different ones.
+        differences: The same changes as values.
         other_changes: Number of changes that are not in `changes`.
     """
 
@@ -44,6 +46,7 @@ class Group:
     examples: tuple[Target, ...] = ()
     changes: Counter[str] = attrs.field(factory=Counter)
     other_changes: int = 0
+    differences: tuple[Change, ...] = ()
 
     def add(self, target: Target, step: Step) -> None:
         """Add the step of one more account."""
@@ -53,8 +56,11 @@ class Group:
         self.examples = tuple(examples[:_MAX_EXAMPLES])
         for change in step.changes:
             text = str(change)
-            if text in self.changes or len(self.changes) < _MAX_CHANGES or self._is_new_key(text):
+            if text in self.changes:
                 self.changes[text] += 1
+            elif len(self.changes) < _MAX_CHANGES or self._is_new_key(text):
+                self.changes[text] = 1
+                self.differences += (change,)
             else:
                 self.other_changes += 1
 

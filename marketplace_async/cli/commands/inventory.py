@@ -10,7 +10,7 @@ from ..options import Flag
 from ..output import Output
 from ..status import Status, usage_error
 
-_COLUMNS = ("account_sid", "unique_name", "account_friendly_name", "sid", "friendly_name")
+_COLUMNS = ("account_sid", "unique_name", "sid", "account_friendly_name", "friendly_name")
 
 
 app: App = App(

@@ -54,6 +54,7 @@ async def plan(
     from ..._core.threads import to_daemon_thread
     from .. import jobs, plans
     from ..displays import RecordDisplay
+    from ..plan_json import plain_plan
     from ..profiles import plan_key
 
     format = output.format
@@ -72,7 +73,7 @@ async def plan(
         warn(message)
     target: Path | fleet.Output[fleet.AccountPlan] | None = to
     if to is None and format == "jsonl":
-        target = RecordDisplay("jsonl", fleet.AccountPlan, ())
+        target = RecordDisplay("jsonl", fleet.AccountPlan, (), convert=plain_plan)
     elif to is None and verbose:
         target = plans.PlanDisplay()
     elif to is None and format == "json":
