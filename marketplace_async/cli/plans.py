@@ -15,7 +15,14 @@ from .jobs import count_accounts, plain
 if TYPE_CHECKING:
     from rich.text import Text
 
-_MARKS: Final = {"install": "+", "update": "~", "enable": "+", "disable": "-", "remove": "-"}
+_MARKS: Final = {
+    "install": "+",
+    "rename": "~",
+    "update": "~",
+    "enable": "+",
+    "disable": "-",
+    "remove": "-",
+}
 _STYLES: Final = {"+": "bold green", "~": "bold cyan", "-": "bold red"}
 
 
@@ -63,8 +70,7 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
     for group in report.groups:
         mark = _MARKS[group.action]
         add_on = f" ({group.available_add_on_sid})" if group.action == "install" else ""
-        name = f"{group.extension} of {group.unique_name}" if group.extension else group.unique_name
-        head = Text(printable(f"{group.action} {name}"), "bold")
+        head = Text(printable(_step(group)), "bold")
         console.print(
             Text.assemble((mark, _STYLES[mark]), " ", head, printable(add_on)),
             f"on all {count_accounts(group.accounts)}"
@@ -78,12 +84,27 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
             console.print(line)
         if group.other_changes:
             console.print(f"    ... and {group.other_changes:,} other changes")
+        for name, count in sorted(group.also_installed.items()):
+            text = f'already installed as "{name}" on {count:,}: previous_names renames it'
+            console.print("   ", Text(printable(text), "yellow"))
         few = len(group.examples) == group.accounts < max(report.accounts, 2)
         if few or group.action == "remove":
             for target in group.examples:
                 console.print("   ", Text(printable(_name(target)), "dim"))
             if more := group.accounts - len(group.examples):
                 console.print("   ", Text(f"... and {more:,} more", "dim"))
+
+
+def _step(group: fleet.Group) -> str:
+    """Return the step of a group in words."""
+    return str(
+        fleet.Step(
+            action=group.action,
+            unique_name=group.unique_name,
+            extension=group.extension,
+            previous_name=group.previous_name,
+        )
+    )
 
 
 def _by_path(change: tuple[str, int]) -> tuple[str, int, str]:

@@ -18,7 +18,7 @@ from .steps import AccountPlan, Action, Step
 _MAX_EXAMPLES = 3
 _MAX_CHANGES = 20
 _MAX_KINDS = 200
-_ACTIONS = ("remove", "install", "update", "enable", "disable")
+_ACTIONS = ("remove", "rename", "install", "update", "enable", "disable")
 
 
 @attrs.define(kw_only=True)
@@ -26,7 +26,7 @@ class Group:
     """The same step on several accounts.
 
     Attributes:
-        action: "install", "update", "enable", "disable" or "remove".
+        action: "install", "rename", "update", "enable", "disable" or "remove".
         unique_name: The unique name of the Add-on.
         available_add_on_sid: The Add-on, `XB...`.
         extension: The unique name of the extension to enable or disable.
@@ -34,6 +34,9 @@ class Group:
         examples: The first 3 accounts by friendly name.
         changes: Configuration changes, each with its number of accounts. At most 20 different ones.
         other_changes: Number of changes that are not in `changes`.
+        previous_name: The unique name until then, of Add-ons that are renamed, or removed under it.
+        also_installed: Unique names under which accounts already have the Add-on to install, or
+            the one that it replaces, each with its number of accounts. At most 20 different ones.
     """
 
     action: Action
@@ -44,6 +47,8 @@ class Group:
     examples: tuple[Target, ...] = ()
     changes: Counter[str] = attrs.field(factory=Counter)
     other_changes: int = 0
+    previous_name: str | None = None
+    also_installed: Counter[str] = attrs.field(factory=Counter)
 
     def add(self, target: Target, step: Step) -> None:
         """Add the step of one more account."""
@@ -51,6 +56,9 @@ class Group:
         # Accounts are planned in any order. The examples do not depend on it.
         examples = sorted((*self.examples, target), key=_by_name)
         self.examples = tuple(examples[:_MAX_EXAMPLES])
+        for name in step.also_installed:
+            if name in self.also_installed or len(self.also_installed) < _MAX_CHANGES:
+                self.also_installed[name] += 1
         for change in step.changes:
             text = str(change)
             if text in self.changes or len(self.changes) < _MAX_CHANGES or self._is_new_key(text):
@@ -116,13 +124,17 @@ class Summary:
         self.to_change += bool(plan.steps)
         self._steps += len(plan.steps)
         for step in plan.steps:
-            key = (step.action, step.unique_name, step.available_add_on_sid, step.extension)
+            key = (
+                *(step.action, step.unique_name, step.available_add_on_sid, step.extension),
+                step.previous_name,
+            )
             if key not in self._groups:
                 self._groups[key] = Group(
                     action=step.action,
                     unique_name=step.unique_name,
                     available_add_on_sid=step.available_add_on_sid,
                     extension=step.extension,
+                    previous_name=step.previous_name,
                 )
             self._groups[key].add(target, step)
 
@@ -146,9 +158,10 @@ class Summary:
             complete=complete,
         )
 
-    def _order(self, group: Group) -> tuple[int, int, str]:
+    def _order(self, group: Group) -> tuple[int, int, str, str]:
         name = self._names.index(group.unique_name)
-        return name, _ACTIONS.index(group.action), group.extension or ""
+        previous = group.previous_name or ""
+        return name, _ACTIONS.index(group.action), group.extension or "", previous
 
 
 class Unmatched:

@@ -223,12 +223,15 @@ class PlanSteps(Task):
             desired.secret_values(), *(one.secret_values(desired.secret) for one in wanted)
         )
         steps, problems = steps_for(wanted, observed, desired.secret, self.digests, secrets)
-        written = {step.unique_name for step in steps if step.action in ("install", "update")}
+        written = {
+            step.unique_name: step.action for step in steps if step.action in ("install", "update")
+        }
         invalid: dict[str, str] = {}
         for one in wanted:
             if one.unique_name in written:
-                installed = observed.named(one.unique_name)
-                current = None if installed is None else installed.configuration or {}
+                # An Add-on that is replaced keeps nothing of its configuration.
+                is_update = written[one.unique_name] == "update"
+                current = observed.of(one)[0].configuration or {} if is_update else None
                 problem = configuration_problem(one, current, self.catalogue, desired.secret)
                 if problem is not None:
                     invalid[one.unique_name] = problem
