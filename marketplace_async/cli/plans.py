@@ -48,6 +48,8 @@ def figures(
         "complete": report.complete,
         "groups": [attrs.asdict(group) for group in report.groups],
         "unmatched": list(report.unmatched),
+        "unmanaged": [attrs.asdict(group) for group in report.unmanaged],
+        "other_unmanaged": report.other_unmanaged,
         **listed,
     }
 
@@ -93,6 +95,25 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
                 console.print("   ", Text(printable(_name(target)), "dim"))
             if more := group.accounts - len(group.examples):
                 console.print("   ", Text(f"... and {more:,} more", "dim"))
+
+
+def show_unmanaged(report: fleet.PlanReport) -> None:
+    """Print the installed Add-ons that no entry of the desired state covers."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    for group in report.unmanaged:
+        head = Text(printable(f"unmanaged {group.unique_name or '(no unique name)'}"), "bold")
+        add_on = printable(f" ({group.available_add_on_sid or 'unknown Add-on'})")
+        where = f"on {count_accounts(group.accounts)}"
+        console.print(Text.assemble(("?", "yellow"), " ", head, add_on), where)
+        for target in group.examples:
+            console.print("   ", Text(printable(_name(target)), "dim"))
+        if more := group.accounts - len(group.examples):
+            console.print("   ", Text(f"... and {more:,} more", "dim"))
+    if report.other_unmanaged:
+        console.print(f"? ... and {report.other_unmanaged:,} other unmanaged Add-ons")
 
 
 def _step(group: fleet.Group) -> str:
@@ -142,6 +163,9 @@ class PlanDisplay(Display):
                 console.print("   ", text)
                 for change in step.changes:
                     console.print("       ", _change(str(change)))
+            for one in plan.unmanaged:
+                text = f"unmanaged {one.unique_name or '(no unique name)'} ({one.sid})"
+                console.print("   ", Text.assemble(("?", "yellow"), " ", printable(text)))
 
 
 class FailureList(Display):

@@ -29,12 +29,12 @@ from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
 from .inventories import InventoryReport, inventory
 from .loading import from_document, load, parse
 from .outputs import Csv, ExtensionRecord, FailureOutput, InventoryRecord, JsonLines, Output, Sqlite
-from .plan_report import Group, PlanReport
+from .plan_report import Group, PlanReport, UnmanagedGroup
 from .planning import plan
 from .problems import DesiredStateError
 from .progress import Progress
 from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
-from .steps import AccountPlan, Step
+from .steps import AccountPlan, Step, UnmanagedAddOn
 
 __all__ = [
     "ACCOUNT_TIMEOUT",
@@ -74,6 +74,8 @@ __all__ = [
     "Step",
     "Subaccounts",
     "Target",
+    "UnmanagedAddOn",
+    "UnmanagedGroup",
     "Vault",
     "Work",
     "apply",

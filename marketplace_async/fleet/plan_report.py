@@ -13,7 +13,7 @@ from ._engine.tally import Counts
 from .desired import Desired
 from .problems import path_text
 from .sources import Target
-from .steps import AccountPlan, Action, Step
+from .steps import AccountPlan, Action, Step, UnmanagedAddOn
 
 _MAX_EXAMPLES = 3
 _MAX_CHANGES = 20
@@ -72,9 +72,37 @@ class Group:
         return len(self.changes) < _MAX_KINDS and all(_kind(one) != kind for one in self.changes)
 
 
+@attrs.define(kw_only=True)
+class UnmanagedGroup:
+    """Installed Add-ons with the same unique name that no entry of the desired state covers.
+
+    Attributes:
+        unique_name: The unique name.
+        available_add_on_sid: The Add-on, `XB...`.
+        friendly_name: The display name of the Add-on.
+        accounts: Number of installed Add-ons.
+        examples: The first 3 accounts by friendly name.
+    """
+
+    unique_name: str | None
+    available_add_on_sid: str | None
+    friendly_name: str | None
+    accounts: int = 0
+    examples: tuple[Target, ...] = ()
+
+    def add(self, target: Target) -> None:
+        """Add the Add-on of one more account."""
+        self.accounts += 1
+        self.examples = tuple(sorted((*self.examples, target), key=_by_name)[:_MAX_EXAMPLES])
+
+
 def _kind(change: str) -> str:
     """Return the mark and the path of a change."""
     return change.partition(" = ")[0]
+
+
+def _by_number(group: UnmanagedGroup) -> tuple[int, str, str]:
+    return -group.accounts, group.unique_name or "", group.available_add_on_sid or ""
 
 
 def _by_name(target: Target) -> tuple[str, str]:
@@ -93,6 +121,9 @@ class PlanReport(Serializable):
         failures: Accounts that failed or cannot reach the desired state.
         unmatched: A message for each selection of the file that matches no account.
         complete: Whether the plan finished. If not, continue with `resume=True`.
+        unmanaged: The installed Add-ons that no entry covers, if the plan was to list them. At most
+            200 groups.
+        other_unmanaged: Number of such Add-ons that are in none of these groups.
     """
 
     counts: Counts
@@ -102,6 +133,8 @@ class PlanReport(Serializable):
     failures: Failures
     unmatched: tuple[str, ...]
     complete: bool
+    unmanaged: tuple[UnmanagedGroup, ...] = ()
+    other_unmanaged: int = 0
 
     @property
     def accounts(self) -> int:
@@ -117,6 +150,8 @@ class Summary:
         self.to_change: int = 0
         self._steps = 0
         self._groups: dict[tuple[str | None, ...], Group] = {}
+        self._unmanaged: dict[tuple[str | None, ...], UnmanagedGroup] = {}
+        self._other_unmanaged = 0
 
     def add(self, plan: AccountPlan) -> None:
         """Add the plan of one account."""
@@ -137,6 +172,21 @@ class Summary:
                     previous_name=step.previous_name,
                 )
             self._groups[key].add(target, step)
+        for one in plan.unmanaged:
+            self._add_unmanaged(target, one)
+
+    def _add_unmanaged(self, target: Target, one: UnmanagedAddOn) -> None:
+        key = (one.unique_name, one.available_add_on_sid)
+        if key not in self._unmanaged:
+            if len(self._unmanaged) == _MAX_KINDS:
+                self._other_unmanaged += 1
+                return
+            self._unmanaged[key] = UnmanagedGroup(
+                unique_name=one.unique_name,
+                available_add_on_sid=one.available_add_on_sid,
+                friendly_name=one.friendly_name,
+            )
+        self._unmanaged[key].add(target)
 
     def read(self, file: Path) -> None:
         """Add the plans that are already in a file."""
@@ -156,6 +206,8 @@ class Summary:
             failures=failures,
             unmatched=unmatched,
             complete=complete,
+            unmanaged=tuple(sorted(self._unmanaged.values(), key=_by_number)),
+            other_unmanaged=self._other_unmanaged,
         )
 
     def _order(self, group: Group) -> tuple[int, int, str, str]:

@@ -69,6 +69,23 @@ class Step:
         return f"{self.action} {self.unique_name}"
 
 
+@attrs.frozen(kw_only=True)
+class UnmanagedAddOn:
+    """An installed Add-on that no entry of the desired state covers on its account.
+
+    Attributes:
+        unique_name: Its unique name.
+        sid: The installed Add-on, `XE...`.
+        available_add_on_sid: The Add-on, `XB...`.
+        friendly_name: The display name of the Add-on.
+    """
+
+    unique_name: str | None
+    sid: str
+    available_add_on_sid: str | None
+    friendly_name: str | None
+
+
 @attrs.frozen
 class AccountPlan:
     """The plan of one account.
@@ -80,6 +97,7 @@ class AccountPlan:
         problems: A message for each part of the desired state that cannot be reached.
         compared: The unique names that were compared with the account, and have no problem.
         unclear: Those that were compared, and have a problem.
+        unmanaged: The installed Add-ons that no entry covers, if the plan was to list them.
     """
 
     account_sid: str
@@ -88,6 +106,7 @@ class AccountPlan:
     problems: tuple[str, ...] = ()
     compared: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
+    unmanaged: tuple[UnmanagedAddOn, ...] = ()
 
 
 @attrs.frozen
@@ -141,6 +160,21 @@ def relevant_add_ons(wanted: Iterable[Wanted], observed: Observed) -> Iterator[I
         for installed in observed.of(one) if one.extensions else ():
             if is_same(installed, one, replaced=False):
                 yield installed
+
+
+def unmanaged_add_ons(wanted: Iterable[Wanted], observed: Observed) -> tuple[UnmanagedAddOn, ...]:
+    """Return the installed Add-ons that no entry covers."""
+    covered = {name for one in wanted for name in one.names}
+    return tuple(
+        UnmanagedAddOn(
+            unique_name=one.unique_name,
+            sid=one.sid,
+            available_add_on_sid=one.available_add_on_sid,
+            friendly_name=one.friendly_name,
+        )
+        for one in observed.installed
+        if one.unique_name not in covered
+    )
 
 
 def steps_for(
