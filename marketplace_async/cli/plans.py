@@ -164,8 +164,8 @@ class PlanDisplay(Display):
                 for change in step.changes:
                     console.print("       ", _change(str(change)))
             for one in plan.unmanaged:
-                text = f"unmanaged {one.unique_name or '(no unique name)'} ({one.sid})"
-                console.print("   ", Text.assemble(("?", "yellow"), " ", printable(text)))
+                line = f"unmanaged {one.unique_name or '(no unique name)'} ({one.sid})"
+                console.print("   ", Text.assemble(("?", "yellow"), " ", printable(line)))
 
 
 class FailureList(Display):

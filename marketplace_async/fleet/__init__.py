@@ -26,6 +26,7 @@ from .desired import Desired
 from .desired_file import schema
 from .digests import PlanKey
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
+from .importing import Draft, draft, read_inventory
 from .inventories import InventoryReport, inventory
 from .loading import from_document, load, parse
 from .outputs import Csv, ExtensionRecord, FailureOutput, InventoryRecord, JsonLines, Output, Sqlite
@@ -51,6 +52,7 @@ __all__ = [
     "Csv",
     "Desired",
     "DesiredStateError",
+    "Draft",
     "EmbeddedExecutor",
     "Executor",
     "ExtensionRecord",
@@ -79,11 +81,13 @@ __all__ = [
     "Vault",
     "Work",
     "apply",
+    "draft",
     "from_document",
     "inventory",
     "load",
     "parse",
     "plan",
+    "read_inventory",
     "schema",
 ]
 
