@@ -1,5 +1,6 @@
 """`marketplace-async desired`: write a first desired state from what is installed."""
 
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -115,7 +116,8 @@ async def import_(
     if report.complete:
         is_whole = not jobs.not_done(report.counts)
         await _write(found.records, found.accounts if is_whole else None, secret or (), to)
-    job.end(report, result, "" if report.complete else "Nothing was written.")
+    hint = "" if report.complete else "Nothing was written."
+    await to_daemon_thread(job.end, report, result, hint)
     return Status.DONE
 
 
@@ -140,19 +142,21 @@ async def _write(
     from ..._core.threads import to_daemon_thread
 
     draft = await to_daemon_thread(lambda: fleet.draft(records, accounts=accounts, secret=secret))
-    for message in draft.warnings:
-        warn(message)
-    await to_daemon_thread(_save, draft.text, to)
-    if draft.variables:
-        note(f"before you plan, set the secret values in use: {', '.join(draft.variables)}")
+    await to_daemon_thread(_save, draft, to)
 
 
-def _save(text: str, to: Path | None) -> None:
+def _save(draft: "fleet.Draft", to: Path | None) -> None:
     from ..._core.files import replacing
 
-    if to is None:
-        sys.stdout.write(text)
+    for message in draft.warnings:
+        warn(message)
+    if to is not None:
+        with replacing(to) as stream:
+            stream.write(draft.text.encode())
+    else:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", newline="")  # as TOML is
+        sys.stdout.write(draft.text)
         sys.stdout.flush()
-        return
-    with replacing(to) as stream:
-        stream.write(text.encode())
+    if draft.variables:
+        note(f"before you plan, set the secret values in use: {', '.join(draft.variables)}")
