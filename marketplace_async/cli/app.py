@@ -77,11 +77,18 @@ for _order, (_job, _help) in enumerate(_JOBS.items()):
         f"{__package__}.commands.{_job}:app", name=_job, help=_help, group=_FLEET, sort_key=_order
     )
 app.command(
+    f"{__package__}.commands.desired:app",
+    name="desired",
+    help="Write a first desired state from what is installed.",
+    group=_FLEET,
+    sort_key=len(_JOBS),
+)
+app.command(
     f"{__package__}.commands.schema:schema",
     name="schema",
     help="Print the JSON Schema of the desired state, for editors.",
     group=_FLEET,
-    sort_key=len(_JOBS),
+    sort_key=len(_JOBS) + 1,
 )
 
 app.command(

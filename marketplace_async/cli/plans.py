@@ -16,7 +16,14 @@ from .streams import error_console, output_console
 if TYPE_CHECKING:
     from rich.text import Text
 
-_MARKS: Final = {"install": "+", "update": "~", "enable": "+", "disable": "-", "remove": "-"}
+_MARKS: Final = {
+    "install": "+",
+    "rename": "~",
+    "update": "~",
+    "enable": "+",
+    "disable": "-",
+    "remove": "-",
+}
 _STYLES: Final = {"+": "bold green", "~": "bold cyan", "-": "bold red"}
 
 
@@ -42,6 +49,8 @@ def figures(
         "complete": report.complete,
         "groups": [plain_group(group) for group in report.groups],
         "unmatched": list(report.unmatched),
+        "unmanaged": [attrs.asdict(group) for group in report.unmanaged],
+        "other_unmanaged": report.other_unmanaged,
         **listed,
     }
 
@@ -62,8 +71,7 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
     for group in report.groups:
         mark = _MARKS[group.action]
         add_on = f" ({group.available_add_on_sid})" if group.action == "install" else ""
-        name = f"{group.extension} of {group.unique_name}" if group.extension else group.unique_name
-        head = Text(printable(f"{group.action} {name}"), "bold")
+        head = Text(printable(_step(group)), "bold")
         console.print(
             Text.assemble((mark, _STYLES[mark]), " ", head, (printable(add_on), "dim")),
             f"on all {count_accounts(group.accounts)}"
@@ -77,12 +85,45 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
             console.print(line)
         if group.other_changes:
             console.print(f"    ... and {group.other_changes:,} other changes")
+        for name, count in sorted(group.also_installed.items()):
+            text = f'already installed as "{name}" on {count:,}: previous_names renames it'
+            console.print("   ", Text(printable(text), "yellow"))
         few = len(group.examples) == group.accounts < max(report.accounts, 2)
         if few or group.action == "remove":
             for target in group.examples:
                 console.print("   ", Text(printable(_name(target)), "dim"))
             if more := group.accounts - len(group.examples):
                 console.print("   ", Text(f"... and {more:,} more", "dim"))
+
+
+def show_unmanaged(report: fleet.PlanReport) -> None:
+    """Print the installed Add-ons that no entry of the desired state covers."""
+    from rich.text import Text
+
+    console = output_console()
+    for group in report.unmanaged:
+        head = Text(printable(f"unmanaged {group.unique_name or '(no unique name)'}"), "bold")
+        add_on = printable(f" ({group.available_add_on_sid or 'unknown Add-on'})")
+        where = f"on {count_accounts(group.accounts)}"
+        console.print(Text.assemble(("?", "yellow"), " ", head, add_on), where)
+        for target in group.examples:
+            console.print("   ", Text(printable(_name(target)), "dim"))
+        if more := group.accounts - len(group.examples):
+            console.print("   ", Text(f"... and {more:,} more", "dim"))
+    if report.other_unmanaged:
+        console.print(f"? ... and {report.other_unmanaged:,} other unmanaged Add-ons")
+
+
+def _step(group: fleet.Group) -> str:
+    """Return the step of a group in words."""
+    return str(
+        fleet.Step(
+            action=group.action,
+            unique_name=group.unique_name,
+            extension=group.extension,
+            previous_name=group.previous_name,
+        )
+    )
 
 
 def _by_path(change: tuple[str, int]) -> tuple[str, int, str]:
@@ -119,6 +160,9 @@ class PlanDisplay(Display):
                 console.print("   ", text)
                 for change in step.changes:
                     console.print("       ", _change(str(change)))
+            for one in plan.unmanaged:
+                line = f"unmanaged {one.unique_name or '(no unique name)'} ({one.sid})"
+                console.print("   ", Text.assemble(("?", "yellow"), " ", printable(line)))
 
 
 class FailureList(Display):

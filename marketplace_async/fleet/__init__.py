@@ -26,15 +26,16 @@ from .desired import Desired
 from .desired_file import schema
 from .digests import PlanKey
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
+from .importing import Draft, draft, read_inventory
 from .inventories import InventoryReport, inventory
 from .loading import from_document, load, parse
 from .outputs import Csv, ExtensionRecord, FailureOutput, InventoryRecord, JsonLines, Output, Sqlite
-from .plan_report import Group, PlanReport
+from .plan_report import Group, PlanReport, UnmanagedGroup
 from .planning import plan
 from .problems import DesiredStateError
 from .progress import Progress
 from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
-from .steps import AccountPlan, Step
+from .steps import AccountPlan, Step, UnmanagedAddOn
 
 __all__ = [
     "ACCOUNT_TIMEOUT",
@@ -51,6 +52,7 @@ __all__ = [
     "Csv",
     "Desired",
     "DesiredStateError",
+    "Draft",
     "EmbeddedExecutor",
     "Executor",
     "ExtensionRecord",
@@ -74,14 +76,18 @@ __all__ = [
     "Step",
     "Subaccounts",
     "Target",
+    "UnmanagedAddOn",
+    "UnmanagedGroup",
     "Vault",
     "Work",
     "apply",
+    "draft",
     "from_document",
     "inventory",
     "load",
     "parse",
     "plan",
+    "read_inventory",
     "schema",
 ]
 

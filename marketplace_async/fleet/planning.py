@@ -24,7 +24,7 @@ from .inventories import read_extensions, read_installed
 from .outputs import JsonLines, Nowhere, Output
 from .plan_report import PlanReport, Summary, Unmatched
 from .sources import Source, Target
-from .steps import AccountPlan, Observed, relevant_add_ons, steps_for
+from .steps import AccountPlan, Observed, relevant_add_ons, steps_for, unmanaged_add_ons
 
 
 async def plan(
@@ -33,6 +33,7 @@ async def plan(
     *,
     to: str | os.PathLike[str] | Output[AccountPlan] | None = None,
     key: PlanKey | None = None,
+    unmanaged: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     account_timeout: float | None = ACCOUNT_TIMEOUT,
@@ -49,6 +50,8 @@ async def plan(
         to: A JSON Lines file for the plan of each account that needs changes, with its progress in
             `FILE.journal`. Or an `Output`, which cannot be resumed.
         key: The key of the digests in the plan. Without one, they do not cover secret values.
+        unmanaged: Also list the installed Add-ons that no entry of the desired state covers. Every
+            account is read, even one that no entry applies to.
         resume: Continue the plan in the file. Starts one if the file does not exist.
         overwrite: Start over, even if the file exists.
         account_timeout: How long one account may take, in seconds. Then it fails, and the others
@@ -85,6 +88,7 @@ async def plan(
             "job": "plan",
             **await driver.connection.identity(accounts=file is not None),
             "desired": desired.digest(),
+            **({"unmanaged": True} if unmanaged else {}),
         }
         checkpoint = await disk.open(
             Checkpoint[AccountPlan],
@@ -96,7 +100,7 @@ async def plan(
         catalogue = await read_catalogue(driver, desired)
 
         async def save(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
-            plans_of = {plan.account_sid: [plan] for plan in plans if plan.steps}
+            plans_of = {plan.account_sid: [plan] for plan in plans if plan.steps or plan.unmanaged}
             await disk(
                 checkpoint.write,
                 [(entry, plans_of.get(entry.account_sid, ())) for entry in entries],
@@ -105,7 +109,7 @@ async def plan(
         summary = Summary(desired)
         if file is not None and checkpoint.resumed:
             await disk(summary.read, file)
-        task = PlanSteps(desired, Digests(key, desired.secret), catalogue)
+        task = PlanSteps(desired, Digests(key, desired.secret), catalogue, unmanaged)
         planner = Planner(driver, task, summary, checkpoint.finished, save)
         ending = Ending()
         with ending.caught():
@@ -204,18 +208,20 @@ class PlanSteps(Task):
         desired: The desired state.
         digests: Computes the digests of the steps.
         catalogue: The Add-ons that the desired state installs, by SID.
+        unmanaged: Whether to list the installed Add-ons that no entry covers.
     """
 
     desired: Desired
     digests: Digests
     catalogue: Catalogue = attrs.field(hash=False, repr=False)
+    unmanaged: bool = False
 
     async def run(self, client: MarketplaceClient, target: Target, limit: TimeLimit) -> AccountPlan:
         """Compare the account with the desired state."""
         desired = self.desired
         target.check_name()
         wanted = desired.wanted(target.account_sid, target.friendly_name, target.columns)
-        if not wanted:
+        if not wanted and not self.unmanaged:
             return AccountPlan(target.account_sid, target.friendly_name, ())
         async with limit.enforced():
             observed = await observe(client, target, wanted)
@@ -223,12 +229,15 @@ class PlanSteps(Task):
             desired.secret_values(), *(one.secret_values(desired.secret) for one in wanted)
         )
         steps, problems = steps_for(wanted, observed, desired.secret, self.digests, secrets)
-        written = {step.unique_name for step in steps if step.action in ("install", "update")}
+        written = {
+            step.unique_name: step.action for step in steps if step.action in ("install", "update")
+        }
         invalid: dict[str, str] = {}
         for one in wanted:
             if one.unique_name in written:
-                installed = observed.named(one.unique_name)
-                current = None if installed is None else installed.configuration or {}
+                # An Add-on that is replaced keeps nothing of its configuration.
+                is_update = written[one.unique_name] == "update"
+                current = observed.of(one)[0].configuration or {} if is_update else None
                 problem = configuration_problem(one, current, self.catalogue, desired.secret)
                 if problem is not None:
                     invalid[one.unique_name] = problem
@@ -241,6 +250,7 @@ class PlanSteps(Task):
             (*(problem.message for problem in problems), *invalid.values()),
             compared=tuple(name for name in names if name not in unclear),
             unclear=tuple(name for name in names if name in unclear),
+            unmanaged=unmanaged_add_ons(wanted, observed) if self.unmanaged else (),
         )
 
 

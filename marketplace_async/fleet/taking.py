@@ -33,9 +33,11 @@ from .steps import Action, Observed, Problem, Step, steps_for
 
 CHANGED: Final = "changed since the plan"
 _SAME_SUBJECT: Final[Mapping[Action, frozenset[Action]]] = {
-    "install": frozenset({"install", "update", "remove"}),
+    "install": frozenset({"install", "rename", "update", "remove"}),
+    "rename": frozenset({"install", "rename", "remove"}),
     "update": frozenset({"install", "update", "remove"}),
-    "remove": frozenset({"install", "update", "remove"}),
+    # An Add-on that another one replaces is removed already if only that one is missing.
+    "remove": frozenset({"update", "remove"}),
     "enable": frozenset({"install", "remove", "enable", "disable"}),
     "disable": frozenset({"install", "remove", "enable", "disable"}),
 }
@@ -173,8 +175,7 @@ class _State:
         if approved.action != "enable" or approved.sid is not None or step.sid is None:
             return False
         # The approved installation exists by now, with exactly the approved content.
-        installed = self._observed.named(step.unique_name)
-        assert installed is not None
+        (installed,) = self._observed.of(self._wanted[step.unique_name])
         after = self._digest_of(step, installed)
         expected = attrs.evolve(approved, sid=step.sid, after=None)
         return after == approved.after and step.has_content_of(expected)
@@ -197,6 +198,8 @@ class _State:
         match step.action:
             case "install":
                 return await self._install(step)
+            case "rename":
+                return await self._rename(step)
             case "update":
                 return await self._update(step)
             case "remove":
@@ -228,6 +231,29 @@ class _State:
         self._installed[step.unique_name] = record.sid
         return self._confirmed(step, record, sent or {})
 
+    async def _rename(self, step: Step) -> Write:
+        assert step.sid is not None
+        for attempt in Attempt.sequence(self._retry):
+            current = await self._read_again(step)
+            if current is not None:
+                if current.available_add_on_sid != step.available_add_on_sid:
+                    return _changed(step.key)
+                if current.unique_name == step.unique_name:
+                    outcome: WriteOutcome = "done" if attempt.may_have_written else "unchanged"
+                    return Write(step.key, outcome, step.sid)
+                if current.unique_name != step.previous_name:
+                    return _changed(step.key)
+            self._begin_write()
+            with attempt:
+                record = await self._once.update(step.sid, unique_name=step.unique_name)
+                wish = Wish(
+                    step.unique_name, step.available_add_on_sid or "", None, self._account_sid
+                )
+                wish.confirmed(record, "updated")
+                return Write(step.key, "done", record.sid)
+            await attempt.wait()
+        raise AssertionError("the last attempt returns or raises")
+
     async def _update(self, step: Step) -> Write:
         assert step.sid is not None
         assert step.after is not None
@@ -242,8 +268,7 @@ class _State:
                 )
             if current is not None and not self._is_before(step, current):
                 return _changed(step.key)
-            before = current or self._observed.named(step.unique_name)
-            assert before is not None
+            before = current or self._observed.of(wanted)[0]
             sent = wanted.configuration_to_write(
                 before.configuration or {}, self._task.desired.secret
             )
@@ -309,7 +334,7 @@ class _State:
 
     def _has(self, step: Step, record: InstalledAddOn, digest: str | None) -> bool:
         return (
-            record.unique_name == step.unique_name
+            record.unique_name in self._wanted[step.unique_name].names
             and record.available_add_on_sid == step.available_add_on_sid
             and self._digest_of(step, record) == digest
         )

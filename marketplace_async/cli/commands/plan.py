@@ -28,6 +28,7 @@ async def plan(
     to: Path | None = None,
     resume: Flag = False,
     overwrite: Flag = False,
+    unmanaged: Flag = False,
     verbose: Flag = False,
     detailed_exitcode: Flag = False,
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
@@ -45,6 +46,8 @@ async def plan(
         Continue an interrupted plan and retry failed accounts.
     overwrite
         Start over and replace the file.
+    unmanaged
+        Also list the installed Add-ons that no entry of the desired state covers.
     verbose
         Show the steps of each account.
     detailed_exitcode
@@ -85,6 +88,7 @@ async def plan(
                 state,
                 to=target,
                 key=key,
+                unmanaged=unmanaged,
                 resume=resume,
                 overwrite=overwrite,
                 progress=job.bar,
@@ -101,8 +105,11 @@ async def plan(
             await output.record(plans.figures(report, failures))
         except OSError as error:  # the report on standard error is more important
             broken = error
-    elif format == "table" and report.steps:
-        await to_daemon_thread(plans.show, report)
+    elif format == "table":
+        if report.steps:
+            await to_daemon_thread(plans.show, report)
+        if not verbose:
+            await to_daemon_thread(plans.show_unmanaged, report)
     for message in report.unmatched:
         warn(message)
     hint = ""
