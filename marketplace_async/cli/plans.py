@@ -41,6 +41,7 @@ def figures(
         "counts": plain(report.counts),
         "to_change": report.to_change,
         "steps": report.steps,
+        "totals": report.totals,
         "failed": report.failures.count,
         "complete": report.complete,
         "groups": [attrs.asdict(group) for group in report.groups],

@@ -13,6 +13,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from .. import bulk
+from .._core.arguments import check_positive_int
 from .._core.serializable import Serializable
 from .._core.threads import to_daemon_thread
 from ._engine.checkpoint import beside, open_for_apply
@@ -79,6 +80,7 @@ async def apply(
     approve: Approve,
     plan: str | os.PathLike[str] | None = None,
     accept_secret_changes: bool = False,
+    max_removals: int | None = None,
     approve_timeout: float | None = APPROVE_TIMEOUT,
     key: PlanKey | None = None,
     account_timeout: float | None = ACCOUNT_TIMEOUT,
@@ -112,6 +114,8 @@ async def apply(
             those of `desired`; a step is skipped if they have changed since the plan.
         accept_secret_changes: Perform a plan that was saved without a key. It does not tell whether
             secret values have changed.
+        max_removals: Reject a plan that removes more installed Add-ons than this (0 or more).
+            Then nobody is asked for approval. None sets no limit.
         approve_timeout: How long to wait for the approval, in seconds. None sets no limit.
         key: The key of the digests in the plan. Defaults to a random one. A saved plan needs the
             key that it was made with.
@@ -133,7 +137,7 @@ async def apply(
             configuration does not match the schema of its Add-on.
         JobError: The journal is in use, belongs to another job or fleet, is damaged, or is not a
             journal. Or the saved plan is for another fleet or desired state, was edited, or needs
-            another key.
+            another key. Or the plan has too many removals.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
         OSError: The journal cannot be written, or is a file that the job reads.
@@ -141,6 +145,8 @@ async def apply(
     file = Path(journal)
     if accept_secret_changes and plan is None:
         raise ValueError("accept_secret_changes: requires a saved plan")
+    if max_removals is not None and max_removals != 0:
+        max_removals = check_positive_int(max_removals, "max_removals")
     async with Driver(
         source, executor, progress, stop, abort, account_timeout=account_timeout
     ) as driver:
@@ -158,7 +164,7 @@ async def apply(
         opened = await driver.disk.open(open_for_apply, file, settings, inputs)
         catalogue = await read_catalogue(driver, desired)
         digests = Digests((key or PlanKey.random()) if saved is None else saved.key, desired.secret)
-        run = _Run(driver, desired, digests, opened, file, settings, saved)
+        run = _Run(driver, desired, digests, opened, file, settings, saved, max_removals)
         report = await run.run(catalogue, partial(_answer, approve, seconds=approve_timeout))
     return run.ending.report(report)
 
@@ -172,6 +178,7 @@ class _Run:
     file: Path
     settings: dict[str, str]
     saved: SavedPlan | None = None
+    max_removals: int | None = None
     name: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     ending: Ending = attrs.field(factory=Ending)
     writes: Counter[WriteOutcome] = attrs.field(factory=Counter)
@@ -194,6 +201,8 @@ class _Run:
         plan = await (self._plan(catalogue) if saved is None else self._saved_plan(saved))
         approved = not plan.steps
         if plan.steps and plan.complete:
+            if self.max_removals is not None:
+                plan.check_removals(self.max_removals)
             approved = await approved_by(plan)
             if approved:
                 with self.ending.caught():

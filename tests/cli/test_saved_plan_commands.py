@@ -23,7 +23,11 @@ def test_a_plan_is_saved_reviewed_and_applied(shops: Shops) -> None:
     assert wrong.returncode == 1
     assert "the desired state has changed since" in wrong.stderr
 
-    applied = shops.run("apply", "--plan", "plan.jsonl", "--subaccounts", "--yes")
+    apply = ("apply", "--plan", "plan.jsonl", "--subaccounts", "--yes")
+    stopped = shops.run(*apply, "--max-removals", "10")
+    assert stopped.returncode == 1
+    assert "the plan removes 49 installed Add-ons, and at most 10 are allowed" in stopped.stderr
+    applied = shops.run(*apply)
     assert applied.returncode == 0, applied.stderr
     assert applied.stdout.startswith(made.stdout[:40])
     after = shops.run("plan", "fleet.toml", "--subaccounts")
@@ -49,6 +53,7 @@ def test_options_of_saved_plans_that_do_not_go_together_are_rejected(shops: Shop
     for arguments, message in (
         (("plan", "fleet.toml", "--out", "a", "--to", "b"), "--out cannot be combined"),
         (("plan", "fleet.toml", "--out=-"), "--out -: expected the path of a regular file"),
+        (("apply", "fleet.toml", "--max-removals", "-1"), "--max-removals: must be 0 or more"),
         (("apply", "--yes"), "pass the desired state, a TOML file, or --plan FILE"),
         (("apply", "fleet.toml", "--accept-secret-changes"), "requires --plan FILE"),
         (("apply", "--plan", "fleet.toml"), "fleet.toml is not a saved plan"),

@@ -210,3 +210,31 @@ async def test_the_failures_of_a_saved_plan_are_those_of_apply(
     assert report.plan.failures.count == 1
     assert (report.counts.failed, report.counts.done) == (1, 40)
     assert report.counts.accounts == 41
+
+
+@pytest.mark.parametrize("saved", [True, False])
+async def test_a_plan_with_too_many_removals_is_rejected_before_the_approval(
+    shops: Fleet, tmp_path: Path, saved: bool
+) -> None:
+    file = tmp_path / "plan.jsonl"
+    plan = await fleet.plan(shops.source, shops.desired, out=file)
+    assert plan.totals == {"remove": 29, "install": 81, "update": 0, "enable": 41, "disable": 0}
+
+    async def apply(most: int, approve: bool) -> fleet.ApplyReport:
+        return await fleet.apply(
+            shops.source,
+            shops.desired,
+            journal=tmp_path / "journal",
+            plan=file if saved else None,
+            accept_secret_changes=saved,
+            max_removals=most,
+            approve=yes if approve else lambda _: pytest.fail("asked"),
+        )
+
+    for most in (0, 28):
+        with pytest.raises(JobError, match=r"the plan removes 29 .* voicebase_transcription on 29"):
+            await apply(most, approve=False)
+    with pytest.raises(ValueError, match="max_removals"):
+        await apply(-1, approve=False)
+    assert shops.writes() == []
+    assert (await apply(29, approve=True)).writes == {"done": 151}

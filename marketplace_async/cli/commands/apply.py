@@ -33,6 +33,7 @@ async def apply(
     *,
     plan: Path | None = None,
     accept_secret_changes: Flag = False,
+    max_removals: int | None = None,
     journal: Path | None = None,
     yes: Yes = False,
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
@@ -49,6 +50,8 @@ async def apply(
         Apply a plan that `plan --out` saved, instead of making a new one.
     accept_secret_changes
         Apply a plan that was saved without a plan key, even if secret values have changed since.
+    max_removals
+        Reject a plan that removes more installed Add-ons than this. Default: no limit.
     journal
         The journal, a SQLite file. Default: the name of the desired state with suffix .journal.
     """
@@ -59,6 +62,8 @@ async def apply(
 
     if output.output == "csv":
         raise usage_error("--output: apply supports table, json or jsonl")
+    if max_removals is not None and max_removals < 0:
+        raise usage_error(f"--max-removals: must be 0 or more, got {max_removals}")
     if accept_secret_changes and plan is None:
         raise usage_error("--accept-secret-changes requires --plan FILE")
     header = None if plan is None else await to_daemon_thread(plans.saved_header, plan)
@@ -107,6 +112,7 @@ async def apply(
                 approve=approve,
                 plan=plan,
                 accept_secret_changes=accept_secret_changes,
+                max_removals=max_removals,
                 key=key,
                 approve_timeout=None,
                 progress=job.bar,
