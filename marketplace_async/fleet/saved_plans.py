@@ -189,9 +189,10 @@ class SavedPlan:
     """
 
     def __init__(self, file: Path, key: PlanKey | None) -> None:
-        self.file = file
+        self.file: Path = file
         self._key = key
-        self.header = header = read_header(file)
+        self.header: Header = read_header(file)
+        header = self.header
         if header.key is None:
             self._key = None
         elif key is None or header.key != _fingerprint(key):
