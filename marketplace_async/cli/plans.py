@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -11,10 +12,13 @@ from .._core.printable import printable
 from .displays import Display
 from .jobs import count_accounts, plain
 from .plan_json import plain_group
+from .status import CommandError, usage_error
 from .streams import error_console, output_console
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from ..fleet.saved_plans import Header
 
 _MARKS: Final = {
     "install": "+",
@@ -45,6 +49,7 @@ def figures(
         "counts": plain(report.counts),
         "to_change": report.to_change,
         "steps": report.steps,
+        "totals": report.totals,
         "failed": report.failures.count,
         "complete": report.complete,
         "groups": [plain_group(group) for group in report.groups],
@@ -61,6 +66,27 @@ def failures_of(failures: fleet.Failures) -> list[fleet.Failure]:
         return list(failures.first)
     with failures.file.open("rb") as lines:
         return [fleet.Failure(**json.loads(line)) for line in lines]
+
+
+def saved_header(plan: Path) -> "Header":
+    """Return what a saved plan was made for. Blocks.
+
+    Raises:
+        CommandError: It is not a saved plan.
+    """
+    from ..fleet.saved_plans import read_header
+
+    try:
+        return read_header(plan)
+    except fleet.JobError as error:
+        raise CommandError(error.message) from None
+
+
+def desired_file(plan: Path, header: "Header") -> Path:
+    """Return the file of the desired state that a saved plan was made from."""
+    if len(header.desired_files) != 1:
+        raise usage_error(f"{plan} does not name its desired state: pass the TOML file as well")
+    return Path(header.desired_files[0])
 
 
 def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:

@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import attrs
 
 from .._core.codec import from_json
 from .._core.serializable import Serializable
-from ._engine.entries import Failure, Failures
+from ._engine.entries import Failure, Failures, JobError
 from ._engine.tally import Counts
 from .comparison import Change
 from .desired import Desired
@@ -19,7 +20,9 @@ from .steps import AccountPlan, Action, Step, UnmanagedAddOn
 _MAX_EXAMPLES = 3
 _MAX_CHANGES = 20
 _MAX_KINDS = 200
-_ACTIONS = ("remove", "rename", "install", "update", "enable", "disable")
+_ACTIONS: Final[tuple[Action, ...]] = (
+    *("remove", "rename", "install", "update", "enable", "disable"),
+)
 
 
 @attrs.define(kw_only=True)
@@ -146,6 +149,29 @@ class PlanReport(Serializable):
     def accounts(self) -> int:
         """The number of accounts that were planned or failed."""
         return self.counts.accounts - self.counts.not_begun
+
+    @property
+    def totals(self) -> dict[Action, int]:
+        """The number of steps by action. Actions without steps are 0."""
+        totals: Counter[Action] = Counter()
+        for group in self.groups:
+            totals[group.action] += group.accounts
+        return {action: totals[action] for action in _ACTIONS}
+
+    def check_removals(self, most: int) -> None:
+        """Raise JobError if the plan removes more than `most` Add-ons. It names them."""
+        removed = self.totals["remove"]
+        if removed <= most:
+            return
+        names = ", ".join(
+            f"{group.unique_name} on {group.accounts:,}"
+            for group in self.groups
+            if group.action == "remove"
+        )
+        raise JobError(
+            f"the plan removes {removed:,} installed Add-ons, and at most {most:,} are allowed "
+            f"(--max-removals, or max_removals=): {names}. Nothing was changed"
+        )
 
 
 class Summary:

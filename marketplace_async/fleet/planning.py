@@ -23,6 +23,7 @@ from .executors import EmbeddedExecutor, Executor
 from .inventories import read_extensions, read_installed
 from .outputs import JsonLines, Nowhere, Output
 from .plan_report import PlanReport, Summary, Unmatched
+from .saved_plans import End, PlanFile
 from .sources import Source, Target
 from .steps import AccountPlan, Observed, relevant_add_ons, steps_for, unmanaged_add_ons
 
@@ -32,6 +33,7 @@ async def plan(
     desired: Desired,
     *,
     to: str | os.PathLike[str] | Output[AccountPlan] | None = None,
+    out: str | os.PathLike[str] | None = None,
     key: PlanKey | None = None,
     unmanaged: bool = False,
     resume: bool = False,
@@ -49,7 +51,10 @@ async def plan(
         desired: The desired state, from `load`.
         to: A JSON Lines file for the plan of each account that needs changes, with its progress in
             `FILE.journal`. Or an `Output`, which cannot be resumed.
-        key: The key of the digests in the plan. Without one, they do not cover secret values.
+        out: Save the plan to this file, for `apply`. An earlier saved plan is replaced, once the
+            new one is complete. Cannot be combined with `to`.
+        key: The key of the digests in the plan, and of the seal of a saved plan. Without one, the
+            digests do not cover secret values.
         unmanaged: Also list the installed Add-ons that no entry of the desired state covers. Every
             account is read, even one that no entry applies to.
         resume: Continue the plan in the file. Starts one if the file does not exist.
@@ -68,8 +73,8 @@ async def plan(
         ValueError, TypeError: An argument is invalid.
         DesiredStateError: An Add-on or an extension does not exist in the catalogue, or a
             configuration does not match the schema of its Add-on.
-        JobError: The file exists, is complete, or belongs to another fleet or desired state; or a
-            file is damaged or in use.
+        JobError: The file exists, is complete, or belongs to another fleet or desired state; a
+            file is damaged or in use; or `out` exists and is not a saved plan.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
         OSError: The file cannot be created, is not a regular file, or is one that the job reads.
@@ -77,6 +82,8 @@ async def plan(
     file = Path(to) if isinstance(to, str | os.PathLike) else None
     if resume and (file is None or overwrite):
         raise ValueError("resume: requires a file and cannot be combined with overwrite")
+    if out is not None and to is not None:
+        raise ValueError("out: cannot be combined with to")
     async with Driver(
         source, executor, progress, stop, abort, account_timeout=account_timeout
     ) as driver:
@@ -90,12 +97,16 @@ async def plan(
             "desired": desired.digest(),
             **({"unmanaged": True} if unmanaged else {}),
         }
+        inputs = [*driver.connection.files, *desired.files]
+        saved: PlanFile | None = None
+        if out is not None:
+            output = saved = await disk(PlanFile, Path(out), settings, desired, key, inputs)
         checkpoint = await disk.open(
             Checkpoint[AccountPlan],
             *(output, file, settings),
             resume=resume,
             overwrite=overwrite,
-            inputs=[*driver.connection.files, *desired.files],
+            inputs=inputs,
         )
         catalogue = await read_catalogue(driver, desired)
 
@@ -119,6 +130,10 @@ async def plan(
         failures = await driver.failures(
             partial(checkpoint.end, complete=complete), checkpoint.first_failures, ending
         )
+        if saved is not None and complete and ending.error is None:
+            end = End(accounts=driver.counts().accounts, unmatched=planner.unmatched)
+            with ending.caught():
+                await disk(saved.finish, end)
     report = summary.report(
         driver.counts(),
         failures,

@@ -8,7 +8,7 @@ from cyclopts import App
 from ..fleet_accounts import Accounts
 from ..options import Flag
 from ..output import Output
-from ..status import Status, usage_error, warn
+from ..status import Status, note, usage_error, warn
 
 app: App = App(
     name="plan",
@@ -16,6 +16,7 @@ app: App = App(
 Examples:
   marketplace-async plan fleet.toml --subaccounts
   marketplace-async plan fleet.toml --subaccounts --to plan.jsonl
+  marketplace-async plan fleet.toml --subaccounts --out plan.jsonl
   marketplace-async schema > fleet.schema.json""",
 )
 
@@ -26,6 +27,7 @@ async def plan(
     /,
     *,
     to: Path | None = None,
+    out: Path | None = None,
     resume: Flag = False,
     overwrite: Flag = False,
     unmanaged: Flag = False,
@@ -42,6 +44,8 @@ async def plan(
         The desired state, a TOML file. `marketplace-async schema` describes its content.
     to
         Write the plan of each account to this file as JSON Lines. It must be a regular file.
+    out
+        Save the plan to this file, for `apply --plan`. It replaces an earlier saved plan.
     resume
         Continue an interrupted plan and retry failed accounts.
     overwrite
@@ -67,15 +71,22 @@ async def plan(
         raise usage_error("--resume and --overwrite require --to FILE")
     if to is not None and (verbose or output.output == "jsonl"):
         raise usage_error("--to cannot be combined with --verbose or --output jsonl")
+    if out is not None and (to is not None or verbose or output.output == "jsonl"):
+        raise usage_error("--out cannot be combined with --to, --verbose or --output jsonl")
     if to is not None:
         await to_daemon_thread(jobs.check_file, to, "--to")
+    if out is not None:
+        await to_daemon_thread(jobs.check_file, out, "--out")
     state = await to_daemon_thread(fleet.load, desired)
     failures: list[fleet.Failure] = []
-    key = await to_daemon_thread(plan_key) if to is not None or format == "jsonl" else None
+    is_written = to is not None or out is not None or format == "jsonl"
+    key = await to_daemon_thread(plan_key) if is_written else None
     for message in state.warnings:
         warn(message)
     target: Path | fleet.Output[fleet.AccountPlan] | None = to
-    if to is None and format == "jsonl":
+    if out is not None:
+        target = None
+    elif to is None and format == "jsonl":
         target = RecordDisplay("jsonl", fleet.AccountPlan, (), convert=plain_plan)
     elif to is None and verbose:
         target = plans.PlanDisplay()
@@ -87,6 +98,7 @@ async def plan(
                 accounts.source(),
                 state,
                 to=target,
+                out=out,
                 key=key,
                 unmanaged=unmanaged,
                 resume=resume,
@@ -99,7 +111,7 @@ async def plan(
         )
     broken: OSError | None = None
     if format == "json":
-        if report.failures.file is not None:
+        if out is not None or report.failures.file is not None:
             failures = await to_daemon_thread(plans.failures_of, report.failures)
         try:
             await output.record(plans.figures(report, failures))
@@ -113,7 +125,13 @@ async def plan(
     for message in report.unmatched:
         warn(message)
     hint = ""
-    if to is not None:
+    if out is not None and report.complete and job.error is None:
+        if key is None and state.secret:
+            warn("secret values are not compared: there is no plan key (MARKETPLACE_PLAN_KEY)")
+        note(f"saved in {out}; apply it with: marketplace-async apply --plan {out}")
+    elif out is not None:
+        hint = f"{out} was not written."
+    elif to is not None:
         hint = "Use --resume to retry them." if report.complete else "Use --resume to continue."
     elif not report.complete:
         hint = "Pass --to FILE to make the plan resumable."
