@@ -28,7 +28,17 @@ from .digests import PlanKey
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
 from .inventories import InventoryReport, inventory
 from .loading import from_document, load, parse
-from .outputs import Csv, ExtensionRecord, FailureOutput, InventoryRecord, JsonLines, Output, Sqlite
+from .outputs import (
+    Csv,
+    ExtensionRecord,
+    FailureOutput,
+    Html,
+    InventoryRecord,
+    JsonLines,
+    Output,
+    PlanHtml,
+    Sqlite,
+)
 from .plan_report import Group, PlanReport
 from .planning import plan
 from .problems import DesiredStateError
@@ -58,12 +68,14 @@ __all__ = [
     "FailureOutput",
     "Failures",
     "Group",
+    "Html",
     "InventoryRecord",
     "InventoryReport",
     "JobEndedError",
     "JobError",
     "JsonLines",
     "Output",
+    "PlanHtml",
     "PlanKey",
     "PlanReport",
     "Progress",

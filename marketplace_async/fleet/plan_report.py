@@ -12,6 +12,7 @@ from ._engine.entries import Failure, Failures
 from ._engine.tally import Counts
 from .desired import Desired
 from .problems import path_text
+from .pages import records_in
 from .sources import Target
 from .steps import AccountPlan, Action, Step
 
@@ -128,9 +129,8 @@ class Summary:
 
     def read(self, file: Path) -> None:
         """Add the plans that are already in a file."""
-        with file.open("rb") as lines:
-            for line in lines:
-                self.add(from_json(line, AccountPlan, "the plan of an account"))
+        for record in records_in(file):
+            self.add(from_json(record, AccountPlan, "the plan of an account"))
 
     def report(
         self, counts: Counts, failures: Failures, unmatched: tuple[str, ...], *, complete: bool

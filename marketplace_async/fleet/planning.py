@@ -21,7 +21,7 @@ from .desired import Desired, Wanted
 from .digests import Digests, PlanKey
 from .executors import EmbeddedExecutor, Executor
 from .inventories import read_extensions, read_installed
-from .outputs import JsonLines, Nowhere, Output
+from .outputs import Html, JsonLines, Nowhere, Output, PlanHtml
 from .plan_report import PlanReport, Summary, Unmatched
 from .sources import Source, Target
 from .steps import AccountPlan, Observed, relevant_add_ons, steps_for
@@ -46,8 +46,9 @@ async def plan(
     Args:
         source: Where the accounts come from.
         desired: The desired state, from `load`.
-        to: A JSON Lines file for the plan of each account that needs changes, with its progress in
-            `FILE.journal`. Or an `Output`, which cannot be resumed.
+        to: A JSON Lines file for the plan of each account that needs changes, or a page (.html) of
+            all accounts, with its progress in `FILE.journal`. Or an `Output`, which cannot be
+            resumed.
         key: The key of the digests in the plan. Without one, they do not cover secret values.
         resume: Continue the plan in the file. Starts one if the file does not exist.
         overwrite: Start over, even if the file exists.
@@ -78,7 +79,9 @@ async def plan(
         source, executor, progress, stop, abort, account_timeout=account_timeout
     ) as driver:
         disk = driver.disk
-        output: Output[AccountPlan] = Nowhere() if file is None else JsonLines(file)
+        output: Output[AccountPlan] = Nowhere()
+        if file is not None:
+            output = PlanHtml(file) if file.suffix.lower() == ".html" else JsonLines(file)
         if isinstance(to, Output):
             output = to
         settings = {
@@ -96,7 +99,10 @@ async def plan(
         catalogue = await read_catalogue(driver, desired)
 
         async def save(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
-            plans_of = {plan.account_sid: [plan] for plan in plans if plan.steps}
+            # A page also shows what is as desired.
+            plans_of = {
+                plan.account_sid: [plan] for plan in plans if plan.steps or isinstance(output, Html)
+            }
             await disk(
                 checkpoint.write,
                 [(entry, plans_of.get(entry.account_sid, ())) for entry in entries],
