@@ -11,8 +11,8 @@ from .._core.serializable import Serializable
 from ._engine.entries import Failure, Failures
 from ._engine.tally import Counts
 from .desired import Desired
-from .problems import path_text
 from .pages import records_in
+from .problems import path_text
 from .sources import Target
 from .steps import AccountPlan, Action, Step
 
