@@ -139,6 +139,11 @@ def test_ten_thousand_accounts_are_shown_searched_and_filtered(
         assert names(tab) == ["Shop 9876"]
         tab.keyboard.press("Escape")
 
+        tab.locator("[data-state=failed]").click()
+        message = tab.locator("#rows .wide span")
+        expect(message).to_have_text("AuthenticationError: 401 <b>no</b>")
+        beside = tab.locator("#head > div").nth(1).bounding_box()["x"]
+        assert message.bounding_box()["x"] == beside + 10
         for state, name in (("differs", "Shop 50"), ("failed", "Shop 100"), ("empty", "(no name)")):
             tab.locator(f"[data-state={state}]").click()
             expect(shown).to_have_text("1 of 10,000 accounts")

@@ -38,7 +38,7 @@ const MARKS = {
   remove: ["−", "remove", "bad", "Will be removed"],
   several: ["*", "steps", "warn", "Several steps"],
   problem: ["!", "problem", "bad", "Cannot be reached"],
-  same: ["✓", "as desired", "plain", "As desired"],
+  same: ["✓", "as desired", "plain", "Nothing to change"],
   failed: ["✕", "failed", "bad", "The account could not be read"],
 };
 
@@ -223,7 +223,7 @@ document.addEventListener("DOMContentLoaded", () => {
     name.title = visible(one.name ?? "");
     made.append(cell("rowheader", 0, name, element("span", "sid", element("span", "", one.sid.slice(0, -6)), one.sid.slice(-6))));
     if (one.failure && !one.cells.size) {
-      const message = element("span", "mark bad wide", `${one.failure.error}: ${one.failure.message}`.slice(0, 400));
+      const message = element("span", "mark bad", `${one.failure.error}: ${one.failure.message}`.slice(0, 400));
       const wide = cell("gridcell", 1, message);
       wide.className = "wide";
       made.append(wide);
