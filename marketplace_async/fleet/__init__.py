@@ -29,7 +29,17 @@ from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
 from .importing import Draft, draft, read_inventory
 from .inventories import InventoryReport, inventory
 from .loading import from_document, load, parse
-from .outputs import Csv, ExtensionRecord, FailureOutput, InventoryRecord, JsonLines, Output, Sqlite
+from .outputs import (
+    Csv,
+    ExtensionRecord,
+    FailureOutput,
+    Html,
+    InventoryRecord,
+    JsonLines,
+    Output,
+    PlanHtml,
+    Sqlite,
+)
 from .plan_report import Group, PlanReport, UnmanagedGroup
 from .planning import plan
 from .problems import DesiredStateError
@@ -60,12 +70,14 @@ __all__ = [
     "FailureOutput",
     "Failures",
     "Group",
+    "Html",
     "InventoryRecord",
     "InventoryReport",
     "JobEndedError",
     "JobError",
     "JsonLines",
     "Output",
+    "PlanHtml",
     "PlanKey",
     "PlanReport",
     "Progress",

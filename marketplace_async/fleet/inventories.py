@@ -77,8 +77,9 @@ async def inventory(
 
     Args:
         source: Where the accounts come from.
-        to: A regular file: JSON Lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite,
-            .sqlite3). Or a binary stream for JSON Lines, or an `Output`; these cannot be resumed.
+        to: A regular file: JSON Lines (.jsonl, .ndjson), CSV (.csv), SQLite (.db, .sqlite,
+            .sqlite3) or a page (.html). Or a binary stream for JSON Lines, or an `Output`; these
+            cannot be resumed.
         extensions: Also read the extensions of each Add-on, with one more request per Add-on.
         secret: Configuration keys, at any depth, whose values are masked.
         resume: Continue the inventory in the file. Starts one if the file does not exist.

@@ -13,6 +13,7 @@ from ._engine.entries import Failure, Failures, JobError
 from ._engine.tally import Counts
 from .comparison import Change
 from .desired import Desired
+from .pages import records_in
 from .problems import path_text
 from .sources import Target
 from .steps import AccountPlan, Action, Step, UnmanagedAddOn
@@ -222,9 +223,8 @@ class Summary:
 
     def read(self, file: Path) -> None:
         """Add the plans that are already in a file."""
-        with file.open("rb") as lines:
-            for line in lines:
-                self.add(from_json(line, AccountPlan, "the plan of an account"))
+        for record in records_in(file):
+            self.add(from_json(record, AccountPlan, "the plan of an account"))
 
     def report(
         self, counts: Counts, failures: Failures, unmatched: tuple[str, ...], *, complete: bool

@@ -21,7 +21,7 @@ from .desired import Desired, Wanted
 from .digests import Digests, PlanKey
 from .executors import EmbeddedExecutor, Executor
 from .inventories import read_extensions, read_installed
-from .outputs import JsonLines, Nowhere, Output
+from .outputs import Html, JsonLines, Nowhere, Output, PlanHtml
 from .plan_report import PlanReport, Summary, Unmatched
 from .saved_plans import End, PlanFile
 from .sources import Source, Target
@@ -49,8 +49,9 @@ async def plan(
     Args:
         source: Where the accounts come from.
         desired: The desired state, from `load`.
-        to: A JSON Lines file for the plan of each account that needs changes, with its progress in
-            `FILE.journal`. Or an `Output`, which cannot be resumed.
+        to: A JSON Lines file for the plan of each account that needs changes, or a page (.html) of
+            all accounts, with its progress in `FILE.journal`. Or an `Output`, which cannot be
+            resumed.
         out: Save the plan to this file, for `apply`. An earlier saved plan is replaced, once the
             new one is complete. Cannot be combined with `to`.
         key: The key of the digests in the plan, and of the seal of a saved plan. Without one, the
@@ -88,7 +89,9 @@ async def plan(
         source, executor, progress, stop, abort, account_timeout=account_timeout
     ) as driver:
         disk = driver.disk
-        output: Output[AccountPlan] = Nowhere() if file is None else JsonLines(file)
+        output: Output[AccountPlan] = Nowhere()
+        if file is not None:
+            output = PlanHtml(file) if file.suffix.lower() == ".html" else JsonLines(file)
         if isinstance(to, Output):
             output = to
         settings = {
@@ -111,7 +114,12 @@ async def plan(
         catalogue = await read_catalogue(driver, desired)
 
         async def save(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
-            plans_of = {plan.account_sid: [plan] for plan in plans if plan.steps or plan.unmanaged}
+            # A page also shows what is as desired.
+            plans_of = {
+                plan.account_sid: [plan]
+                for plan in plans
+                if plan.steps or plan.unmanaged or isinstance(output, Html)
+            }
             await disk(
                 checkpoint.write,
                 [(entry, plans_of.get(entry.account_sid, ())) for entry in entries],

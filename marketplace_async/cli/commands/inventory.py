@@ -19,6 +19,7 @@ app: App = App(
 Examples:
   marketplace-async inventory --subaccounts --to inventory.csv
   marketplace-async inventory --subaccounts --to inventory.csv --resume
+  marketplace-async inventory --subaccounts --to fleet.html
   marketplace-async inventory --accounts accounts.csv | jq .unique_name""",
 )
 
@@ -39,8 +40,9 @@ async def inventory(
     Parameters
     ----------
     to
-        The file to write: JSON Lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite).
-        It must be a regular file; without --to, the inventory goes to standard output.
+        The file to write: JSON Lines (.jsonl, .ndjson), CSV (.csv), SQLite (.db, .sqlite)
+        or a page for the browser (.html). It must be a regular file; without --to, the
+        inventory goes to standard output.
     extensions
         Include extensions. This takes one more request per installed Add-on.
     secret

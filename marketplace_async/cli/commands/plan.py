@@ -17,6 +17,7 @@ Examples:
   marketplace-async plan fleet.toml --subaccounts
   marketplace-async plan fleet.toml --subaccounts --to plan.jsonl
   marketplace-async plan fleet.toml --subaccounts --out plan.jsonl
+  marketplace-async plan fleet.toml --subaccounts --html plan.html
   marketplace-async schema > fleet.schema.json""",
 )
 
@@ -28,6 +29,7 @@ async def plan(
     *,
     to: Path | None = None,
     out: Path | None = None,
+    html: Path | None = None,
     resume: Flag = False,
     overwrite: Flag = False,
     unmanaged: Flag = False,
@@ -46,6 +48,8 @@ async def plan(
         Write the plan of each account to this file as JSON Lines. It must be a regular file.
     out
         Save the plan to this file, for `apply --plan`. It replaces an earlier saved plan.
+    html
+        Write a page for the browser to this file (.html), with every account, instead of --to.
     resume
         Continue an interrupted plan and retry failed accounts.
     overwrite
@@ -64,17 +68,24 @@ async def plan(
     from ..plan_json import plain_plan
     from ..profiles import plan_key
 
+    if html is not None:
+        if to is not None:
+            raise usage_error("--html cannot be combined with --to: each has a journal of its own")
+        if html.suffix.lower() != ".html":
+            raise usage_error(f"--html: expected a file that ends in .html, got {str(html)!r}")
+        to = html
     format = output.format
     if format == "csv":
         raise usage_error("--output: plan supports table, json or jsonl")
+    option = "--to" if html is None else "--html"
     if to is None and (resume or overwrite):
         raise usage_error("--resume and --overwrite require --to FILE")
     if to is not None and (verbose or output.output == "jsonl"):
-        raise usage_error("--to cannot be combined with --verbose or --output jsonl")
+        raise usage_error(f"{option} cannot be combined with --verbose or --output jsonl")
     if out is not None and (to is not None or verbose or output.output == "jsonl"):
-        raise usage_error("--out cannot be combined with --to, --verbose or --output jsonl")
+        raise usage_error(f"--out cannot be combined with {option}, --verbose or --output jsonl")
     if to is not None:
-        await to_daemon_thread(jobs.check_file, to, "--to")
+        await to_daemon_thread(jobs.check_file, to, option)
     if out is not None:
         await to_daemon_thread(jobs.check_file, out, "--out")
     state = await to_daemon_thread(fleet.load, desired)
