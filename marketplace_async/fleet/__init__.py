@@ -27,6 +27,7 @@ from .desired_file import schema
 from .digests import PlanKey
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
 from .inventories import InventoryReport, inventory
+from .inventory_diff import InventoryChange, InventoryDiff, diff_inventories
 from .loading import from_document, load, parse
 from .outputs import Csv, ExtensionRecord, FailureOutput, InventoryRecord, JsonLines, Output, Sqlite
 from .plan_report import Group, PlanReport
@@ -58,6 +59,8 @@ __all__ = [
     "FailureOutput",
     "Failures",
     "Group",
+    "InventoryChange",
+    "InventoryDiff",
     "InventoryRecord",
     "InventoryReport",
     "JobEndedError",
@@ -77,6 +80,7 @@ __all__ = [
     "Vault",
     "Work",
     "apply",
+    "diff_inventories",
     "from_document",
     "inventory",
     "load",

@@ -19,7 +19,13 @@ app: App = App(
 Examples:
   marketplace-async inventory --subaccounts --to inventory.csv
   marketplace-async inventory --subaccounts --to inventory.csv --resume
-  marketplace-async inventory --accounts accounts.csv | jq .unique_name""",
+  marketplace-async inventory --accounts accounts.csv | jq .unique_name
+  marketplace-async inventory diff monday.jsonl tuesday.jsonl""",
+)
+app.command(
+    f"{__package__}.inventory_diff:diff",
+    name="diff",
+    help="Show what changed between two inventories.",
 )
 
 
