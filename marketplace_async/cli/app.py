@@ -83,6 +83,13 @@ for _order, (_job, _help) in enumerate(_JOBS.items()):
         f"{__package__}.commands.{_job}:app", name=_job, help=_help, group=_FLEET, sort_key=_order
     )
 app.command(
+    f"{__package__}.commands.journal:app",
+    name="journal",
+    help="Show what apply changed, and undo it.",
+    group=_FLEET,
+    sort_key=len(_JOBS),
+)
+app.command(
     f"{__package__}.commands.schema:schema",
     name="schema",
     help="Print the JSON Schema of the desired state, for editors.",

@@ -26,6 +26,7 @@ from .desired import Desired
 from .desired_file import schema
 from .digests import PlanKey
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
+from .history import JournalWrite, read_journal
 from .inventories import InventoryReport, inventory
 from .inventory_diff import InventoryChange, InventoryDiff, diff_inventories
 from .loading import from_document, load, parse
@@ -36,6 +37,7 @@ from .problems import DesiredStateError
 from .progress import Progress
 from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
 from .steps import AccountPlan, Step
+from .undoing import Undo, undo_of
 
 __all__ = [
     "ACCOUNT_TIMEOUT",
@@ -65,6 +67,7 @@ __all__ = [
     "InventoryReport",
     "JobEndedError",
     "JobError",
+    "JournalWrite",
     "JsonLines",
     "Output",
     "PlanKey",
@@ -77,6 +80,7 @@ __all__ = [
     "Step",
     "Subaccounts",
     "Target",
+    "Undo",
     "Vault",
     "Work",
     "apply",
@@ -86,7 +90,9 @@ __all__ = [
     "load",
     "parse",
     "plan",
+    "read_journal",
     "schema",
+    "undo_of",
 ]
 
 for _name in __all__:

@@ -87,6 +87,7 @@ async def apply(
                 journal=desired.with_suffix(".journal") if journal is None else journal,
                 approve=approve,
                 approve_timeout=None,
+                credentials=accounts.described(),
                 progress=job.bar,
                 stop=job.stop,
                 abort=job.abort,
