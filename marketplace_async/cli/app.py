@@ -84,6 +84,13 @@ app.command(
     sort_key=len(_JOBS),
 )
 app.command(
+    f"{__package__}.commands.journal:app",
+    name="journal",
+    help="Show what apply changed, and undo it.",
+    group=_FLEET,
+    sort_key=len(_JOBS),
+)
+app.command(
     f"{__package__}.commands.schema:schema",
     name="schema",
     help="Print the JSON Schema of the desired state, for editors.",

@@ -102,6 +102,12 @@ class Accounts(Connection):
             functools.partial(MarketplaceClient, access.credentials, **options)
         )
 
+    def described(self) -> str:
+        """Return where the credentials come from, without secrets, for the journal."""
+        if self.access is None:
+            return f"accounts file {self.accounts}"
+        return f"{self.access.source}: {self.access.identity}"
+
     def options(self) -> "JobOptions":
         """Return the options that all jobs share."""
         from ..fleet import ACCOUNT_TIMEOUT

@@ -26,8 +26,10 @@ from .desired import Desired
 from .desired_file import schema
 from .digests import PlanKey
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
+from .history import JournalWrite, read_journal
 from .importing import Draft, draft, read_inventory
 from .inventories import InventoryReport, inventory
+from .inventory_diff import InventoryChange, InventoryDiff, diff_inventories
 from .loading import from_document, load, parse
 from .outputs import (
     Csv,
@@ -46,6 +48,7 @@ from .problems import DesiredStateError
 from .progress import Progress
 from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
 from .steps import AccountPlan, Step, UnmanagedAddOn
+from .undoing import Undo, undo_of
 
 __all__ = [
     "ACCOUNT_TIMEOUT",
@@ -71,10 +74,13 @@ __all__ = [
     "Failures",
     "Group",
     "Html",
+    "InventoryChange",
+    "InventoryDiff",
     "InventoryRecord",
     "InventoryReport",
     "JobEndedError",
     "JobError",
+    "JournalWrite",
     "JsonLines",
     "Output",
     "PlanHtml",
@@ -88,11 +94,13 @@ __all__ = [
     "Step",
     "Subaccounts",
     "Target",
+    "Undo",
     "UnmanagedAddOn",
     "UnmanagedGroup",
     "Vault",
     "Work",
     "apply",
+    "diff_inventories",
     "draft",
     "from_document",
     "inventory",
@@ -100,7 +108,9 @@ __all__ = [
     "parse",
     "plan",
     "read_inventory",
+    "read_journal",
     "schema",
+    "undo_of",
 ]
 
 for _name in __all__:

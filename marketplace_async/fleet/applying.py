@@ -1,8 +1,10 @@
 """Apply: perform the planned steps, with a journal entry before and after each write."""
 
 import asyncio
+import getpass
 import inspect
 import os
+import platform
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -83,6 +85,7 @@ async def apply(
     max_removals: int | None = None,
     approve_timeout: float | None = APPROVE_TIMEOUT,
     key: PlanKey | None = None,
+    credentials: str | None = None,
     account_timeout: float | None = ACCOUNT_TIMEOUT,
     executor: Executor = EmbeddedExecutor(),  # noqa: B008 - frozen
     progress: bulk.Progress | None = None,
@@ -119,6 +122,8 @@ async def apply(
         approve_timeout: How long to wait for the approval, in seconds. None sets no limit.
         key: The key of the digests in the plan. Defaults to a random one. A saved plan needs the
             key that it was made with.
+        credentials: What the journal records as the credentials of the run, such as the name of a
+            profile. It must not be a secret. The journal also has the user and the host.
         account_timeout: How long one account may take, in seconds. Then it fails, and the others
             continue. None sets no limit.
         executor: Runs the shards.
@@ -164,7 +169,10 @@ async def apply(
         opened = await driver.disk.open(open_for_apply, file, settings, inputs)
         catalogue = await read_catalogue(driver, desired)
         digests = Digests((key or PlanKey.random()) if saved is None else saved.key, desired.secret)
-        run = _Run(driver, desired, digests, opened, file, settings, saved, max_removals)
+        run = _Run(
+            *(driver, desired, digests, opened, file, settings),
+            *(credentials, saved, max_removals),
+        )
         report = await run.run(catalogue, partial(_answer, approve, seconds=approve_timeout))
     return run.ending.report(report)
 
@@ -177,6 +185,7 @@ class _Run:
     journal: Journal
     file: Path
     settings: dict[str, str]
+    credentials: str | None
     saved: SavedPlan | None = None
     max_removals: int | None = None
     name: str = attrs.field(factory=lambda: uuid.uuid4().hex)
@@ -197,6 +206,8 @@ class _Run:
         disk = self.driver.disk
         interrupted = await disk(self.journal.close_open_writes)
         await disk(self.journal.begin, {**self.settings, "run": self.name})
+        digest = self.desired.digest()
+        await disk(lambda: self.journal.begin_run(self.name, self.credentials, _user(), digest))
         saved = self.saved
         plan = await (self._plan(catalogue) if saved is None else self._saved_plan(saved))
         approved = not plan.steps
@@ -300,8 +311,7 @@ class _Run:
         def begin() -> dict[str, AccountPlan]:
             # Record the writes before the shard starts, and so before any write is sent.
             plans = self.journal.planned(self.name, _sids(targets))
-            keys = {sid: [step.key for step in plan.steps] for sid, plan in plans.items()}
-            self.journal.begin_writes(self.name, keys)
+            self.journal.begin_writes(self.name, plans.values())
             return plans
 
         plans = await self.driver.disk(begin)
@@ -413,6 +423,15 @@ async def _answer(approve: Approve, plan: PlanReport, seconds: float | None) -> 
             return bool(await approve(plan))
         approval = await to_daemon_thread(approve, plan)
         return bool(await approval if inspect.isawaitable(approval) else approval)
+
+
+def _user() -> str:
+    """Return who runs this process, and where: user@host."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # such as a container without user names
+        name = "unknown"
+    return f"{name}@{platform.node() or 'unknown'}"
 
 
 def _sids(targets: Sequence[Target]) -> list[str]:

@@ -115,6 +115,7 @@ async def apply(
                 max_removals=max_removals,
                 key=key,
                 approve_timeout=None,
+                credentials=accounts.described(),
                 progress=job.bar,
                 stop=job.stop,
                 abort=job.abort,

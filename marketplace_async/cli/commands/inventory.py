@@ -20,7 +20,13 @@ Examples:
   marketplace-async inventory --subaccounts --to inventory.csv
   marketplace-async inventory --subaccounts --to inventory.csv --resume
   marketplace-async inventory --subaccounts --to fleet.html
-  marketplace-async inventory --accounts accounts.csv | jq .unique_name""",
+  marketplace-async inventory --accounts accounts.csv | jq .unique_name
+  marketplace-async inventory diff monday.jsonl tuesday.jsonl""",
+)
+app.command(
+    f"{__package__}.inventory_diff:diff",
+    name="diff",
+    help="Show what changed between two inventories.",
 )
 
 
@@ -30,6 +36,7 @@ async def inventory(
     to: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     extensions: Flag = False,
     secret: Annotated[list[str] | None, Parameter(negative=())] = None,
+    sort: Annotated[bool | None, Parameter(show_default=False)] = None,
     resume: Flag = False,
     overwrite: Flag = False,
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
@@ -47,6 +54,9 @@ async def inventory(
         Include extensions. This takes one more request per installed Add-on.
     secret
         Mask the values of this configuration key, such as api_token. Can be repeated.
+    sort
+        Sort by account SID, unique name and SID. Default for --to; --no-sort keeps the order in
+        which accounts were read.
     resume
         Continue an interrupted inventory and retry failed accounts.
     overwrite
@@ -61,6 +71,8 @@ async def inventory(
         raise usage_error("--output cannot be combined with --to: the file suffix sets the format")
     if to is None and (resume or overwrite):
         raise usage_error("--resume and --overwrite require --to FILE")
+    if to is None and sort:
+        raise usage_error("--sort requires --to FILE")
     if to is not None:
         await to_daemon_thread(jobs.check_file, to, "--to")
     display = None
@@ -73,6 +85,7 @@ async def inventory(
                 display or to or "",
                 extensions=extensions,
                 secret=secret or (),
+                sort=sort,
                 resume=resume,
                 overwrite=overwrite,
                 progress=job.bar,
