@@ -218,7 +218,14 @@ async def test_a_plan_with_too_many_removals_is_rejected_before_the_approval(
 ) -> None:
     file = tmp_path / "plan.jsonl"
     plan = await fleet.plan(shops.source, shops.desired, out=file)
-    assert plan.totals == {"remove": 29, "install": 81, "update": 0, "enable": 41, "disable": 0}
+    assert plan.totals == {
+        "remove": 29,
+        "rename": 0,
+        "install": 81,
+        "update": 0,
+        "enable": 41,
+        "disable": 0,
+    }
 
     async def apply(most: int, approve: bool) -> fleet.ApplyReport:
         return await fleet.apply(

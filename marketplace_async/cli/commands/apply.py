@@ -21,7 +21,6 @@ app: App = App(
     help_epilogue="""\
 Examples:
   marketplace-async apply fleet.toml --subaccounts
-  marketplace-async apply fleet.toml --accounts accounts.csv --yes
   marketplace-async apply --plan plan.jsonl --subaccounts""",
 )
 
@@ -44,8 +43,7 @@ async def apply(
     Parameters
     ----------
     desired
-        The desired state, a TOML file. `marketplace-async schema` describes its content. Default:
-        the file that the saved plan was made from.
+        The desired state, a TOML file. Default: that of the saved plan.
     plan
         Apply a plan that `plan --out` saved, instead of making a new one.
     accept_secret_changes
@@ -53,7 +51,7 @@ async def apply(
     max_removals
         Reject a plan that removes more installed Add-ons than this. Default: no limit.
     journal
-        The journal, a SQLite file. Default: the name of the desired state with suffix .journal.
+        The journal (SQLite). Default: DESIRED with suffix .journal.
     """
     from ... import fleet
     from ..._core.threads import to_daemon_thread

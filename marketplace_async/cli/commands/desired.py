@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Parameter
 
+from ..connection import GROUP as CONNECTION
 from ..displays import Display
 from ..fleet_accounts import Accounts
 from ..options import Flag
@@ -27,7 +28,7 @@ Examples:
 )
 
 
-@Parameter(name="*", group=Group("Connection", sort_key=8))
+@Parameter(name="*", group=CONNECTION)
 @attrs.frozen(kw_only=True)
 class _Accounts(Accounts):
     __doc__ = Accounts.__doc__
@@ -66,14 +67,15 @@ async def import_(
 ) -> int:
     """Write a desired state of what is installed. A plan of it changes nothing.
 
-    Reads all accounts, or an inventory. What accounts have in common is written once. Values of
-    secret keys, such as api_token, become environment variables; the file does not contain them.
+    Reads all accounts, or an inventory. What accounts have in common is written once.
+
+    Values of secret keys, such as api_token, become environment variables.
 
     Parameters
     ----------
     inventory
-        An inventory in JSON Lines, written with --extensions, instead of --subaccounts or
-        --accounts. It does not list accounts without Add-ons, so entries select accounts by SID.
+        An inventory in JSON Lines, made with --extensions. Entries select its accounts by SID,
+        since it does not list accounts without Add-ons.
     to
         The file to write. Default: standard output.
     secret

@@ -18,7 +18,6 @@ app: App = App(
     help_epilogue="""\
 Examples:
   marketplace-async inventory --subaccounts --to inventory.csv
-  marketplace-async inventory --subaccounts --to inventory.csv --resume
   marketplace-async inventory --subaccounts --to fleet.html
   marketplace-async inventory --accounts accounts.csv | jq .unique_name
   marketplace-async inventory diff monday.jsonl tuesday.jsonl""",
@@ -47,18 +46,15 @@ async def inventory(
     Parameters
     ----------
     to
-        The file to write: JSON Lines (.jsonl, .ndjson), CSV (.csv), SQLite (.db, .sqlite)
-        or a page for the browser (.html). It must be a regular file; without --to, the
-        inventory goes to standard output.
+        The file: .jsonl, .ndjson, .csv, .db, .sqlite, or a page for the browser (.html).
     extensions
-        Include extensions. This takes one more request per installed Add-on.
+        Include extensions: one more request per Add-on.
     secret
         Mask the values of this configuration key, such as api_token. Can be repeated.
     sort
-        Sort by account SID, unique name and SID. Default for --to; --no-sort keeps the order in
-        which accounts were read.
+        Sort by account and unique name. Default for --to.
     resume
-        Continue an interrupted inventory and retry failed accounts.
+        Continue an inventory and retry failed accounts.
     overwrite
         Start over and replace the file.
     """

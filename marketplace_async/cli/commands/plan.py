@@ -15,10 +15,8 @@ app: App = App(
     help_epilogue="""\
 Examples:
   marketplace-async plan fleet.toml --subaccounts
-  marketplace-async plan fleet.toml --subaccounts --to plan.jsonl
   marketplace-async plan fleet.toml --subaccounts --out plan.jsonl
-  marketplace-async plan fleet.toml --subaccounts --html plan.html
-  marketplace-async schema > fleet.schema.json""",
+  marketplace-async plan fleet.toml --subaccounts --html plan.html""",
 )
 
 
@@ -45,17 +43,17 @@ async def plan(
     desired
         The desired state, a TOML file. `marketplace-async schema` describes its content.
     to
-        Write the plan of each account to this file as JSON Lines. It must be a regular file.
+        Write the plan of each account to this JSON Lines file.
     out
-        Save the plan to this file, for `apply --plan`. It replaces an earlier saved plan.
+        Save the plan to this file, for `apply --plan`.
     html
-        Write a page for the browser to this file (.html), with every account, instead of --to.
+        Write a page for the browser (.html), instead of --to.
     resume
         Continue an interrupted plan and retry failed accounts.
     overwrite
         Start over and replace the file.
     unmanaged
-        Also list the installed Add-ons that no entry of the desired state covers.
+        Also list the Add-ons that no entry covers.
     verbose
         Show the steps of each account.
     detailed_exitcode
