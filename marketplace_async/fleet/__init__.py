@@ -27,9 +27,10 @@ from .desired_file import schema
 from .digests import PlanKey
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
 from .history import JournalWrite, read_journal
-from .importing import Draft, draft, read_inventory
+from .importing import Draft, draft
 from .inventories import InventoryReport, inventory
 from .inventory_diff import InventoryChange, InventoryDiff, diff_inventories
+from .inventory_files import read_inventory
 from .loading import from_document, load, parse
 from .outputs import (
     Csv,

@@ -1,14 +1,11 @@
 """Writes a first desired state from what is installed: a plan of it changes nothing."""
 
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path as FilePath
 from typing import Final
 
 import attrs
 
-from .._core.codec import from_json
 from .._core.frames import hide_arguments
 from .._core.masking import MASK
 from .._core.printable import printable
@@ -49,26 +46,6 @@ class Draft:
     add_ons: int
     variables: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-def read_inventory(file: str | os.PathLike[str]) -> Iterator[InventoryRecord]:
-    """Yield the records of an inventory in JSON Lines. Blocks.
-
-    Raises:
-        ValueError: A line is not a record of an inventory.
-        OSError: The file cannot be read.
-    """
-    with FilePath(file).open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield from_json(line, InventoryRecord, "a record of an inventory")
-            except ValueError as error:
-                raise ValueError(
-                    f"{file}: line {number}: {error}; expected an inventory in JSON Lines: "
-                    "write one with `inventory --extensions --to FILE.jsonl`"
-                ) from None
 
 
 @hide_arguments

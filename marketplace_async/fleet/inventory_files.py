@@ -1,6 +1,7 @@
 """Reads the inventories that are in files."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +16,25 @@ from .outputs import INVENTORY, InventoryRecord
 # The csv module limits the size of a cell, for the whole process.
 _CELL = re.compile(rb'(?:"((?:[^"]++|"")*+)"|([^,"\n]*+))(,|\n|\Z)')
 _COLUMNS: Final = field_names(InventoryRecord)
+_REMEDY: Final = "write an inventory with `inventory --extensions --to FILE`"
 _JSON_COLUMNS: Final = ("configuration", "extensions")
 
 
-def read_inventory(file: Path) -> Iterator[InventoryRecord]:
-    """Yield the records of an inventory: JSON Lines, CSV or SQLite, as the suffix says.
+def read_inventory(file: str | os.PathLike[str]) -> Iterator[InventoryRecord]:
+    """Yield the records of an inventory: JSON Lines, CSV or SQLite, as the suffix says. Blocks.
 
     Raises:
         ValueError: The suffix is unknown, or a record is not one of an inventory.
         JobError: The SQLite file is not an inventory.
         OSError: The file cannot be read.
     """
+    file = Path(file)
     match file.suffix.lower():
         case ".jsonl" | ".ndjson":
             with file.open("rb") as stream:
                 for number, line in enumerate(stream, 1):
-                    yield _record(line, f"{file}, line {number}")
+                    if line.strip():
+                        yield _record(line, f"{file}, line {number}")
         case ".csv":
             with file.open("rb") as stream:
                 yield from _csv_records(file, stream)
@@ -39,7 +43,7 @@ def read_inventory(file: Path) -> Iterator[InventoryRecord]:
         case _:
             raise ValueError(
                 f"{file}: expected an inventory that ends in .jsonl, .ndjson, .csv, .db, .sqlite "
-                "or .sqlite3"
+                f"or .sqlite3: {_REMEDY}"
             )
 
 
@@ -125,4 +129,4 @@ def _record(text: bytes, where: str) -> InventoryRecord:
     try:
         return from_json(text, InventoryRecord, "a record of an inventory")
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+        raise ValueError(f"{where}: {error}; {_REMEDY}") from None

@@ -285,11 +285,13 @@ def test_what_cannot_be_imported_is_named() -> None:
 
 
 async def test_an_inventory_can_be_imported_later(shops: Fleet, tmp_path: Path) -> None:
+    for suffix in ("jsonl", "csv", "db"):
+        file = tmp_path / f"inventory.{suffix}"
+        await fleet.inventory(shops.source, file, extensions=True)
+        draft = fleet.draft(fleet.read_inventory(str(file)))
+        assert (draft.add_ons, draft.warnings) == (1, ()), suffix
+        assert (await fleet.plan(shops.source, fleet.parse(draft.text))).steps == 0, suffix
     file = tmp_path / "inventory.jsonl"
-    await fleet.inventory(shops.source, file, extensions=True)
-    draft = fleet.draft(fleet.read_inventory(file))
-    assert (draft.add_ons, draft.warnings) == (1, ())
-    assert (await fleet.plan(shops.source, fleet.parse(draft.text))).steps == 0
     file.write_text(json.dumps({"sid": 1}) + "\n")
-    with pytest.raises(ValueError, match=r"line 1: .*expected an inventory in JSON Lines"):
+    with pytest.raises(ValueError, match=r"line 1: .*write an inventory with"):
         list(fleet.read_inventory(file))

@@ -74,8 +74,8 @@ async def import_(
     Parameters
     ----------
     inventory
-        An inventory in JSON Lines, made with --extensions. Entries select its accounts by SID,
-        since it does not list accounts without Add-ons.
+        An inventory (JSON Lines, CSV or SQLite), made with --extensions. Entries select its
+        accounts by SID, since it does not list accounts without Add-ons.
     to
         The file to write. Default: standard output.
     secret
