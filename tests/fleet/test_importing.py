@@ -288,7 +288,8 @@ async def test_an_inventory_can_be_imported_later(shops: Fleet, tmp_path: Path) 
     for suffix in ("jsonl", "csv", "db"):
         file = tmp_path / f"inventory.{suffix}"
         await fleet.inventory(shops.source, file, extensions=True)
-        draft = fleet.draft(fleet.read_inventory(str(file)))
+        records = await asyncio.to_thread(list, fleet.read_inventory(str(file)))
+        draft = fleet.draft(records)
         assert (draft.add_ons, draft.warnings) == (1, ()), suffix
         assert (await fleet.plan(shops.source, fleet.parse(draft.text))).steps == 0, suffix
     file = tmp_path / "inventory.jsonl"
