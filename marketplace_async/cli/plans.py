@@ -33,10 +33,31 @@ _STYLES: Final = {"+": "bold green", "~": "bold cyan", "-": "bold red"}
 
 def summary(report: fleet.PlanReport) -> str:
     """Summarize a plan in one sentence."""
-    if not report.steps:
-        return f"nothing to do on {count_accounts(report.counts.done)}"
-    steps = f"{report.steps:,} step" + ("" if report.steps == 1 else "s")
-    return f"{steps} to do on {report.to_change:,} of {count_accounts(report.accounts)}"
+    text = f"nothing to do on {count_accounts(report.counts.done)}"
+    if report.steps:
+        steps = f"{report.steps:,} step" + ("" if report.steps == 1 else "s")
+        text = f"{steps} to do on {report.to_change:,} of {count_accounts(report.accounts)}"
+        text += f": {totals(report)}"
+    if report.left_out:
+        kinds = ", ".join(f"{count:,} to {kind}" for kind, count in report.left_out.items())
+        text += f"; steps left out: {kinds}"
+    if "replace" in report.left_out:
+        text += " (to replace is to remove and install, both or neither: --only install,remove)"
+    return text
+
+
+def totals(report: fleet.PlanReport) -> str:
+    """Return the number of steps and accounts by kind, in words."""
+    parts = [f"{count:,} to {action}" for action, count in report.totals.items() if count]
+    counts = report.counts
+    unchanged = max(0, counts.done - report.to_change)
+    accounts = {
+        "unchanged": unchanged,
+        "failed": report.failures.count,
+        "left out": sum(counts.left_out.values()) + counts.not_begun,
+    }
+    named = [f"{count:,} {name}" for name, count in accounts.items() if count]
+    return ", ".join(parts) + (f"; accounts: {', '.join(named)}" if named else "")
 
 
 def figures(
@@ -56,6 +77,8 @@ def figures(
         "unmatched": list(report.unmatched),
         "unmanaged": [attrs.asdict(group) for group in report.unmanaged],
         "other_unmanaged": report.other_unmanaged,
+        "removals": [attrs.asdict(one) for one in report.removals],
+        "left_out": report.left_out,
         **listed,
     }
 
@@ -120,6 +143,23 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
                 console.print("   ", Text(printable(_name(target)), "dim"))
             if more := group.accounts - len(group.examples):
                 console.print("   ", Text(f"... and {more:,} more", "dim"))
+
+
+def show_removals(report: fleet.PlanReport) -> None:
+    """Name the installed Add-ons to remove on standard error."""
+    from rich.text import Text
+
+    removed = report.totals["remove"]
+    if not removed:
+        return
+    console = error_console()
+    add_ons = "1 installed Add-on" if removed == 1 else f"{removed:,} installed Add-ons"
+    console.print(Text.assemble(("-", _STYLES["-"]), f" removes {add_ons}:"))
+    for one in report.removals:
+        account = _name(fleet.Target(one.account_sid, one.friendly_name))
+        console.print("   ", Text(printable(f"{account}: {one.unique_name} ({one.sid})")))
+    if more := removed - len(report.removals):
+        console.print(f"    and {more:,} more")
 
 
 def show_unmanaged(report: fleet.PlanReport) -> None:

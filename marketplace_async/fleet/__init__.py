@@ -20,7 +20,8 @@ from ._engine.entries import Failure, Failures, JobError
 from ._engine.notifier import AccountError
 from ._engine.shards import AccountResult, AccountTimeoutError, Shard
 from ._engine.tally import Counts
-from .applying import ApplyReport, apply
+from .apply_report import ApplyReport
+from .applying import apply
 from .comparison import Change
 from .desired import Desired
 from .desired_file import schema
@@ -43,7 +44,8 @@ from .outputs import (
     PlanHtml,
     Sqlite,
 )
-from .plan_report import Group, PlanReport, UnmanagedGroup
+from .parts import Part
+from .plan_report import Group, PlanReport, Removal, UnmanagedGroup
 from .planning import plan
 from .problems import DesiredStateError
 from .progress import Progress
@@ -84,10 +86,12 @@ __all__ = [
     "JournalWrite",
     "JsonLines",
     "Output",
+    "Part",
     "PlanHtml",
     "PlanKey",
     "PlanReport",
     "Progress",
+    "Removal",
     "Shard",
     "ShardOutcome",
     "Source",

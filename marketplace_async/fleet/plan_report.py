@@ -21,6 +21,7 @@ from .steps import AccountPlan, Action, Step, UnmanagedAddOn
 _MAX_EXAMPLES = 3
 _MAX_CHANGES = 20
 _MAX_KINDS = 200
+_MAX_REMOVALS = 20
 _ACTIONS: Final[tuple[Action, ...]] = (
     *("remove", "rename", "install", "update", "enable", "disable"),
 )
@@ -106,6 +107,23 @@ class UnmanagedGroup:
         self.examples = tuple(sorted((*self.examples, target), key=_by_name)[:_MAX_EXAMPLES])
 
 
+@attrs.frozen(kw_only=True)
+class Removal:
+    """An installed Add-on that a plan removes.
+
+    Attributes:
+        account_sid: The account, `AC...`.
+        friendly_name: The account's friendly name.
+        unique_name: Its unique name.
+        sid: The installed Add-on, `XE...`.
+    """
+
+    account_sid: str
+    friendly_name: str | None
+    unique_name: str
+    sid: str | None
+
+
 def _kind(change: str) -> str:
     """Return the mark and the path of a change."""
     return change.partition(" = ")[0]
@@ -134,6 +152,9 @@ class PlanReport(Serializable):
         unmanaged: The installed Add-ons that no entry covers, if the plan was to list them. At most
             200 groups.
         other_unmanaged: Number of such Add-ons that are in none of these groups.
+        removals: The installed Add-ons to remove, in the order of accounts: at most the first 20.
+        left_out: Number of steps that the selected part leaves out, by action. "replace" counts
+            replacements, which are removed and installed together or not at all.
     """
 
     counts: Counts
@@ -145,6 +166,8 @@ class PlanReport(Serializable):
     complete: bool
     unmanaged: tuple[UnmanagedGroup, ...] = ()
     other_unmanaged: int = 0
+    removals: tuple[Removal, ...] = ()
+    left_out: dict[str, int] = attrs.field(factory=dict, hash=False)
 
     @property
     def accounts(self) -> int:
@@ -175,6 +198,10 @@ class PlanReport(Serializable):
         )
 
 
+def _by_account(removal: Removal) -> tuple[str, str, str]:
+    return removal.account_sid, removal.unique_name, removal.sid or ""
+
+
 class Summary:
     """Adds up the plans of accounts."""
 
@@ -185,6 +212,8 @@ class Summary:
         self._groups: dict[tuple[str | None, ...], Group] = {}
         self._unmanaged: dict[tuple[str | None, ...], UnmanagedGroup] = {}
         self._other_unmanaged = 0
+        self._removals: list[Removal] = []
+        self._left_out: Counter[str] = Counter()
 
     def add(self, plan: AccountPlan) -> None:
         """Add the plan of one account."""
@@ -207,6 +236,23 @@ class Summary:
             self._groups[key].add(target, step)
         for one in plan.unmanaged:
             self._add_unmanaged(target, one)
+        self._left_out.update(plan.left_out)
+        self._add_removals(plan)
+
+    def _add_removals(self, plan: AccountPlan) -> None:
+        removals = [
+            Removal(
+                account_sid=plan.account_sid,
+                friendly_name=plan.friendly_name,
+                unique_name=step.previous_name or step.unique_name,
+                sid=step.sid,
+            )
+            for step in plan.steps
+            if step.action == "remove"
+        ]
+        if removals:
+            found = sorted((*self._removals, *removals), key=_by_account)
+            self._removals = found[:_MAX_REMOVALS]
 
     def _add_unmanaged(self, target: Target, one: UnmanagedAddOn) -> None:
         key = (one.unique_name, one.available_add_on_sid)
@@ -240,6 +286,8 @@ class Summary:
             complete=complete,
             unmanaged=tuple(sorted(self._unmanaged.values(), key=_by_number)),
             other_unmanaged=self._other_unmanaged,
+            removals=tuple(self._removals),
+            left_out=dict(sorted(self._left_out.items())),
         )
 
     def _order(self, group: Group) -> tuple[int, int, str, str]:

@@ -22,6 +22,7 @@ from .digests import Digests, PlanKey
 from .executors import EmbeddedExecutor, Executor
 from .inventories import read_extensions, read_installed
 from .outputs import Html, JsonLines, Nowhere, Output, PlanHtml
+from .parts import Chosen, Part
 from .plan_report import PlanReport, Summary, Unmatched
 from .saved_plans import End, PlanFile
 from .sources import Source, Target
@@ -36,6 +37,8 @@ async def plan(
     out: str | os.PathLike[str] | None = None,
     key: PlanKey | None = None,
     unmanaged: bool = False,
+    part: Part = Part(),  # noqa: B008 - frozen
+    max_failures: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     account_timeout: float | None = ACCOUNT_TIMEOUT,
@@ -58,6 +61,9 @@ async def plan(
             digests do not cover secret values.
         unmanaged: Also list the installed Add-ons that no entry of the desired state covers. Every
             account is read, even one that no entry applies to.
+        part: Plan only this part of the fleet.
+        max_failures: Begin no further account once more than this many failed (0 or more). The job
+            then ends with a JobEndedError. None sets no limit.
         resume: Continue the plan in the file. Starts one if the file does not exist.
         overwrite: Start over, even if the file exists.
         account_timeout: How long one account may take, in seconds. Then it fails, and the others
@@ -85,8 +91,11 @@ async def plan(
         raise ValueError("resume: requires a file and cannot be combined with overwrite")
     if out is not None and to is not None:
         raise ValueError("out: cannot be combined with to")
+    part.check(desired)
     async with Driver(
-        source, executor, progress, stop, abort, account_timeout=account_timeout
+        *(source, executor, progress, stop, abort),
+        account_timeout=account_timeout,
+        max_failures=max_failures,
     ) as driver:
         disk = driver.disk
         output: Output[AccountPlan] = Nowhere()
@@ -99,11 +108,12 @@ async def plan(
             **await driver.connection.identity(accounts=file is not None),
             "desired": desired.digest(),
             **({"unmanaged": True} if unmanaged else {}),
+            **part.identity(),
         }
         inputs = [*driver.connection.files, *desired.files]
         saved: PlanFile | None = None
         if out is not None:
-            output = saved = await disk(PlanFile, Path(out), settings, desired, key, inputs)
+            output = saved = await disk(PlanFile, Path(out), settings, desired, key, inputs, part)
         checkpoint = await disk.open(
             Checkpoint[AccountPlan],
             *(output, file, settings),
@@ -118,7 +128,7 @@ async def plan(
             plans_of = {
                 plan.account_sid: [plan]
                 for plan in plans
-                if plan.steps or plan.unmanaged or isinstance(output, Html)
+                if plan.steps or plan.unmanaged or plan.left_out or isinstance(output, Html)
             }
             await disk(
                 checkpoint.write,
@@ -128,7 +138,7 @@ async def plan(
         summary = Summary(desired)
         if file is not None and checkpoint.resumed:
             await disk(summary.read, file)
-        task = PlanSteps(desired, Digests(key, desired.secret), catalogue, unmanaged)
+        task = PlanSteps(desired, Digests(key, desired.secret), catalogue, unmanaged, part)
         planner = Planner(driver, task, summary, checkpoint.finished, save)
         ending = Ending()
         with ending.caught():
@@ -172,10 +182,15 @@ class Planner:
     finished: Callable[[Sequence[str]], set[str]]
     save: Callable[[Sequence[Entry], Sequence[AccountPlan]], Awaitable[None]]
     unmatched: tuple[str, ...] = ()
-    _selections: Unmatched = attrs.field(init=False)
+    _selections: Unmatched | Chosen = attrs.field(init=False)
 
     async def run(self) -> None:
-        self._selections = Unmatched(self.task.desired)
+        desired, part = self.task.desired, self.task.part
+        if part.selects_accounts:
+            self._selections = self.driver.is_selected = chosen = Chosen(part, desired)
+            await chosen.limit(self.driver.connection)
+        else:
+            self._selections = Unmatched(desired)
         await self.driver.run(self._shard_of, self._save)
         if self.driver.stopped:
             return
@@ -232,12 +247,14 @@ class PlanSteps(Task):
         digests: Computes the digests of the steps.
         catalogue: The Add-ons that the desired state installs, by SID.
         unmanaged: Whether to list the installed Add-ons that no entry covers.
+        part: The part of the fleet.
     """
 
     desired: Desired
     digests: Digests
     catalogue: Catalogue = attrs.field(hash=False, repr=False)
     unmanaged: bool = False
+    part: Part = attrs.field(factory=Part)
 
     async def run(self, client: MarketplaceClient, target: Target, limit: TimeLimit) -> AccountPlan:
         """Compare the account with the desired state."""
@@ -266,15 +283,19 @@ class PlanSteps(Task):
                     invalid[one.unique_name] = problem
         unclear = {problem.unique_name for problem in problems} | invalid.keys()
         names = [one.unique_name for one in wanted]
-        return AccountPlan(
+        plan = AccountPlan(
             target.account_sid,
             target.friendly_name,
             tuple(step for step in steps if step.unique_name not in invalid),
-            (*(problem.message for problem in problems), *invalid.values()),
+            (
+                *(one.message for one in problems if self.part.has(one.unique_name)),
+                *(message for name, message in invalid.items() if self.part.has(name)),
+            ),
             compared=tuple(name for name in names if name not in unclear),
             unclear=tuple(name for name in names if name in unclear),
             unmanaged=unmanaged_add_ons(wanted, observed) if self.unmanaged else (),
         )
+        return self.part.of(plan)
 
 
 async def observe(client: MarketplaceClient, target: Target, wanted: Sequence[Wanted]) -> Observed:

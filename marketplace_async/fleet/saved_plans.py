@@ -25,6 +25,7 @@ from ._engine.entries import Failure, JobError
 from ._engine.identity import fleet_differences
 from .desired import Desired
 from .digests import PlanKey
+from .parts import Part
 from .steps import AccountPlan
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Header:
         desired: A digest of the desired state that ignores secret values.
         secret_values: Whether the digests of the steps cover the values of secret keys.
         key: Tells one plan key from another. None if there was no key.
+        part: The part of the fleet that it was limited to.
     """
 
     kind: str = _KIND
@@ -66,6 +68,7 @@ class Header:
     desired: str
     secret_values: Literal["compared", "not compared"]
     key: str | None
+    part: Part = attrs.field(factory=Part)
 
 
 @attrs.frozen(kw_only=True)
@@ -101,6 +104,7 @@ class PlanFile:
         desired: The desired state.
         key: The plan key.
         inputs: Files that the job reads, which it must not overwrite.
+        part: The part of the fleet that the plan is limited to.
 
     Raises:
         JobError: The file exists, and is not a saved plan.
@@ -114,6 +118,7 @@ class PlanFile:
         desired: Desired,
         key: PlanKey | None,
         inputs: Sequence[Path],
+        part: Part = Part(),  # noqa: B008 - frozen
     ) -> None:
         check_distinct([file], inputs)
         if check_output(file):
@@ -132,6 +137,7 @@ class PlanFile:
             desired=desired.digest(),
             secret_values="not compared" if key is None else "compared",
             key=_fingerprint(key),
+            part=part,
         )
         self._stack = ExitStack()
         self._stream: BinaryIO
@@ -246,6 +252,11 @@ class SavedPlan:
                 batch = []
         yield batch
 
+    def plans(self) -> Iterator[AccountPlan]:
+        """Yield the plans of accounts."""
+        for batch in self.batches():
+            yield from (one for one in batch if isinstance(one, AccountPlan))
+
     def _lines(self) -> Iterator[bytes]:
         """Yield the lines between the header and the seal, and then check the seal."""
         hasher = _hasher(self._key)
@@ -300,7 +311,7 @@ def _damaged(file: Path) -> JobError:
 
 def _fleet(identity: Mapping[str, Any]) -> dict[str, str]:
     """Return what identifies the fleet among the settings of a job."""
-    left_out = ("job", "desired", "accounts", "unmanaged")
+    left_out = ("job", "desired", "accounts", "unmanaged", "part")
     return {name: str(value) for name, value in identity.items() if name not in left_out}
 
 

@@ -98,6 +98,8 @@ class AccountPlan:
         compared: The unique names that were compared with the account, and have no problem.
         unclear: Those that were compared, and have a problem.
         unmanaged: The installed Add-ons that no entry covers, if the plan was to list them.
+        left_out: The actions of the steps that the selected part leaves out: "replace" for both
+            steps of a replacement.
     """
 
     account_sid: str
@@ -107,6 +109,7 @@ class AccountPlan:
     compared: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
     unmanaged: tuple[UnmanagedAddOn, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -27,6 +27,7 @@ from .comparison import kept_by_service, kept_message
 from .desired import Desired, Wanted
 from .digests import Digests
 from .masking import masked
+from .parts import Part
 from .planning import observe
 from .rewriting import Attempt
 from .sources import Target
@@ -55,6 +56,7 @@ class TakeSteps(Task):
         with_problems: The accounts of which the plan left out a step because of a problem.
         kept: What the service is known to make of configurations: the digest of what it keeps, by
             the digest of what was sent.
+        parts: The parts of the fleet that the plan, and its application, are limited to.
     """
 
     desired: Desired
@@ -62,6 +64,7 @@ class TakeSteps(Task):
     approved: Mapping[str, tuple[Step, ...]] = attrs.field(hash=False)
     with_problems: frozenset[str] = frozenset()
     kept: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    parts: tuple[Part, ...] = ()
 
     async def run(
         self, client: MarketplaceClient, target: Target, limit: TimeLimit
@@ -153,8 +156,12 @@ class _State:
     def unapproved(self, approved: tuple[Step, ...]) -> list[Write]:
         """Return the steps that have become necessary since the plan as skipped."""
         names = {step.unique_name for step in approved}
+        needed = self._needed.values()
         return [
-            _changed(step.key) for step in self._needed.values() if step.unique_name not in names
+            _changed(step.key)
+            for step in needed
+            if step.unique_name not in names
+            and not any(part.leaves_out(step, needed) for part in self._task.parts)
         ]
 
     def _broke(self, name: str, write: Write) -> Write:

@@ -2,14 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from ..fleet_accounts import Accounts
 from ..options import Flag, Yes
 from ..output import Output
+from ..parts import GROUP, Selection
 from ..prompts import confirm, confirmation_required, is_interactive
 from ..status import Status, note, usage_error, warn
 
@@ -32,9 +33,10 @@ async def apply(
     *,
     plan: Path | None = None,
     accept_secret_changes: Flag = False,
-    max_removals: int | None = None,
+    max_removals: Annotated[int | None, Parameter(group=GROUP)] = None,
     journal: Path | None = None,
     yes: Yes = False,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
     output: Output = Output(),
 ) -> int:
@@ -78,6 +80,7 @@ async def apply(
     if journal is not None:
         await to_daemon_thread(jobs.check_file, journal, "--journal")
     state = await to_daemon_thread(fleet.load, desired)
+    part = selection.part(state)
     for message in state.warnings:
         warn(message)
     key = None if plan is None else await to_daemon_thread(plan_key)
@@ -97,6 +100,7 @@ async def apply(
                 warn(message)
             if header is not None and header.key is None and state.secret:
                 warn("secret values are not compared: the plan was saved without a plan key")
+            await to_daemon_thread(plans.show_removals, report)
             note(plans.summary(report))
             await confirm(f"Apply this to {jobs.count_accounts(report.to_change)}", yes=yes)
             job.prompting = False
@@ -110,7 +114,9 @@ async def apply(
                 approve=approve,
                 plan=plan,
                 accept_secret_changes=accept_secret_changes,
+                part=part,
                 max_removals=max_removals,
+                max_failures=selection.max_failures,
                 key=key,
                 approve_timeout=None,
                 credentials=accounts.described(),

@@ -8,6 +8,7 @@ from cyclopts import App
 from ..fleet_accounts import Accounts
 from ..options import Flag
 from ..output import Output
+from ..parts import Selection
 from ..status import Status, note, usage_error, warn
 
 app: App = App(
@@ -33,6 +34,7 @@ async def plan(
     unmanaged: Flag = False,
     verbose: Flag = False,
     detailed_exitcode: Flag = False,
+    selection: Selection = Selection(),  # noqa: B008 - frozen
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
     output: Output = Output(),
 ) -> int:
@@ -87,6 +89,7 @@ async def plan(
     if out is not None:
         await to_daemon_thread(jobs.check_file, out, "--out")
     state = await to_daemon_thread(fleet.load, desired)
+    part = selection.part(state)
     failures: list[fleet.Failure] = []
     is_written = to is not None or out is not None or format == "jsonl"
     key = await to_daemon_thread(plan_key) if is_written else None
@@ -110,6 +113,8 @@ async def plan(
                 out=out,
                 key=key,
                 unmanaged=unmanaged,
+                part=part,
+                max_failures=selection.max_failures,
                 resume=resume,
                 overwrite=overwrite,
                 progress=job.bar,

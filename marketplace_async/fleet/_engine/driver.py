@@ -8,6 +8,7 @@ from typing import Self
 import attrs
 
 from ... import bulk
+from ..._core.arguments import check_positive_int
 from ..._core.threads import WorkerThread
 from ...errors import MarketplaceError
 from ..executors import EmbeddedExecutor, Executor, ShardOutcome
@@ -29,6 +30,10 @@ _MAX_REPEATED = 10_000
 _COUNT_TIMEOUT = 10.0  # seconds
 
 
+def _is_any(_: Target) -> bool:
+    return True
+
+
 @attrs.define
 class Driver:
     """The part that all jobs share: lists accounts, runs shards and reports progress.
@@ -40,11 +45,14 @@ class Driver:
         stop: Once set, no account is begun; running ones finish.
         abort: Once set, running accounts are cancelled.
         account_timeout: How long one account may take, in seconds.
+        max_failures: Once more accounts than this failed in a run, no account is begun.
 
     Attributes:
         tally: Counts the accounts.
         notifier: Passes updates to the progress.
         in_flight: The accounts that the executor is working on.
+        is_selected: Tells the accounts of the job from others.
+        not_selected: Number of other accounts that the last (or current) run listed.
     """
 
     source: Source
@@ -53,17 +61,24 @@ class Driver:
     stop: asyncio.Event | None = None
     abort: asyncio.Event | None = None
     account_timeout: float | None = None
+    max_failures: int | None = None
     connection: Connection = attrs.field(init=False)
     disk: WorkerThread = attrs.field(init=False)
     tally: Tally = attrs.field(init=False, factory=Tally)
     notifier: Notifier = attrs.field(init=False)
     in_flight: set[str] = attrs.field(init=False, factory=set)
+    is_selected: Callable[[Target], bool] = attrs.field(init=False, default=_is_any)
+    not_selected: int = attrs.field(init=False, default=0)
+    # Failures before the current run.
+    _failed_before: int = attrs.field(init=False, default=0)
     # Whether all accounts were listed once.
     _is_counted: bool = attrs.field(init=False, default=False)
     _stack: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
     def __attrs_post_init__(self) -> None:
         check_timeout(self.account_timeout)
+        if self.max_failures is not None and self.max_failures != 0:
+            check_positive_int(self.max_failures, "max_failures")
         self.notifier = Notifier(self.progress)
 
     async def __aenter__(self) -> Self:
@@ -78,12 +93,20 @@ class Driver:
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop was requested."""
-        return any(event is not None and event.is_set() for event in (self.stop, self.abort))
+        """Whether a stop was requested, or too many accounts failed."""
+        return self._failed_too_often or any(
+            event is not None and event.is_set() for event in (self.stop, self.abort)
+        )
+
+    @property
+    def _failed_too_often(self) -> bool:
+        most = self.max_failures
+        return most is not None and self.tally.failures - self._failed_before > most
 
     def counts(self) -> Counts:
         """Return what became of the accounts."""
-        return self.tally.counts(self.connection.left_out)
+        others = {"not selected": self.not_selected} if self.not_selected else {}
+        return self.tally.counts({**self.connection.left_out, **others})
 
     async def run(
         self,
@@ -99,8 +122,12 @@ class Driver:
                 Receives each account once, even if its shard runs more than once.
 
         `in_flight` then has the accounts without a result, because the job was aborted or failed.
+
+        Raises:
+            JobError: More accounts failed than may.
         """
         in_flight = self.in_flight
+        self._failed_before = self.tally.failures
 
         async def shards() -> AsyncIterator[Shard]:
             async with iterating(self._batches()) as batches:
@@ -118,6 +145,13 @@ class Driver:
             await self._count_all()
             raise
         self._is_counted = True
+        if self._failed_too_often:
+            failed = self.tally.failures - self._failed_before
+            raise JobError(
+                f"{failed:,} {'account' if failed == 1 else 'accounts'} failed, and at most "
+                f"{self.max_failures:,} may (--max-failures, or max_failures=). "
+                "The accounts that were not begun are left out"
+            )
 
     async def _process(
         self,
@@ -178,7 +212,7 @@ class Driver:
         async def count() -> None:
             # The job reports this error when it lists the accounts itself.
             with suppress(MarketplaceError):
-                self.notifier.started(await self.connection.count())
+                self.notifier.started(await self._count())
 
         counts = total is None and self.notifier.is_needed
         task = asyncio.create_task(count()) if counts else None
@@ -194,10 +228,11 @@ class Driver:
         batch: list[Target] = []
         recent: dict[str, None] = {}
         repeated = 0
+        self.not_selected = 0
         async with iterating(self.connection.accounts()) as targets:
             async for target in targets:
                 if self.stopped:
-                    await self._count_rest(targets)
+                    await self._count_rest(target, targets)
                     return
                 # An account can be listed twice if the list changes while it is read.
                 if target.account_sid in recent:
@@ -211,6 +246,9 @@ class Driver:
                 recent[target.account_sid] = None
                 if len(recent) > _MAX_RECENT:
                     del recent[next(iter(recent))]
+                if not self.is_selected(target):
+                    self.not_selected += 1
+                    continue
                 batch.append(target)
                 if len(batch) == SHARD_SIZE:
                     yield batch
@@ -218,23 +256,35 @@ class Driver:
         if batch and not self.stopped:
             yield batch
 
+    async def _count(self) -> int:
+        if self.is_selected is _is_any:
+            return await self.connection.count()
+        async with iterating(self.connection.accounts()) as targets:
+            return sum([1 async for target in targets if self.is_selected(target)])
+
     async def _count_all(self) -> None:
         """List the accounts once more, to count those that a failed job did not get to."""
         if self._is_counted:
             return
         with suppress(TimeoutError, MarketplaceError, OSError):
             async with asyncio.timeout(_COUNT_TIMEOUT):
-                self.tally.listed = max(self.tally.listed, await self.connection.count())
+                self.tally.listed = max(self.tally.listed, await self._count())
 
-    async def _count_rest(self, targets: AsyncIterator[Target]) -> None:
+    async def _count_rest(self, first: Target, others: AsyncIterator[Target]) -> None:
         """Count the accounts that a stopped job does not begin, if that takes no longer."""
         if self._is_counted or (self.abort is not None and self.abort.is_set()):
             return
-        self.tally.listed += 1  # the one that was just read
+        self._count_one(first)
         with suppress(TimeoutError, MarketplaceError):
             async with asyncio.timeout(_COUNT_TIMEOUT):
-                async for _ in targets:
-                    self.tally.listed += 1
+                async for target in others:
+                    self._count_one(target)
+
+    def _count_one(self, target: Target) -> None:
+        if self.is_selected(target):
+            self.tally.listed += 1
+        else:
+            self.not_selected += 1
 
     def _report(self, results: Iterable[AccountResult], records: int) -> None:
         for one in results:

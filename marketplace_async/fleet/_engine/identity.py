@@ -16,6 +16,7 @@ _JOB: Final = {
     **_FLEET,
     "accounts": "the accounts in the accounts file",
     "desired": "the desired state",
+    "part": "the selection",
     "extensions": "the option for extensions",
     "secret": "the list of secret keys",
 }

@@ -19,7 +19,8 @@ class Counts:
         failed: Accounts that failed.
         unknown: Accounts of which a write may or may not have taken effect. The next run checks.
         not_begun: Accounts that were listed, and that the job did not get to.
-        left_out: Accounts that were not considered because they are not active, by status.
+        left_out: Accounts that were not considered: because they are not active, by status, or "not
+            selected".
     """
 
     done: int = 0
@@ -49,6 +50,11 @@ class Tally:
     def add(self, state: State, count: int = 1) -> None:
         """Count accounts that ended."""
         self._states[state] += count
+
+    @property
+    def failures(self) -> int:
+        """The number of accounts that failed, or of which a write has an unknown outcome."""
+        return self._states["failed"] + self._states["unknown"]
 
     def counts(self, left_out: Mapping[str, int]) -> Counts:
         """Return the counts. Accounts that did not end are not begun."""
