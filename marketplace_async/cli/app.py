@@ -59,9 +59,7 @@ are listed at the end and in FILE.failures.jsonl.
 Progress is saved in FILE.journal. Use --resume to continue an interrupted inventory and retry \
 failed accounts. Ctrl-C lets running requests finish.""",
     "plan": """\
-Preview the changes needed to bring every account to the desired state.
-
-Changes nothing. With --detailed-exitcode, the exit status is 5 if there are changes.
+Preview the changes needed to bring every account to the desired state. Changes nothing.
 
 The table groups identical changes. JSON Lines contains one plan per account; JSON contains a \
 summary.""",

@@ -15,7 +15,6 @@ app: App = App(
     name="plan",
     help_epilogue="""\
 Examples:
-  marketplace-async plan fleet.toml --subaccounts
   marketplace-async plan fleet.toml --subaccounts --out plan.jsonl
   marketplace-async plan fleet.toml --subaccounts --html plan.html""",
 )
