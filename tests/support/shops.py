@@ -81,14 +81,10 @@ class Shops:
         )
 
 
-def shops_of(emulator: Emulator, folder: Path) -> Shops:
-    accounts = emulator.add_subaccounts(PARENT, SHOPS, friendly_name="Shop {number}")
-    for sid, _ in accounts:
-        emulator.install(sid, VOICEBASE, {"callback_url": "https://example.com"})
-    desired = folder / "fleet.toml"
-    desired.write_text(DESIRED)
+def environment(emulator: Emulator, folder: Path) -> dict[str, str]:
+    """Return the environment variables of commands."""
     inherited = {name: value for name, value in os.environ.items() if "TWILIO_" not in name}
-    env = {
+    return {
         **inherited,
         "MARKETPLACE_BASE_URL": emulator.url,
         "MARKETPLACE_PROFILES": str(folder / "profiles.toml"),
@@ -96,4 +92,13 @@ def shops_of(emulator: Emulator, folder: Path) -> Shops:
         "TWILIO_AUTH_TOKEN": "made-up",
         "API_TOKEN": TOKEN,
     }
+
+
+def shops_of(emulator: Emulator, folder: Path) -> Shops:
+    accounts = emulator.add_subaccounts(PARENT, SHOPS, friendly_name="Shop {number}")
+    for sid, _ in accounts:
+        emulator.install(sid, VOICEBASE, {"callback_url": "https://example.com"})
+    desired = folder / "fleet.toml"
+    desired.write_text(DESIRED)
+    env = environment(emulator, folder)
     return Shops(emulator, [PARENT, *(sid for sid, _ in accounts)], env, desired)
