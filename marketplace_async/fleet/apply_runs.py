@@ -162,15 +162,18 @@ class Run:
         chosen = Chosen(self.part, self.desired)
 
         def read() -> tuple[End, int]:
-            """Return the end, and the number of accounts that are not selected."""
+            """Return the end, and the number of accounts that are not selected.
+
+            The file does not name accounts without steps: none of them are selected by name.
+            """
             if self.part.limit is not None:
                 chosen.limit_to(
                     _target(one) for one in map(self.part.of, saved.plans()) if one.steps
                 )
-            end, not_selected = None, 0
+            end, count = None, 0
             for batch in saved.batches():
                 selected = [one for one in batch if isinstance(one, End) or chosen(_target(one))]
-                not_selected += len(batch) - len(selected)
+                count += sum(not isinstance(one, End) for one in selected)
                 plans = [self.part.of(one) for one in selected if isinstance(one, AccountPlan)]
                 journal.save_plans(plans)
                 journal.commit(
@@ -182,7 +185,7 @@ class Run:
                 self.to_take += sum(1 for one in plans if one.steps and not one.problems)
                 end = next((one for one in batch if isinstance(one, End)), end)
             assert end is not None  # the seal is that of a whole file
-            return end, not_selected
+            return end, end.accounts - count if self.part.selects_accounts else 0
 
         end, driver.not_selected = await driver.disk(read)
         driver.is_selected = chosen

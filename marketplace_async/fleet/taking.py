@@ -1,39 +1,21 @@
 """Takes the approved steps of one account, as far as the account is as the plan saw it."""
 
-from collections.abc import Mapping
-from contextlib import aclosing
-from typing import Any, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 import attrs
 
-from .._core.masking import redacted, redacted_json
-from .._core.pagination import complete
 from ..client import MarketplaceClient
-from ..errors import (
-    AmbiguousOutcomeError,
-    ConflictError,
-    MarketplaceError,
-    NotEnsuredError,
-    NotFoundError,
-    UnreadableFieldError,
-    UnusableResponseError,
-)
-from ..resources.installed_add_on import InstalledAddOn
-from ..resources.wishes import Wish
-from ..retry import Verdict, verdict_on
-from ._engine.entries import Kept, Write, WriteOutcome
-from ._engine.shards import AccountTimeoutError, Task, TimeLimit
-from .comparison import kept_by_service, kept_message
+from ._engine.entries import Write
+from ._engine.shards import Task, TimeLimit
+from .account_writes import AccountWriter, changed
 from .desired import Desired, Wanted
 from .digests import Digests
-from .masking import masked
 from .parts import Part
 from .planning import observe
-from .rewriting import Attempt
 from .sources import Target
 from .steps import Action, Observed, Problem, Step, steps_for
 
-CHANGED: Final = "changed since the plan"
 _SAME_SUBJECT: Final[Mapping[Action, frozenset[Action]]] = {
     "install": frozenset({"install", "rename", "update", "remove"}),
     "rename": frozenset({"install", "rename", "remove"}),
@@ -80,77 +62,70 @@ class TakeSteps(Task):
             steps, problems = steps_for(wanted, observed, self.desired.secret, self.digests)
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing was written
             return _nothing_written(approved, error)
-        state = _State(self, client, target, limit, wanted, observed, steps, problems)
-        writes = [await state.take(step) for step in approved]
+        writer = AccountWriter(
+            *(client, target.account_sid, limit, wanted, observed),
+            *(self.desired, self.digests, self.kept),
+        )
+        approval = _Approval(self.parts, writer, wanted, observed, steps, problems)
+        writes = [await approval.take(step) for step in approved]
         if target.account_sid in self.with_problems:
             return tuple(writes)  # the plan left out steps that are still needed
-        return (*writes, *state.unapproved(approved))
+        return (*writes, *approval.unapproved(approved))
 
     def without_client(self, target: Target, error: Exception) -> tuple[Write, ...]:
         """Return the steps as failed: nothing was written."""
         return _nothing_written(self.approved[target.account_sid], error)
 
 
-class _State:
-    """The account while its steps are taken."""
+class _Approval:
+    """Compares what was approved with what is needed, while the steps of an account are taken.
+
+    Args:
+        parts: The parts of the fleet that the plan is limited to.
+        writer: Performs the steps.
+        wanted: The desired state of the account.
+        observed: The observed state.
+        steps: The steps that are needed now.
+        problems: What cannot be reached.
+    """
 
     def __init__(
         self,
-        task: TakeSteps,
-        client: MarketplaceClient,
-        target: Target,
-        limit: TimeLimit,
-        wanted: tuple[Wanted, ...],
+        parts: Sequence[Part],
+        writer: AccountWriter,
+        wanted: Sequence[Wanted],
         observed: Observed,
-        steps: tuple[Step, ...],
-        problems: tuple[Problem, ...],
+        steps: Sequence[Step],
+        problems: Sequence[Problem],
     ) -> None:
-        self._task = task
-        self._add_ons = client.installed_add_ons
-        # Between two attempts of a write, the installation is compared again.
-        self._retry = client.retry
-        self._once = client.with_options(
-            retry=attrs.evolve(self._retry, attempts=1)
-        ).installed_add_ons
-        self._account_sid = target.account_sid
-        self._limit = limit
+        self._parts = parts
+        self._writer = writer
         self._wanted = {one.unique_name: one for one in wanted}
         self._observed = observed
         self._needed = {step.key: step for step in steps}
         self._problems = {problem.unique_name for problem in problems}
-        secret = task.desired.secret
-        self._secrets = observed.secret_values(secret).union(
-            task.desired.secret_values(), *(one.secret_values(secret) for one in wanted)
-        )
-        self._installed: dict[str, str] = {}
         self._broken: set[str] = set()
-        # Whether a response has shown that the credentials are those of the account.
-        self._is_proven = observed.is_proven
         self._stopped: str | None = None
-        # Whether nothing was awaited since the list of installed Add-ons was read.
-        self._is_fresh = not observed.extensions and bool(observed.installed)
-        self._has_written = self._is_writing = False
-        self._before: dict[str, Any] | None = None
-        self._after: dict[str, Any] | None = None
 
     async def take(self, approved: Step) -> Write:
         """Take a step unless it is no longer needed, or no longer what was approved."""
         key, name = approved.key, approved.unique_name
-        if self._stopped is not None:
-            return _skipped(key, self._stopped)
+        stopped = self._stopped or self._writer.timed_out
+        if stopped is not None:
+            return _skipped(key, stopped)
         if name in self._broken:
             return _skipped(key, f"an earlier step of {name} was not done")
         step = self._needed.get(key)
         if step is None:
             if not self._differs(approved):
                 return Write(key, "unchanged")
-            return self._broke(name, _changed(key))
+            return self._broke(name, changed(key))
         if not self._covers(approved, step):
-            return self._broke(name, _changed(key))
-        if self._has_written and not self._is_proven:
+            return self._broke(name, changed(key))
+        if self._writer.has_written and not self._writer.is_proven:
             self._stopped = "no response has shown whose account this is; see the first step"
             return _skipped(key, self._stopped)
-        write = await self._write(step)
+        write = await self._writer.write(step)
         return write if write.outcome in ("done", "unchanged") else self._broke(name, write)
 
     def unapproved(self, approved: tuple[Step, ...]) -> list[Write]:
@@ -158,10 +133,10 @@ class _State:
         names = {step.unique_name for step in approved}
         needed = self._needed.values()
         return [
-            _changed(step.key)
+            changed(step.key)
             for step in needed
             if step.unique_name not in names
-            and not any(part.leaves_out(step, needed) for part in self._task.parts)
+            and not any(part.leaves_out(step, needed) for part in self._parts)
         ]
 
     def _broke(self, name: str, write: Write) -> Write:
@@ -186,219 +161,9 @@ class _State:
             return False
         # The approved installation exists by now, with exactly the approved content.
         (installed,) = self._observed.of(self._wanted[step.unique_name])
-        after = self._digest_of(step, installed)
+        after = self._writer.digest_of(step, installed)
         expected = attrs.evolve(approved, sid=step.sid, after=None)
         return after == approved.after and step.has_content_of(expected)
-
-    async def _write(self, step: Step) -> Write:
-        write = await self._outcome(step)
-        if not self._is_writing:
-            return write
-        return attrs.evolve(write, before=self._before, after=self._after)
-
-    async def _outcome(self, step: Step) -> Write:
-        self._is_writing = False
-        try:
-            async with self._limit.enforced():
-                return await self._done(step)
-        except AccountTimeoutError as error:
-            self._stopped = str(error)
-            outcome: WriteOutcome = "unknown" if self._is_writing else "failed"
-            return Write(step.key, outcome, step.sid, str(error), type(error).__name__)
-        except (MarketplaceError, ValueError) as error:
-            message = redacted(str(error), self._secrets)
-            outcome = _outcome_of(error) if self._is_writing else "failed"
-            return Write(step.key, outcome, step.sid, message, type(error).__name__)
-
-    async def _done(self, step: Step) -> Write:
-        match step.action:
-            case "install":
-                return await self._install(step)
-            case "rename":
-                return await self._rename(step)
-            case "update":
-                return await self._update(step)
-            case "remove":
-                return await self._remove(step)
-            case "enable" | "disable":
-                return await self._switch(step)
-
-    async def _install(self, step: Step) -> Write:
-        wanted = self._wanted[step.unique_name]
-        sent = wanted.configuration_to_write(None, self._task.desired.secret)
-        self._begin_write(after=sent or {})
-        try:
-            record = await self._add_ons.create(
-                available_add_on_sid=wanted.available_add_on_sid or "",
-                accept_terms_of_service=True,
-                configuration=sent,
-                unique_name=wanted.unique_name,
-            )
-        except ConflictError as error:
-            if error.after_unknown:
-                raise
-            # A second worker may be taking the same step.
-            async with aclosing(complete(self._add_ons.list())) as installed:
-                records = [one async for one in installed if one.unique_name == step.unique_name]
-            if not (records and self._is_after(step, records[0])):
-                return _changed(step.key)
-            self._installed[step.unique_name] = records[0].sid
-            return Write(step.key, "unchanged", records[0].sid)
-        self._installed[step.unique_name] = record.sid
-        return self._confirmed(step, record, sent or {})
-
-    async def _rename(self, step: Step) -> Write:
-        assert step.sid is not None
-        for attempt in Attempt.sequence(self._retry):
-            current = await self._read_again(step)
-            if current is not None:
-                if current.available_add_on_sid != step.available_add_on_sid:
-                    return _changed(step.key)
-                if current.unique_name == step.unique_name:
-                    outcome: WriteOutcome = "done" if attempt.may_have_written else "unchanged"
-                    return Write(step.key, outcome, step.sid)
-                if current.unique_name != step.previous_name:
-                    return _changed(step.key)
-            self._begin_write()
-            with attempt:
-                record = await self._once.update(step.sid, unique_name=step.unique_name)
-                wish = Wish(
-                    step.unique_name, step.available_add_on_sid or "", None, self._account_sid
-                )
-                wish.confirmed(record, "updated")
-                return Write(step.key, "done", record.sid)
-            await attempt.wait()
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _update(self, step: Step) -> Write:
-        assert step.sid is not None
-        assert step.after is not None
-        wanted = self._wanted[step.unique_name]
-        if self._task.kept.get(step.after) == step.before:
-            return Write(step.key, "unchanged", step.sid)
-        for attempt in Attempt.sequence(self._retry):
-            current = await self._read_again(step)
-            if current is not None and self._is_after(step, current):
-                return Write(
-                    step.key, "done" if attempt.may_have_written else "unchanged", step.sid
-                )
-            if current is not None and not self._is_before(step, current):
-                return _changed(step.key)
-            before = current or self._observed.of(wanted)[0]
-            sent = wanted.configuration_to_write(
-                before.configuration or {}, self._task.desired.secret
-            )
-            self._begin_write(before.configuration or {}, sent)
-            with attempt:
-                record = await self._once.update(step.sid, configuration=sent)
-                return self._confirmed(step, record, sent or {})
-            await attempt.wait()
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _remove(self, step: Step) -> Write:
-        assert step.sid is not None
-        for attempt in Attempt.sequence(self._retry):
-            try:
-                current = await self._read_again(step)
-                if current is not None and not self._is_before(step, current):
-                    return _changed(step.key)
-                before = current or self._observed.named(step.unique_name)
-                self._begin_write(None if before is None else before.configuration)
-                with attempt:
-                    await self._once.delete(step.sid)
-                    return Write(step.key, "done", step.sid)
-            except NotFoundError:
-                outcome: WriteOutcome = "done" if attempt.may_have_written else "unchanged"
-                return Write(step.key, outcome, step.sid)
-            await attempt.wait()
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _switch(self, step: Step) -> Write:
-        sid = step.sid or self._installed[step.unique_name]
-        extensions = self._add_ons.extensions(sid)
-        existing = self._observed.extensions.get(sid)
-        if existing is None:  # the Add-on was installed by an earlier step
-            existing = tuple([one async for one in complete(extensions.list())])
-        extension = next((one for one in existing if one.unique_name == step.extension), None)
-        if extension is None:
-            for one in existing:
-                if "unique_name" in one.unreadable:
-                    raise UnreadableFieldError(one.sid, ["unique_name"])
-            message = f"{sid} has no extension {step.extension}"
-            return Write(step.key, "failed", sid, message, "NotFoundError")
-        self._begin_write()
-        await extensions.update(extension.sid, enabled=step.action == "enable")
-        return Write(step.key, "done", sid)
-
-    async def _read_again(self, step: Step) -> InstalledAddOn | None:
-        """Return the installation as it is now; None if it was read just before."""
-        if self._is_fresh:
-            return None
-        assert step.sid is not None
-        record = await self._add_ons.fetch(step.sid)
-        unknown = {"configuration", "links", "unique_name"}.intersection(record.unreadable)
-        if unknown:
-            raise UnreadableFieldError(record.sid, sorted(unknown))
-        return record
-
-    def _is_before(self, step: Step, record: InstalledAddOn) -> bool:
-        """Return whether an installation is as the plan saw it."""
-        return self._has(step, record, step.before)
-
-    def _is_after(self, step: Step, record: InstalledAddOn) -> bool:
-        """Return whether an installation is as the step would make it."""
-        return self._has(step, record, step.after)
-
-    def _has(self, step: Step, record: InstalledAddOn, digest: str | None) -> bool:
-        return (
-            record.unique_name in self._wanted[step.unique_name].names
-            and record.available_add_on_sid == step.available_add_on_sid
-            and self._digest_of(step, record) == digest
-        )
-
-    def _digest_of(self, step: Step, record: InstalledAddOn) -> str:
-        compared = self._wanted[step.unique_name].compared(record.configuration)
-        return self._task.digests.of(compared)
-
-    def _begin_write(
-        self, before: Mapping[str, Any] | None = None, after: Mapping[str, Any] | None = None
-    ) -> None:
-        self._before, self._after = self._for_journal(before), self._for_journal(after)
-        self._is_fresh = False
-        self._has_written = self._is_writing = True
-
-    def _for_journal(self, configuration: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        if configuration is None:
-            return None
-        document = masked(dict(configuration), self._task.desired.secret)
-        hidden: dict[str, Any] | None = redacted_json(document, self._secrets)
-        return hidden
-
-    def _confirmed(self, step: Step, record: InstalledAddOn, sent: dict[str, Any]) -> Write:
-        """Return the write, with what the service made of the configuration.
-
-        Raises:
-            NotEnsuredError: The response is not about what was written.
-        """
-        if record.account_sid == self._account_sid:
-            self._is_proven = True
-        wanted = self._wanted[step.unique_name]
-        action: Literal["installed", "updated"]
-        action = "installed" if step.action == "install" else "updated"
-        wish = Wish(wanted.unique_name, step.available_add_on_sid or "", None, self._account_sid)
-        wish.confirmed(record, action)
-        if "configuration" in record.unreadable:
-            raise NotEnsuredError(record, ["configuration is unknown"], action)
-        changes = kept_by_service(
-            sent, record.configuration or {}, wanted.ignore, self._task.desired.secret
-        )
-        if not changes:
-            return Write(step.key, "done", record.sid)
-        assert step.after is not None
-        message = f"{step.unique_name}: the service {'; '.join(map(kept_message, changes))}"
-        message = redacted(message, self._secrets)
-        kept = Kept(step.after, self._digest_of(step, record), message)
-        return Write(step.key, "done", record.sid, kept=kept)
 
 
 def _nothing_written(approved: tuple[Step, ...], error: Exception) -> tuple[Write, ...]:
@@ -411,20 +176,3 @@ def _nothing_written(approved: tuple[Step, ...], error: Exception) -> tuple[Writ
 
 def _skipped(key: str, message: str) -> Write:
     return Write(key, "skipped", message=message)
-
-
-def _changed(key: str) -> Write:
-    return Write(key, "skipped", message=CHANGED, error="ChangedSincePlan")
-
-
-def _outcome_of(error: Exception) -> WriteOutcome:
-    """Return "unknown" if the write may have taken effect, else "failed"."""
-    if isinstance(error, UnusableResponseError):
-        return "unknown" if error.is_write else "failed"
-    if isinstance(error, NotEnsuredError):
-        return "unknown"
-    if isinstance(error, AmbiguousOutcomeError) or getattr(error, "after_unknown", False):
-        return "unknown"
-    if isinstance(error, MarketplaceError) and verdict_on(error) is Verdict.UNKNOWN:
-        return "unknown"
-    return "failed"
