@@ -23,6 +23,15 @@ def _texts(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
+def _actions(values: Iterable[str]) -> tuple[Action, ...]:
+    known: dict[str, Action] = {action: action for action in ACTIONS}
+    texts = _texts(values)
+    for text in texts:
+        if text not in known:
+            raise ValueError(f"actions: expected some of {', '.join(ACTIONS)}, got {text!r}")
+    return tuple(known[text] for text in texts)
+
+
 @attrs.frozen(kw_only=True)
 class Part:
     """What a plan or an apply is limited to. By default, it is the whole fleet.
@@ -44,7 +53,7 @@ class Part:
     friendly_names: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     add_ons: tuple[str, ...] = attrs.field(default=(), converter=_texts)
     limit: int | None = None
-    actions: tuple[Action, ...] = attrs.field(default=(), converter=_texts)
+    actions: tuple[Action, ...] = attrs.field(default=(), converter=_actions)
 
     def __attrs_post_init__(self) -> None:
         for sid in self.accounts:
@@ -53,9 +62,6 @@ class Part:
             check_text(pattern, "friendly_names")
         if self.limit is not None:
             check_positive_int(self.limit, "limit")
-        for action in self.actions:
-            if action not in ACTIONS:
-                raise ValueError(f"actions: expected some of {', '.join(ACTIONS)}, got {action!r}")
 
     @property
     def selects_accounts(self) -> bool:
