@@ -16,6 +16,7 @@ from .status import CommandError, usage_error
 from .streams import error_console, output_console
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
     from ..fleet.saved_plans import Header
@@ -56,6 +57,7 @@ def figures(
         "unmatched": list(report.unmatched),
         "unmanaged": [attrs.asdict(group) for group in report.unmanaged],
         "other_unmanaged": report.other_unmanaged,
+        "acceptances": [attrs.asdict(one) for one in report.acceptances],
         **listed,
     }
 
@@ -121,6 +123,33 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
             if more := group.accounts - len(group.examples):
                 console.print("   ", Text(f"... and {more:,} more", "dim"))
 
+    show_acceptances(report, console)
+
+
+def show_acceptances(report: fleet.PlanReport, console: "Console") -> None:
+    """Print the prices and terms that the installations accept."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    if not report.acceptances:
+        return
+    console.print(Text("Prices and terms that the installations accept:", "bold"))
+    for one in report.acceptances:
+        names = Text(printable(", ".join(one.unique_names)), "bold")
+        sid = (f" ({one.available_add_on_sid})", "dim")
+        on = f" on {count_accounts(one.accounts)}"
+        console.print(Padding(Text.assemble(names, sid, on), (0, 0, 0, 2)))
+        price, terms = offer_texts(one.offer)
+        console.print(Padding(Text(f"price: {price}"), (0, 0, 0, 6)))
+        console.print(Padding(Text(f"terms: {terms}"), (0, 0, 0, 6)))
+
+
+def offer_texts(offer: fleet.Offer | None) -> tuple[str, str]:
+    """Return the price and the terms of an offer in words."""
+    if offer is None:
+        return "not known to this plan", "not known to this plan"
+    return printable(offer.price_text), printable(offer.terms_text)
+
 
 def show_unmanaged(report: fleet.PlanReport) -> None:
     """Print the installed Add-ons that no entry of the desired state covers."""
@@ -184,6 +213,9 @@ class PlanDisplay(Display):
                 mark = _MARKS[step.action]
                 text = Text.assemble((mark, _STYLES[mark]), " ", printable(str(step)))
                 console.print("   ", text)
+                if step.offer is not None:
+                    price, terms = offer_texts(step.offer)
+                    console.print(Text(f"        price: {price}; terms: {terms}", "dim"))
                 for change in step.changes:
                     console.print("       ", _change(str(change)))
             for one in plan.unmanaged:

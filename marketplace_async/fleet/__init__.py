@@ -31,6 +31,7 @@ from .importing import Draft, draft, read_inventory
 from .inventories import InventoryReport, inventory
 from .inventory_diff import InventoryChange, InventoryDiff, diff_inventories
 from .loading import from_document, load, parse
+from .offers import Offer
 from .outputs import (
     Csv,
     ExtensionRecord,
@@ -42,7 +43,7 @@ from .outputs import (
     PlanHtml,
     Sqlite,
 )
-from .plan_report import Group, PlanReport, UnmanagedGroup
+from .plan_report import Acceptance, Group, PlanReport, UnmanagedGroup
 from .planning import plan
 from .problems import DesiredStateError
 from .progress import Progress
@@ -53,6 +54,7 @@ from .undoing import Undo, undo_of
 __all__ = [
     "ACCOUNT_TIMEOUT",
     "SHARD_SIZE",
+    "Acceptance",
     "AccountError",
     "AccountPlan",
     "AccountResult",
@@ -82,6 +84,7 @@ __all__ = [
     "JobError",
     "JournalWrite",
     "JsonLines",
+    "Offer",
     "Output",
     "PlanHtml",
     "PlanKey",

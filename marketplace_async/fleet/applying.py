@@ -25,10 +25,11 @@ from ._engine.entries import Entry, Failure, Failures, Kept, Write, WriteOutcome
 from ._engine.journal import Journal
 from ._engine.shards import AccountResult, Shard
 from ._engine.tally import Counts, State
-from .catalogue import Catalogue, read_catalogue
+from .catalogue import Catalogue, read_catalogue, read_offers
 from .desired import Desired
 from .digests import Digests, PlanKey
 from .executors import EmbeddedExecutor, Executor
+from .offers import Offers
 from .plan_report import PlanReport, Summary
 from .planning import Planner, PlanSteps
 from .saved_plans import End, SavedPlan
@@ -197,6 +198,7 @@ class _Run:
     # The plans of accounts that are being changed.
     plans: dict[str, AccountPlan] = attrs.field(factory=dict)
     kept: dict[str, Kept] = attrs.field(factory=dict)
+    offers: Offers = attrs.field(factory=dict)
 
     async def run(
         self,
@@ -217,6 +219,8 @@ class _Run:
             approved = await approved_by(plan)
             if approved:
                 with self.ending.caught():
+                    # An approval may take hours. From here on, prices and terms are not read again.
+                    self.offers = await read_offers(self.driver, plan.add_ons_to_install())
                     async with self.driver.phase("apply", plan.to_change):
                         await self._apply()
         if self.driver.in_flight and approved:
@@ -325,6 +329,7 @@ class _Run:
             {sid: plan.steps for sid, plan in plans.items()},
             frozenset(sid for sid, plan in plans.items() if plan.problems),
             {one.sent: one.kept for one in self.kept.values()},
+            self.offers,
         )
         return Shard(remaining, task)
 

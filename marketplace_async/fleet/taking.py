@@ -27,6 +27,7 @@ from .comparison import kept_by_service, kept_message
 from .desired import Desired, Wanted
 from .digests import Digests
 from .masking import masked
+from .offers import Offers, offer_changes
 from .planning import observe
 from .rewriting import Attempt
 from .sources import Target
@@ -55,6 +56,7 @@ class TakeSteps(Task):
         with_problems: The accounts of which the plan left out a step because of a problem.
         kept: What the service is known to make of configurations: the digest of what it keeps, by
             the digest of what was sent.
+        offers: The prices and terms of the Add-ons to install, by SID, read after the approval.
     """
 
     desired: Desired
@@ -62,6 +64,7 @@ class TakeSteps(Task):
     approved: Mapping[str, tuple[Step, ...]] = attrs.field(hash=False)
     with_problems: frozenset[str] = frozenset()
     kept: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    offers: Offers = attrs.field(factory=dict, hash=False)
 
     async def run(
         self, client: MarketplaceClient, target: Target, limit: TimeLimit
@@ -74,7 +77,9 @@ class TakeSteps(Task):
             async with limit.enforced():
                 # The account may have changed since it was planned.
                 observed = await observe(client, target, wanted)
-            steps, problems = steps_for(wanted, observed, self.desired.secret, self.digests)
+            steps, problems = steps_for(
+                *(wanted, observed, self.desired.secret, self.digests), offers=self.offers
+            )
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing was written
             return _nothing_written(approved, error)
         state = _State(self, client, target, limit, wanted, observed, steps, problems)
@@ -143,7 +148,7 @@ class _State:
                 return Write(key, "unchanged")
             return self._broke(name, _changed(key))
         if not self._covers(approved, step):
-            return self._broke(name, _changed(key))
+            return self._broke(name, _changed(key, _offer_changes(approved, step)))
         if self._has_written and not self._is_proven:
             self._stopped = "no response has shown whose account this is; see the first step"
             return _skipped(key, self._stopped)
@@ -406,8 +411,15 @@ def _skipped(key: str, message: str) -> Write:
     return Write(key, "skipped", message=message)
 
 
-def _changed(key: str) -> Write:
-    return Write(key, "skipped", message=CHANGED, error="ChangedSincePlan")
+def _changed(key: str, what: str = "") -> Write:
+    message = f"{CHANGED}: {what}" if what else CHANGED
+    return Write(key, "skipped", message=message, error="ChangedSincePlan")
+
+
+def _offer_changes(approved: Step, step: Step) -> str:
+    if approved.offer == step.offer:
+        return ""
+    return offer_changes(approved.offer, step.offer)
 
 
 def _outcome_of(error: Exception) -> WriteOutcome:

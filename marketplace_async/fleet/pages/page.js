@@ -298,6 +298,10 @@ document.addEventListener("DOMContentLoaded", () => {
       ? element("span", "good", `+ ${path} = ${after}`)
       : after === null || after === undefined ? element("span", "removed", `- ${path} = ${before}`) : element("span", "warn", `~ ${path} = ${before} → ${after}`));
     if (lines.length) made.append(element("pre", "", ...lines));
+    if (one.offer) {
+      const price = [one.offer.pricing_type, one.offer.pricing].filter(Boolean).join("; ");
+      made.append(element("p", "soft offer", `Price: ${price || "not stated by the service"}`), element("p", "soft offer", `Terms: ${one.offer.terms || "not stated by the service"}`));
+    }
     return made;
   }
 
