@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from .. import fleet
+from .._core.files import replacing
 from .._core.printable import printable
+from ..fleet.markdown_text import MARK
 from .displays import Display
-from .jobs import count_accounts, plain
+from .jobs import check_file, count_accounts, plain
 from .plan_json import plain_group
 from .status import CommandError, usage_error
 from .streams import error_console, output_console
@@ -82,6 +84,25 @@ def saved_header(plan: Path) -> "Header":
         return read_header(plan)
     except fleet.JobError as error:
         raise CommandError(error.message) from None
+
+
+def check_markdown(file: Path) -> None:
+    """Raise CommandError unless a Markdown file is new, empty, or an earlier one. Blocks."""
+    check_file(file, "--markdown")
+    if not file.exists():
+        return
+    mark = MARK.encode()
+    with file.open("rb") as stream:
+        if stream.read(len(mark)) not in (mark, b""):
+            raise usage_error(
+                f"--markdown: {file} exists and is not from plan --markdown: pass another path"
+            )
+
+
+def write_markdown(file: Path, report: fleet.PlanReport) -> None:
+    """Write the Markdown of a plan. Blocks."""
+    with replacing(file) as stream:
+        stream.write(fleet.plan_markdown(report).encode())
 
 
 def desired_file(plan: Path, header: "Header") -> Path:

@@ -31,6 +31,7 @@ from .importing import Draft, draft, read_inventory
 from .inventories import InventoryReport, inventory
 from .inventory_diff import InventoryChange, InventoryDiff, diff_inventories
 from .loading import from_document, load, parse
+from .markdown_text import plan_markdown
 from .offers import Offer
 from .outputs import (
     Csv,
@@ -110,6 +111,7 @@ __all__ = [
     "load",
     "parse",
     "plan",
+    "plan_markdown",
     "read_inventory",
     "read_journal",
     "schema",
