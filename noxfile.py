@@ -28,6 +28,7 @@ TESTS = [
     "pytest",
     "pytest-asyncio",
     "pytest-xdist",
+    "pyyaml",
     "schemathesis",
     "sentry-sdk",
     "starlette",
@@ -161,7 +162,9 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check types with mypy for every supported Python version, and with pyright."""
-    session.install("-e", ".[cli,emulator]", "mypy", "pyright", "nox", *TESTS, *PEERS)
+    session.install(
+        "-e", ".[cli,emulator]", "mypy", "pyright", "nox", "types-pyyaml", *TESTS, *PEERS
+    )
     install_optional(session, RECIPES)
     for version in SUPPORTED:
         session.run("mypy", "--python-version", version)

@@ -149,20 +149,21 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
 
 def show_acceptances(report: fleet.PlanReport, console: "Console") -> None:
     """Print the prices and terms that the installations accept."""
-    from rich.padding import Padding
     from rich.text import Text
 
     if not report.acceptances:
         return
     console.print(Text("Prices and terms that the installations accept:", "bold"))
     for one in report.acceptances:
-        names = Text(printable(", ".join(one.unique_names)), "bold")
+        names = (printable(", ".join(one.unique_names)), "bold")
         sid = (f" ({one.available_add_on_sid})", "dim")
         on = f" on {count_accounts(one.accounts)}"
-        console.print(Padding(Text.assemble(names, sid, on), (0, 0, 0, 2)))
+        console.print("   ", Text.assemble(names, sid, on))
         price, terms = offer_texts(one.offer)
-        console.print(Padding(Text(f"price: {price}"), (0, 0, 0, 6)))
-        console.print(Padding(Text(f"terms: {terms}"), (0, 0, 0, 6)))
+        for text in (f"price: {price}", f"terms: {terms}"):
+            for line in Text(text).wrap(console, max(console.width - 8, 20)):
+                line.rstrip()
+                console.print("       ", line)
 
 
 def offer_texts(offer: fleet.Offer | None) -> tuple[str, str]:

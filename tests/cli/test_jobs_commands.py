@@ -81,7 +81,16 @@ def test_apply_makes_the_changes_of_the_plan(shops: Shops) -> None:
     + callback_method = "GET"   on 11
 - remove voicebase_transcription on 49 accounts"""
     )
-    assert plan.stdout.endswith("    ... and 46 more\n")
+    steps, _, offers = plan.stdout.partition("Prices and terms that the installations accept:\n")
+    assert steps.endswith("    ... and 46 more\n")
+    assert offers.splitlines() == [
+        f"    spam-score ({SPAM_SCORE}) on 61 accounts",
+        "        price: per request",
+        "        terms: not stated by the service",
+        f"    transcription ({TRANSCRIPTION}) on 60 accounts",
+        "        price: per minute",
+        "        terms: not stated by the service",
+    ]
     assert plan.stderr == "note: 231 steps to do on 61 of 61 accounts\n"
 
     unconfirmed = shops.run("apply", "fleet.toml", "--subaccounts")

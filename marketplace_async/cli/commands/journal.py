@@ -93,7 +93,7 @@ async def undo(
     to: Path | None = None,
     overwrite: Flag = False,
 ) -> int:
-    """Write the desired state that puts back what a run updated, enabled or disabled.
+    """Write the desired state that puts back what a run updated, renamed or switched.
 
     Changes nothing. Review and apply the file like any other, with plan and apply. Installations
     and removals are listed with the command to run, and the exit status is then 3.

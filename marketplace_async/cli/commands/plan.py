@@ -14,7 +14,6 @@ app: App = App(
     name="plan",
     help_epilogue="""\
 Examples:
-  marketplace-async plan fleet.toml --subaccounts
   marketplace-async plan fleet.toml --subaccounts --out plan.jsonl
   marketplace-async plan fleet.toml --subaccounts --html plan.html""",
 )
@@ -50,7 +49,7 @@ async def plan(
     html
         Write a page for the browser (.html), instead of --to.
     markdown
-        Also write a summary for a pull request (Markdown, at most 65,536 characters).
+        Also write a summary for a pull request (Markdown).
     resume
         Continue an interrupted plan and retry failed accounts.
     overwrite
