@@ -210,7 +210,8 @@ def _by_path(change: tuple[str, int]) -> tuple[str, int, str]:
 
 def _name(target: fleet.Target) -> str:
     name = target.friendly_name
-    return f"{target.account_sid} ({name})" if name else target.account_sid
+    is_told = name and name != target.account_sid  # a parent account often has its SID as name
+    return f"{target.account_sid} ({name})" if is_told else target.account_sid
 
 
 def _change(change: str) -> "Text":

@@ -9,7 +9,6 @@ import attrs
 from .._core.printable import printable
 from .plan_report import Acceptance, Group, PlanReport
 from .sources import Target
-from .steps import Step
 
 # GitHub rejects longer comments.
 MAX_LENGTH: Final = 65_536
@@ -50,7 +49,9 @@ def plan_markdown(report: PlanReport, *, max_length: int = MAX_LENGTH) -> str:
         page.add(f"**{accounts} could not be planned, see below.**\n")
     removals = [group for group in report.groups if group.action == "remove"]
     if removals:
-        page.add(f"### Removes {report.totals['remove']:,} installed Add-ons\n")
+        removed = report.totals["remove"]
+        noun = "Add-on" if removed == 1 else "Add-ons"
+        page.add(f"### Removes {removed:,} installed {noun}\n")
         page.rows(map(_removal, removals), "removals", share=4)
     page.table(
         "Totals",
@@ -158,7 +159,8 @@ def _acceptance(one: Acceptance) -> tuple[str, ...]:
 
 
 def _group(group: Group) -> tuple[str, ...]:
-    shown = list(group.changes.items())[:_MAX_CHANGES]
+    changes = sorted(group.changes.items(), key=lambda one: (one[0][2:], -one[1]))
+    shown = changes[:_MAX_CHANGES]
     lines = [
         _code(text) + ("" if count == group.accounts else f" on {count:,}") for text, count in shown
     ]
@@ -172,14 +174,12 @@ def _group(group: Group) -> tuple[str, ...]:
 
 
 def _step(group: Group) -> str:
-    step = Step(
-        action=group.action,
-        unique_name=group.unique_name,
-        extension=group.extension,
-        previous_name=group.previous_name,
-    )
-    action, _, subject = str(step).partition(" ")
-    return f"{action} {_code(subject)}"
+    name = _code(group.unique_name)
+    if group.extension is not None:
+        return f"{group.action} {_code(group.extension)} of {name}"
+    if group.action == "rename":
+        return f"rename {_code(group.previous_name or '')} to {name}"
+    return f"{group.action} {_code(group.previous_name or group.unique_name)}"
 
 
 def _target(target: Target) -> str:
@@ -187,7 +187,7 @@ def _target(target: Target) -> str:
 
 
 def _account(sid: str, name: str | None) -> str:
-    return f"{_code(sid)} {_code(name)}" if name else _code(sid)
+    return f"{_code(sid)} {_code(name)}" if name and name != sid else _code(sid)
 
 
 def _code(text: str) -> str:

@@ -94,7 +94,7 @@ def _text(value: Any) -> str | None:
         case dict() if len(value) == 1 and isinstance(value.get("body"), str):
             text = value["body"]
         case dict() if all(isinstance(item, str) for item in value.values()):
-            text = ", ".join(f"{key}: {item}" for key, item in sorted(value.items()))
+            text = "; ".join(f"{key} {item}" for key, item in sorted(value.items()))
         case _:
             text = encode(value).decode()
     text = printable(" ".join(text.split()))

@@ -58,7 +58,7 @@ async def test_a_plan_names_the_price_and_terms_of_each_add_on_once(priced: Pric
     assert (spam.accounts, transcription.accounts) == (41, 40)
     assert spam.offer is not None
     assert spam.offer.price_text == f"{spam.offer.pricing_type}; Basic plan - $10/month"
-    assert spam.offer.terms_text == ", ".join(f"{key}: {POLICIES[key]}" for key in sorted(POLICIES))
+    assert spam.offer.terms_text == "; ".join(f"{key} {POLICIES[key]}" for key in sorted(POLICIES))
     assert transcription.available_add_on_sid == TRANSCRIPTION
     assert transcription.offer is not None
     assert transcription.offer.price_text == "per minute"
@@ -159,7 +159,7 @@ ADD_ON = AvailableAddOn(sid=SPAM_SCORE, pricing_type="per minute")
         (None, "per minute", "not stated by the service"),
         (Listing(sid=SPAM_SCORE), "per minute", "not stated by the service"),
         (Listing(sid=SPAM_SCORE, policies={}), "per minute", "not stated by the service"),
-        (Listing(sid=SPAM_SCORE, policies={"legal": ""}), "per minute", "legal: "),
+        (Listing(sid=SPAM_SCORE, policies={"legal": ""}), "per minute", "legal"),
         (Listing(sid=SPAM_SCORE, policies={"a": {"b": 1}}), "per minute", '{"a":{"b":1}}'),
         (
             Listing(sid=SPAM_SCORE, pricing={"body": "a\n\x1b[2J  b\u202e"}),

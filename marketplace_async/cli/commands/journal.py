@@ -29,7 +29,7 @@ _FIELDS: Final = (
     *("outcome", "changes", "before", "after", "message"),
 )
 _COLUMNS: Final = (
-    *("begun", "account_sid", "action", "unique_name", "outcome", "extension", "friendly_name"),
+    *("account_sid", "action", "unique_name", "outcome", "begun", "extension", "friendly_name"),
     *("user", "message"),
 )
 
