@@ -43,8 +43,13 @@ const MARKS = {
   failed: ["✕", "failed", "bad", "The account could not be read"],
 };
 
-function mark(state, count) {
-  const [symbol, label, style] = MARKS[state];
+function mark(state, count, states = []) {
+  let [symbol, label, style] = MARKS[state];
+  if (state === "several" && states.length) {
+    // Several steps show what each of them is, so that no removal hides among them.
+    symbol = states.map((each) => MARKS[each][0]).join(" ");
+    if (states.includes("remove")) style = "bad";
+  }
   return element("span", `mark ${style}`, element("b", "", symbol), element("span", "", count > 1 ? `${count} ${label}` : label));
 }
 
@@ -174,7 +179,7 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     grid.setAttribute("aria-colcount", columns.length + 1);
     const used = new Set(accounts.flatMap((one) => [...one.states, ...[...one.cells.values()].map((each) => each.state)]));
-    for (const state of Object.keys(MARKS)) if (used.has(state)) $("legend").append(element("span", "key", mark(state), MARKS[state][3]));
+    for (const state of Object.keys(MARKS)) if (used.has(state) && state !== "several") $("legend").append(element("span", "key", mark(state), MARKS[state][3]));
   }
 
   function cell(role, index, ...children) {
@@ -236,8 +241,9 @@ document.addEventListener("DOMContentLoaded", () => {
       const found = one.cells.get(each.key);
       const place = cell("gridcell", position + 1);
       if (found) {
-        place.append(mark(found.state, found.items.length));
-        place.setAttribute("aria-label", `${visible(each.label)}: ${MARKS[found.state][3]}`);
+        place.append(mark(found.state, found.items.length, [...found.states]));
+        const meanings = found.state === "several" ? [...found.states] : [found.state];
+        place.setAttribute("aria-label", `${visible(each.label)}: ${meanings.map((state) => MARKS[state][3]).join(", ")}`);
       }
       made.append(place);
     });
@@ -342,7 +348,7 @@ document.addEventListener("DOMContentLoaded", () => {
       detail.showModal();
       detail.scrollTop = 0;
     });
-    document.querySelector("header").append(button);
+    $("shown").before(button);
   }
 
   let waiting = false;
