@@ -8,7 +8,7 @@ import attrs
 from .._core.codec import encode
 from .._core.printable import printable
 from ..client import MarketplaceClient
-from ..errors import NotFoundError, PermissionDeniedError
+from ..errors import NotFoundError, PermissionDeniedError, UnusableResponseError
 from ..resources.available_add_ons import AvailableAddOn
 from ..resources.listings import Listing
 from .digests import Digests
@@ -64,10 +64,10 @@ def offer_of(add_on: AvailableAddOn, listing: Listing | None) -> Offer:
 
 
 async def read_offer(client: MarketplaceClient, add_on: AvailableAddOn) -> Offer:
-    """Read the offer of an Add-on. An account may lack access to the listing."""
+    """Read the offer of an Add-on. A listing without access, or of no use, states nothing."""
     try:
         listing = await client.listings.fetch(add_on.sid)
-    except (NotFoundError, PermissionDeniedError):
+    except (NotFoundError, PermissionDeniedError, UnusableResponseError):
         listing = None
     return offer_of(add_on, listing)
 
