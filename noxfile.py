@@ -56,6 +56,8 @@ RECIPES = [
     "taskiq",
     "uvicorn",
 ]
+# What builds the documentation.
+DOCS = ["mkdocs", "mkdocs-material", "mkdocstrings[python]", "opentelemetry-api"]
 PEERS = ["httpx", "orjson", "twilio"]
 # Where one of these has no wheel, the benchmarks that need it are skipped.
 OPTIONAL_PEERS = ["aiosonic", "pyreqwest", "trustme", "uvloop"]
@@ -200,6 +202,14 @@ def reliability(session: nox.Session) -> None:
     session.run(
         *("python", "-m", "reliability.proofs", *session.posargs), env={"PYTHONPATH": "tests"}
     )
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into `site/`. Warnings and broken links are errors."""
+    session.install("-e", ".[cli,emulator]", *DOCS)
+    session.run("python", "-m", "tools.reference")
+    session.run("mkdocs", "build", "--strict", *session.posargs)
 
 
 @nox.session

@@ -76,7 +76,7 @@ class Retry:
     """How often a request is attempted, and for how long.
 
     A rejected request is always retried. A request whose outcome is unknown is retried only if
-    repeating it is safe; the README has the table.
+    repeating it is safe; `docs/explanation/retries.md` has the table.
 
     Args:
         attempts: Maximum number of attempts, at least 1. `Retry(attempts=1)` disables retries.
