@@ -13,32 +13,8 @@ from nox.command import CommandFailed
 nox.options.sessions = ["lint", "typing", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
-TESTS = [
-    "blockbuster",
-    "coverage[toml]",
-    "fastapi",
-    "freezegun",
-    "httpx",
-    "hypothesis",
-    "hypothesis-jsonschema",
-    "mypy",
-    "opentelemetry-sdk",
-    "playwright",
-    "prometheus-client",
-    "pytest",
-    "pytest-asyncio",
-    "pytest-xdist",
-    "schemathesis",
-    "sentry-sdk",
-    "starlette",
-    "structlog",
-    "time-machine",
-    "trio",
-    "trustme",
-    "twilio",
-    "uvicorn",
-    "vcrpy",
-]
+_GROUPS = tomllib.loads(Path("pyproject.toml").read_text())["dependency-groups"]
+TESTS: list[str] = _GROUPS["tests"]
 # What the recipes of the documentation run on. Without one, its test is skipped.
 RECIPES = [
     "awslambdaric",
@@ -57,7 +33,7 @@ RECIPES = [
     "uvicorn",
 ]
 # What builds the documentation.
-DOCS = ["mkdocs", "mkdocs-material", "mkdocstrings[python]", "opentelemetry-api"]
+DOCS: list[str] = _GROUPS["docs"]
 PEERS = ["httpx", "orjson", "twilio"]
 # Where one of these has no wheel, the benchmarks that need it are skipped.
 OPTIONAL_PEERS = ["aiosonic", "pyreqwest", "trustme", "uvloop"]

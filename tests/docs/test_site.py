@@ -1,6 +1,7 @@
 """The documentation is complete and up to date. It is built by `nox -s docs`, not here."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -68,3 +69,21 @@ def test_the_site_loads_nothing_from_elsewhere() -> None:
     assert "font: false" in (PROJECT / "mkdocs.yml").read_text()
     for page in DOCS.rglob("*.md"):
         assert not re.search(r"!\[[^\]]*\]\(https?:|<script|<img", page.read_text()), page
+
+
+def test_the_group_for_contributors_has_the_extras_of_the_tests() -> None:
+    document = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    extras = document["project"]["optional-dependencies"]
+    development = document["dependency-groups"]["dev"]
+    assert {*extras["cli"], *extras["emulator"]} <= {
+        each for each in development if isinstance(each, str)
+    }
+
+
+def test_ci_runs_sessions_that_exist() -> None:
+    workflow = (PROJECT / ".github" / "workflows" / "ci.yml").read_text()
+    (listed,) = re.findall(r"session: \[(.+)\]", workflow)
+    sessions = re.findall(
+        r"^@nox\.session.*\n(?:@.*\n)*def (\w+)", (PROJECT / "noxfile.py").read_text(), re.MULTILINE
+    )
+    assert {*listed.split(", ")} <= {*sessions}
