@@ -1,7 +1,6 @@
 """`marketplace-async demo`: a tour of the client against an emulator."""
 
 import asyncio
-import time
 import uuid
 from contextlib import AsyncExitStack
 
@@ -19,6 +18,7 @@ from ... import (
     MarketplaceClient,
     MarketplaceError,
 )
+from ..._core.clocks import monotonic
 from ...testing import emulated
 
 TRANSCRIPTION = "XB85b56ed9ce713e0ac62342b901233193"
@@ -57,7 +57,7 @@ def expect(condition: bool, problem: str) -> None:
 async def run(base_url: str | None, console: Console | None = None) -> int:
     """Run the demo and return its exit status."""
     console = console or Console(highlight=False)
-    started = time.perf_counter()
+    started = monotonic()
     accounts = [AccountToken(f"AC{uuid.uuid4().hex}", "made-up") for _ in range(3)]
     demo = Demo(console)
     try:
@@ -75,7 +75,7 @@ async def run(base_url: str | None, console: Console | None = None) -> int:
     except (Unexpected, MarketplaceError, ValueError) as error:
         demo.failed(str(error))
         return 1
-    seconds = time.perf_counter() - started
+    seconds = monotonic() - started
     console.print(f"\n[bold green]Every step succeeded[/] in {seconds:.1f} s.\n")
     console.print(NEXT_STEPS, markup=False, soft_wrap=True)
     return 0
