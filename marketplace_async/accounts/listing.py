@@ -80,13 +80,17 @@ class Accounts:
         """
         filters = {}
         if status is not None:
-            filters["Status"] = status = check_status(status)
+            filters["Status"] = check_status(status)
         if friendly_name is not None:
-            filters["FriendlyName"] = friendly_name = check_text(friendly_name, "friendly_name")
+            filters["FriendlyName"] = check_text(friendly_name, "friendly_name")
         return Paginator(
             self._call,
             f"{_ROOT}.json",
-            partial(_page_of, status=status, friendly_name=friendly_name),
+            partial(
+                _page_of,
+                status=filters.get("Status"),
+                friendly_name=filters.get("FriendlyName"),
+            ),
             "accounts",
             filters,
             limit=limit,
