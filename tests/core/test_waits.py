@@ -100,15 +100,19 @@ async def test_a_service_that_pauses_an_account_for_ever_is_waited_for_as_long_a
 
 
 async def test_a_bulk_that_is_paused_again_and_again_loses_no_item() -> None:
-    async with emulated(Emulator(concurrency=None), retry=Retry(attempts=3)) as (client, emulator):
-        # The limit of the account is known, so that throttling takes from the quota.
-        emulator.faults.add("*", "*", status=429, retry_after=1)
-        await client.installed_add_ons.list(limit=1).collect()
+    async with emulated(Emulator(concurrency=None, latency=0.01)) as (client, emulator):
+
+        def fetch_all(number: int) -> Awaitable[list[bulk.Success[int, Any] | bulk.Failure[int]]]:
+            fetch = client.available_add_ons.fetch
+            return bulk.settle(lambda _: fetch(SPAM_SCORE), range(number), limit=200)
+
+        emulator.faults.add("*", "*", status=429, times=3)
+        await fetch_all(50)
+        # The limit of the account is known: from now on, a throttled request costs quota.
+        assert not client._limiter.is_searching(AC)
         emulator.faults.add("*", "*", status=429, retry_after=1, times=None)
-        outcomes = asyncio.ensure_future(
-            bulk.settle(lambda _: client.installed_add_ons.list().collect(), range(200), limit=200)
-        )
-        await asyncio.sleep(1.6)
+        outcomes = asyncio.ensure_future(fetch_all(200))
+        await asyncio.sleep(1.7)
         emulator.faults.clear()
         assert all(outcome.ok for outcome in await outcomes)
         assert client.stats.withheld == 0
