@@ -167,6 +167,8 @@ class Retrying:
             attempts.ends_at = self._deadline_of_block() or loop.time() + self._deadline
         if attempts.ends_at <= loop.time():
             # An earlier request of this operation took all of the time.
+            if scope is not None:
+                scope.prepare(request, attempts.failed + 1)
             raise self._late(request, attempts, sent=False)
         sent = False
         timeout = asyncio.timeout_at(attempts.ends_at)
@@ -284,6 +286,8 @@ class Retrying:
             attempts.unknown |= unknown
             asked = retry_after(failure)
             reason: WaitReason = "backoff" if asked is None or asked < delay else "retry_after"
+            if is_last:
+                reason = "look_up"
             self._watch.wait(scope, request, attempts, reason, delay, failure)
             await asyncio.sleep(delay)
             if reconcile is not None and unknown:

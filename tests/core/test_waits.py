@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import pytest
 from support.every_error import every_error
+from support.observed import Recorder
 from support.raw_servers import raw_server
 
 from marketplace_async import (
@@ -30,6 +31,7 @@ from marketplace_async._core.quota import RetryQuota, RetryQuotas
 from marketplace_async._core.retrying import Retrying
 from marketplace_async._core.tasks import Tasks
 from marketplace_async.emulator import Emulator
+from marketplace_async.observe import Waiting
 from marketplace_async.testing import account, emulated
 
 T = TypeVar("T")
@@ -175,6 +177,16 @@ async def test_a_lost_create_is_looked_up_after_the_last_attempt(throttled: int)
         assert (await create(client)).unique_name == "mine"
         methods = [entry.method for entry in emulator.log]
         assert methods == [*["POST"] * (throttled + 1), "GET"]
+
+
+async def test_a_look_up_after_the_last_attempt_is_not_told_as_a_retry() -> None:
+    seen = Recorder()
+    retry = Retry(attempts=1, initial_backoff=0.01)
+    async with emulated(retry=retry, observers=[seen]) as (client, emulator):
+        emulator.faults.add("POST", "*", drop=True, when="after")
+        await create(client)
+        assert client.stats.retried == 0
+    assert [wait.reason for wait in seen.of(Waiting)] == ["look_up"]
 
 
 async def test_a_lost_create_is_looked_up_though_its_attempt_took_all_of_the_time() -> None:
