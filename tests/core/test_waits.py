@@ -152,11 +152,11 @@ async def test_a_deadline_bounds_all_of_a_collected_list_and_each_page_of_an_ite
 
 async def test_nothing_is_sent_once_the_time_of_an_operation_is_over() -> None:
     made = Attempts(None)
-    bounded = retrying(made, Retry(), deadline=0.01)
+    bounded = retrying(made, Retry(), deadline=0.3)
     for block in (bounded.one_deadline(), bounded.operation("name")):
         with block:
             await call(bounded)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.31)
             with pytest.raises(RequestTimeoutError, match="has passed"):
                 await call(bounded)
             # The deadline of another client is its own.
