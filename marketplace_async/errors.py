@@ -206,7 +206,7 @@ class ResponseError(MarketplaceError):
             than `max_response_size`. It is not made then.
     """
 
-    permanent = False
+    permanent: bool = False
 
     def __init__(self, request: Request, response: Response, reason: str) -> None:
         reason, response = response.mask(reason), _kept(response)
@@ -358,7 +358,7 @@ class AmbiguousOutcomeError(MarketplaceError):
         self.account_sid: str | None = error.account_sid
         self.attempts: int | None = error.attempts
         self.total_elapsed: float = error.total_elapsed
-        self.after_unknown = error.after_unknown
+        self.after_unknown: bool = error.after_unknown
 
     def _text(self) -> str:
         name = self.request.operation or self.request
