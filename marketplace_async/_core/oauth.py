@@ -1,7 +1,6 @@
 """OAuth 2.0 client credentials: concurrent requests share one access token and its fetch."""
 
 import asyncio
-import time
 from typing import Any
 
 import attrs
@@ -16,6 +15,7 @@ from ..errors import (
     TransportError,
 )
 from .arguments import is_header_value
+from .clocks import monotonic
 from .codec import decode
 from .masking import redacted
 from .messages import FORM, Request, Response, form, trusted_request
@@ -88,7 +88,7 @@ class Tokens:
             AuthenticationError: The credentials are invalid.
             TokenError: The token could not be fetched.
         """
-        now = time.monotonic()
+        now = monotonic()
         if self._current is not None and now < self._renew_at:
             return self._current
         if self._fetching is None or self._fetching.get_loop().is_closed():
@@ -97,7 +97,7 @@ class Tokens:
         try:
             return await result_of(self._fetching)
         except MarketplaceError:
-            if self._current is not None and time.monotonic() < self._expires_at:
+            if self._current is not None and monotonic() < self._expires_at:
                 return self._current
             raise
 
@@ -123,7 +123,7 @@ class Tokens:
             repeat="always",
             operation="oauth.create_token",
         )
-        started = time.monotonic()
+        started = monotonic()
         try:
             document, response = await self._call(request, _parsed)
         except MarketplaceError as error:

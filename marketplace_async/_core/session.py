@@ -3,7 +3,6 @@
 import asyncio
 import ssl as tls
 import sys
-import time
 import traceback
 from collections.abc import Mapping
 from functools import partial
@@ -24,6 +23,7 @@ from ..errors import (
 )
 from .arguments import check_header_value, check_headers, check_positive
 from .bodies import read_body
+from .clocks import monotonic
 from .connection import (
     Bounds,
     ConnectTimeout,
@@ -188,7 +188,7 @@ class Session:
                 scope = None
         progress = Progress()
         watched: Watched | None = None
-        started = time.perf_counter()
+        started = monotonic()
         deadline = None if self._deadlines is None else self._deadlines.begin()
         failure: Exception
         cause: BaseException | None = None
@@ -216,23 +216,23 @@ class Session:
             through = "" if self.proxy is None else f" through the proxy {self.proxy.address}"
             reason = f"no {missing}{through} within {self.timeout.total} s"
             timed_out = RequestTimeoutError if written else ConnectError
-            failure = timed_out(request, reason, time.perf_counter() - started)
+            failure = timed_out(request, reason, monotonic() - started)
             failure.timed_out = True
         except Exception as error:  # noqa: BLE001 - a hook of the session may raise anything
             raised = (watched and watched.error) or error
             written = progress.stage >= Stage.WRITTEN
-            elapsed = time.perf_counter() - started
+            elapsed = monotonic() - started
             failure, cause = self._failure(raised, request, written, elapsed, authorization)
             watched = None
             del raised
         else:
             if reply.status == 407 and self._target is not self._path:
-                raise self._proxy_rejection(request, time.perf_counter() - started)
+                raise self._proxy_rejection(request, monotonic() - started)
             response = Response(
                 reply.status,
                 reply.headers,
                 reply.body or b"",
-                time.perf_counter() - started,
+                monotonic() - started,
                 watched is not None and watched.sent > 1,
                 self.confidential,
                 authorization,
