@@ -20,6 +20,7 @@ from ... import (
 )
 from ..._core.clocks import monotonic
 from ...testing import emulated
+from ..streams import output_console
 
 TRANSCRIPTION = "XB85b56ed9ce713e0ac62342b901233193"
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
@@ -56,7 +57,7 @@ def expect(condition: bool, problem: str) -> None:
 
 async def run(base_url: str | None, console: Console | None = None) -> int:
     """Run the demo and return its exit status."""
-    console = console or Console(highlight=False)
+    console = console or output_console(soft_wrap=False)
     started = monotonic()
     accounts = [AccountToken(f"AC{uuid.uuid4().hex}", "made-up") for _ in range(3)]
     demo = Demo(console)
