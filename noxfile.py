@@ -152,6 +152,13 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session
+def pictures(session: nox.Session) -> None:
+    """Make the pictures of the pages in docs/images, from jobs on an emulator. Needs chromium."""
+    session.install("-e", ".", "playwright")
+    session.run("python", "-m", "pictures", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def api(session: nox.Session) -> None:
     """List incompatible changes of the public API since the last commit, or `-- COMMIT`."""
     session.install("griffe")

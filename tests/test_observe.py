@@ -278,7 +278,10 @@ async def test_a_conflict_that_was_our_own_create_is_a_success() -> None:
     assert tree(seen)[-1] == ("installed_add_ons.create", None, expected)
 
 
-async def test_a_delete_whose_response_was_lost_is_a_success() -> None:
+async def test_a_delete_whose_response_was_lost_is_a_success(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "_direct", True)  # aiohttp repeats a DELETE by itself
     seen = Recorder()
     async with emulated(observers=[seen], retry=TWICE) as (client, emulator):
         installed = await create(client)

@@ -121,7 +121,7 @@ class Database(sqlite3.Connection):
 
     def execute(self, sql: str, parameters: Any = (), /) -> _Cursor:
         """Execute one statement."""
-        cursor = _Cursor(self)
+        cursor = self.cursor(_Cursor)
         try:
             sqlite3.Cursor.execute(cursor, sql, parameters)
         except sqlite3.Error as error:
@@ -130,7 +130,7 @@ class Database(sqlite3.Connection):
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> _Cursor:
         """Execute one statement for each row."""
-        cursor = _Cursor(self)
+        cursor = self.cursor(_Cursor)
         try:
             sqlite3.Cursor.executemany(cursor, sql, parameters)
         except sqlite3.Error as error:

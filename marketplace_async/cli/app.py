@@ -12,28 +12,24 @@ from cyclopts import App, Group
 from .._version import __version__
 from .access import Access
 from .connection import Connection
+from .help_format import FULL_HELP, full_help
 from .status import CommandError, Status, print_error, usage_error
+from .streams import prepare
+from .suggestions import meant_by, question
 
 _EPILOGUE = """\
-Credentials come from a profile or from environment variables:
-  marketplace-async profiles add default
-  marketplace-async installed list
+More: `marketplace-async help connection`, `help output`, `help accounts` and
+`help exit-statuses`. --help-all explains every option of a command."""
 
-Exit status:
-    0  success
-    1  failed
-    2  invalid usage or missing credentials; nothing was changed
-    3  partly failed, or partly skipped
-    4  outcome unknown: check the account before retrying
-    5  changes pending: see `plan --detailed-exitcode`
-  129  the terminal was closed
-  130  interrupted
-  141  output pipe closed
-  143  terminated"""
+_HELP = """\
+Use the Twilio Marketplace v1 API from the command line, or run an emulator of it.
+
+Credentials come from a profile or from environment variables: start with \
+`marketplace-async profiles add default`."""
 
 app: App = App(
     name="marketplace-async",
-    help="Use the Twilio Marketplace v1 API from the command line, or run an emulator of it.",
+    help=_HELP,
     help_format="plaintext",
     help_epilogue=_EPILOGUE,
     version=__version__,
@@ -73,21 +69,33 @@ summary.""",
 Install, configure, enable and delete Add-ons to reach the desired state.
 
 Shows the plan, asks for confirmation and carries it out. If an account fails, the others \
-continue; failures are listed at the end and in JOURNAL.failures.jsonl.
-
-Every write is recorded in the journal before and after. Ctrl-C lets running requests finish. \
-After an interruption, run apply again: it reads the accounts and does the remaining steps.""",
+continue; failures are listed at the end and in JOURNAL.failures.jsonl. Ctrl-C lets running \
+requests finish; run apply again to do the remaining steps.""",
 }
 for _order, (_job, _help) in enumerate(_JOBS.items()):
     app.command(
         f"{__package__}.commands.{_job}:app", name=_job, help=_help, group=_FLEET, sort_key=_order
     )
 app.command(
+    f"{__package__}.commands.desired:app",
+    name="desired",
+    help="Write a first desired state from what is installed.",
+    group=_FLEET,
+    sort_key=len(_JOBS),
+)
+app.command(
+    f"{__package__}.commands.journal:app",
+    name="journal",
+    help="Show what apply changed, and undo it.",
+    group=_FLEET,
+    sort_key=len(_JOBS),
+)
+app.command(
     f"{__package__}.commands.schema:schema",
     name="schema",
     help="Print the JSON Schema of the desired state, for editors.",
     group=_FLEET,
-    sort_key=len(_JOBS),
+    sort_key=len(_JOBS) + 1,
 )
 
 app.command(
@@ -117,6 +125,12 @@ async def demo(*, base_url: str | None = None) -> int:
 
 
 app.command(
+    f"{__package__}.commands.help:show_help",
+    name="help",
+    help="Explain a topic (connection, output, accounts, exit-statuses) or a command.",
+    sort_key=len(_NOUNS) + 3,
+)
+app.command(
     f"{__package__}.commands.completion:install",
     name="--install-completion",
     help="Set up completion for bash, zsh or fish. Changes the shell's start-up file.",
@@ -140,12 +154,19 @@ the internet: it accepts all credentials by default, and everyone who reaches it
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    words = [*(sys.argv[1:] if arguments is None else arguments)]
+    options = words[: words.index("--")] if "--" in words else words
+    if FULL_HELP in options:
+        words[words.index(FULL_HELP)] = "--help"
+        with full_help():
+            return run(words)
     access: Access | None = None
     try:
         if sys.stdout is None:  # as in `marketplace-async installed list >&-`
             raise CommandError("standard output is closed")
+        prepare()
         command, bound, _ = app.parse_args(
-            arguments, print_error=False, exit_on_error=False, verbose=False
+            words, print_error=False, exit_on_error=False, verbose=False
         )
         bound.apply_defaults()
         for name, value in bound.arguments.items():
@@ -165,6 +186,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return Status.USAGE
     except BrokenPipeError:
         return Status.CLOSED_PIPE
+    except SystemExit as error:
+        # rich prints help, and ends the program if the output pipe is closed.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return Status.CLOSED_PIPE
     except KeyboardInterrupt:
         return Status.INTERRUPTED
     except CommandError as error:
@@ -183,6 +209,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _invalid_usage(error: cyclopts.CycloptsError) -> CommandError:
     if isinstance(error, cyclopts.UnusedCliTokensError):
         message = f"too many arguments: {' '.join(error.unused_tokens or ())}"
+    elif isinstance(error, cyclopts.UnknownCommandError) and (meant := _meant_by(error)):
+        message = f'Unknown command "{(error.unused_tokens or [""])[0]}". {question(meant)}'
     elif (
         isinstance(error, cyclopts.MissingArgumentError)
         and (argument := error.argument) is not None
@@ -195,3 +223,9 @@ def _invalid_usage(error: cyclopts.CycloptsError) -> CommandError:
         message = str(error)
     words = " ".join(("marketplace-async", *(error.command_chain or ())))
     return usage_error(message, f"See `{words} --help`.")
+
+
+def _meant_by(error: cyclopts.UnknownCommandError) -> list[str]:
+    word, *_ = error.unused_tokens or ("",)
+    commands = () if error.app is None else error.app.resolved_commands()
+    return meant_by(word, error.command_chain or (), [*commands])

@@ -5,16 +5,27 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from .access import Access
+from .help_format import shared_options
 from .options import Flag
 
 if TYPE_CHECKING:
     from .. import MarketplaceClient
 
 
-@Parameter(name="*", group=Group("Connection", sort_key=8))
+def profile_names(_: object) -> list[str]:
+    """Return the names of the profiles, for completion."""
+    from . import profiles
+
+    return profiles.names()
+
+
+GROUP = shared_options("Connection", more="marketplace-async help connection", sort_key=8)
+
+
+@Parameter(name="*", group=GROUP)
 @attrs.frozen(kw_only=True)
 class Connection:
     """The connection options of a command.
@@ -22,7 +33,7 @@ class Connection:
     Parameters
     ----------
     profile
-        The profile to use. See `marketplace-async profiles --help`.
+        The profile to use. `marketplace-async profiles list` shows them.
     region
         The Twilio region, such as au1.
     edge
@@ -35,13 +46,13 @@ class Connection:
     ca_file
         Trust the CAs in this PEM file, and no others. Default: SSL_CERT_FILE.
     allow_http
-        Allow a base URL with plain http on another host, or through a proxy. Credentials are
-        sent unencrypted.
+        Allow a base URL with plain http on another host, or through a proxy.
+        Credentials are sent unencrypted.
     timeout
         Timeout of each attempt, in seconds. Default: 10.
     """
 
-    profile: str | None = None
+    profile: Annotated[str | None, Parameter(completer=profile_names)] = None
     region: str | None = None
     edge: str | None = None
     base_url: str | None = None

@@ -1,6 +1,6 @@
 """Outputs of jobs that print records."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .options import Format
@@ -35,10 +35,19 @@ class RecordDisplay(Display):
         format: The output format.
         kind: The attrs class of the records.
         columns: The fields of a table, most important first.
+        convert: Converts a record to the attrs value or mapping to print.
     """
 
-    def __init__(self, format: Format, kind: type, columns: Sequence[str]) -> None:
+    def __init__(
+        self,
+        format: Format,
+        kind: type,
+        columns: Sequence[str],
+        *,
+        convert: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._format = format
+        self._convert = convert
         self._out = StandardOutput(format, kind, columns)
 
     def begin(self) -> None:
@@ -47,7 +56,8 @@ class RecordDisplay(Display):
     def write(self, account_sid: str, records: Sequence[Any]) -> None:
         """Print the records of an account."""
         if records:
-            self._out.chunk(records)
+            convert = self._convert
+            self._out.chunk(records if convert is None else [convert(one) for one in records])
 
     def fail(self, failure: "fleet.Failure") -> None:
         """Print a failure where a line or an element can be one. Other formats have columns."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import attrs
 from cyclopts import Group, Parameter
 
-from .connection import Connection
+from .connection import GROUP as CONNECTION, Connection
+from .help_format import shared_options
 from .options import AccountsFormat, Flag, check_accounts_file
 from .status import usage_error
 
@@ -23,10 +24,11 @@ class JobOptions(TypedDict):
     executor: "fleet.Executor"
 
 
-_GROUP = Group("Accounts", sort_key=7)
+_GROUP = Group("Accounts", sort_key=6)
+_MORE = shared_options("Limits", more="help accounts", sort_key=7)
 
 
-@Parameter(name="*", group=Group("Connection", sort_key=8))
+@Parameter(name="*", group=CONNECTION)
 @attrs.frozen(kw_only=True)
 class Accounts(Connection):
     __doc__ = Connection.__doc__
@@ -41,29 +43,26 @@ class Accounts(Connection):
             group=_GROUP,
             allow_leading_hyphen=True,  # "-" is standard input
             validator=check_accounts_file,
-            help="The accounts in a CSV or JSON Lines file with account_sid and auth_token, or "
-            "account_sid, api_key and api_secret; friendly_name and status are optional. "
-            "Only you may have access to the file (chmod 600). "
-            "Standard input (-) and pipes are read once, and need not touch a disk. "
-            "`marketplace-async accounts check FILE` reports every bad row.",
+            help="The accounts in a CSV or JSON Lines file, or - for standard input. "
+            "`marketplace-async help accounts` describes the file.",
         ),
     ] = None
     accounts_format: Annotated[
         AccountsFormat | None,
         Parameter(
-            group=_GROUP,
+            group=_MORE,
             help="The format of --accounts. Default: as the suffix says, or else JSON Lines if it "
             "starts with {.",
         ),
     ] = None
     concurrency: Annotated[
         int | None,
-        Parameter(group=_GROUP, help="Maximum concurrent requests over all accounts. Default: 64."),
+        Parameter(group=_MORE, help="Maximum concurrent requests over all accounts. Default: 64."),
     ] = None
     account_timeout: Annotated[
         float | None,
         Parameter(
-            group=_GROUP,
+            group=_MORE,
             help="Seconds that one account may take. Then it fails, and the others continue. "
             "Default: 300.",
         ),
@@ -102,6 +101,12 @@ class Accounts(Connection):
         return fleet.Subaccounts(
             functools.partial(MarketplaceClient, access.credentials, **options)
         )
+
+    def described(self) -> str:
+        """Return where the credentials come from, without secrets, for the journal."""
+        if self.access is None:
+            return f"accounts file {self.accounts}"
+        return f"{self.access.source}: {self.access.identity}"
 
     def options(self) -> "JobOptions":
         """Return the options that all jobs share."""

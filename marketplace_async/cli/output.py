@@ -1,26 +1,31 @@
 """Standard output: records in the format of `--output`."""
 
-import io
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TextIO, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import attrs
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
+from .help_format import shared_options
 from .options import Format
 from .status import note
+from .streams import prepare_for, write
 
 if TYPE_CHECKING:
     from .. import Paginator
+    from .renderers import Renderer
 
 T = TypeVar("T")
 
 Show: TypeAlias = Callable[[Sequence[Any]], Awaitable[None]]
 
 
-@Parameter(name="*", group=Group("Output", sort_key=9))
+GROUP = shared_options("Output", more="help output", sort_key=9)
+
+
+@Parameter(name="*", group=GROUP)
 @attrs.frozen(kw_only=True)
 class Output:
     """The output options of a command.
@@ -29,7 +34,7 @@ class Output:
     ----------
     output
         Output format. Default: table on a terminal, otherwise jsonl.
-        A table omits columns that do not fit; other formats include every field.
+        A table names the columns that do not fit; other formats include every field.
     """
 
     output: Annotated[Format | None, Parameter(name=("--output", "-o"))] = None
@@ -93,22 +98,23 @@ class Output:
             nonlocal count
             if records:
                 count += len(records)
-                await to_daemon_thread(lambda: _write(renderer.chunk(records)))
+                await to_daemon_thread(lambda: write(renderer.chunk(records)))
 
-        _prepare(sys.stdout, self.format)
-        await to_daemon_thread(_write, renderer.begin())
+        prepare_for(self.format)
+        await to_daemon_thread(write, renderer.begin())
         yield show
-        await to_daemon_thread(_write, renderer.end())
+        await to_daemon_thread(write, renderer.end())
         if if_empty and not count and self.format == "table":
             note(if_empty)
+        await to_daemon_thread(_name_hidden, renderer)
 
     async def record(self, record: Any) -> None:
         """Print one record: an attrs value or a mapping."""
         from .._core.threads import to_daemon_thread
         from .renderers import render_record
 
-        _prepare(sys.stdout, self.format)
-        await to_daemon_thread(_write, render_record(self.format, record))
+        prepare_for(self.format)
+        await to_daemon_thread(write, render_record(self.format, record))
 
 
 class StandardOutput:
@@ -126,32 +132,22 @@ class StandardOutput:
         from .renderers import renderer_for
 
         self._renderer = renderer_for(format, fields, columns)
-        _prepare(sys.stdout, format)
+        prepare_for(format)
 
     def begin(self) -> None:
         """Print what precedes the records."""
-        _write(self._renderer.begin())
+        write(self._renderer.begin())
 
     def chunk(self, records: Sequence[Any]) -> None:
         """Print records."""
-        _write(self._renderer.chunk(records))
+        write(self._renderer.chunk(records))
 
     def end(self) -> None:
         """Print what follows the records."""
-        _write(self._renderer.end())
+        write(self._renderer.end())
+        _name_hidden(self._renderer)
 
 
-def _prepare(stream: TextIO, format: Format) -> None:
-    if not isinstance(stream, io.TextIOWrapper):
-        return
-    if format == "table":
-        stream.reconfigure(errors="backslashreplace")
-    else:
-        # Programs read UTF-8 and LF line ends, whatever the locale and platform.
-        stream.reconfigure(encoding="utf-8", newline="")
-
-
-def _write(text: str) -> None:
-    if text:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+def _name_hidden(renderer: "Renderer") -> None:
+    if names := getattr(renderer, "hidden", ()):
+        note(f"too narrow for {', '.join(names)}: widen the terminal, or use -o json")

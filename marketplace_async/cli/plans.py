@@ -1,8 +1,8 @@
 """Plans as text: their summary, their steps and their JSON."""
 
 import json
-import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -11,11 +11,23 @@ from .. import fleet
 from .._core.printable import printable
 from .displays import Display
 from .jobs import count_accounts, plain
+from .plan_json import plain_group
+from .status import CommandError, usage_error
+from .streams import error_console, output_console
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-_MARKS: Final = {"install": "+", "update": "~", "enable": "+", "disable": "-", "remove": "-"}
+    from ..fleet.saved_plans import Header
+
+_MARKS: Final = {
+    "install": "+",
+    "rename": "~",
+    "update": "~",
+    "enable": "+",
+    "disable": "-",
+    "remove": "-",
+}
 _STYLES: Final = {"+": "bold green", "~": "bold cyan", "-": "bold red"}
 
 
@@ -37,10 +49,13 @@ def figures(
         "counts": plain(report.counts),
         "to_change": report.to_change,
         "steps": report.steps,
+        "totals": report.totals,
         "failed": report.failures.count,
         "complete": report.complete,
-        "groups": [attrs.asdict(group) for group in report.groups],
+        "groups": [plain_group(group) for group in report.groups],
         "unmatched": list(report.unmatched),
+        "unmanaged": [attrs.asdict(group) for group in report.unmanaged],
+        "other_unmanaged": report.other_unmanaged,
         **listed,
     }
 
@@ -53,20 +68,38 @@ def failures_of(failures: fleet.Failures) -> list[fleet.Failure]:
         return [fleet.Failure(**json.loads(line)) for line in lines]
 
 
+def saved_header(plan: Path) -> "Header":
+    """Return what a saved plan was made for. Blocks.
+
+    Raises:
+        CommandError: It is not a saved plan.
+    """
+    from ..fleet.saved_plans import read_header
+
+    try:
+        return read_header(plan)
+    except fleet.JobError as error:
+        raise CommandError(error.message) from None
+
+
+def desired_file(plan: Path, header: "Header") -> Path:
+    """Return the file of the desired state that a saved plan was made from."""
+    if len(header.desired_files) != 1:
+        raise usage_error(f"{plan} does not name its desired state: pass the TOML file as well")
+    return Path(header.desired_files[0])
+
+
 def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
     """Print the steps of a plan, grouping identical ones."""
-    from rich.console import Console
     from rich.text import Text
 
-    file = sys.stderr if to_stderr else sys.stdout
-    console = Console(file=file, highlight=False, soft_wrap=True)
+    console = error_console() if to_stderr else output_console()
     for group in report.groups:
         mark = _MARKS[group.action]
         add_on = f" ({group.available_add_on_sid})" if group.action == "install" else ""
-        name = f"{group.extension} of {group.unique_name}" if group.extension else group.unique_name
-        head = Text(printable(f"{group.action} {name}"), "bold")
+        head = Text(printable(_step(group)), "bold")
         console.print(
-            Text.assemble((mark, _STYLES[mark]), " ", head, printable(add_on)),
+            Text.assemble((mark, _STYLES[mark]), " ", head, (printable(add_on), "dim")),
             f"on all {count_accounts(group.accounts)}"
             if group.accounts == report.accounts > 1
             else f"on {count_accounts(group.accounts)}",
@@ -78,12 +111,45 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
             console.print(line)
         if group.other_changes:
             console.print(f"    ... and {group.other_changes:,} other changes")
+        for name, count in sorted(group.also_installed.items()):
+            text = f'already installed as "{name}" on {count:,}: previous_names renames it'
+            console.print("   ", Text(printable(text), "yellow"))
         few = len(group.examples) == group.accounts < max(report.accounts, 2)
         if few or group.action == "remove":
             for target in group.examples:
                 console.print("   ", Text(printable(_name(target)), "dim"))
             if more := group.accounts - len(group.examples):
                 console.print("   ", Text(f"... and {more:,} more", "dim"))
+
+
+def show_unmanaged(report: fleet.PlanReport) -> None:
+    """Print the installed Add-ons that no entry of the desired state covers."""
+    from rich.text import Text
+
+    console = output_console()
+    for group in report.unmanaged:
+        head = Text(printable(f"unmanaged {group.unique_name or '(no unique name)'}"), "bold")
+        add_on = printable(f" ({group.available_add_on_sid or 'unknown Add-on'})")
+        where = f"on {count_accounts(group.accounts)}"
+        console.print(Text.assemble(("?", "yellow"), " ", head, add_on), where)
+        for target in group.examples:
+            console.print("   ", Text(printable(_name(target)), "dim"))
+        if more := group.accounts - len(group.examples):
+            console.print("   ", Text(f"... and {more:,} more", "dim"))
+    if report.other_unmanaged:
+        console.print(f"? ... and {report.other_unmanaged:,} other unmanaged Add-ons")
+
+
+def _step(group: fleet.Group) -> str:
+    """Return the step of a group in words."""
+    return str(
+        fleet.Step(
+            action=group.action,
+            unique_name=group.unique_name,
+            extension=group.extension,
+            previous_name=group.previous_name,
+        )
+    )
 
 
 def _by_path(change: tuple[str, int]) -> tuple[str, int, str]:
@@ -108,10 +174,9 @@ class PlanDisplay(Display):
 
     def write(self, account_sid: str, records: Sequence[fleet.AccountPlan]) -> None:
         """Print the steps of an account."""
-        from rich.console import Console
         from rich.text import Text
 
-        console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        console = output_console()
         for plan in records:
             target = fleet.Target(plan.account_sid, plan.friendly_name)
             console.print(Text(printable(_name(target))))
@@ -121,6 +186,9 @@ class PlanDisplay(Display):
                 console.print("   ", text)
                 for change in step.changes:
                     console.print("       ", _change(str(change)))
+            for one in plan.unmanaged:
+                line = f"unmanaged {one.unique_name or '(no unique name)'} ({one.sid})"
+                console.print("   ", Text.assemble(("?", "yellow"), " ", printable(line)))
 
 
 class FailureList(Display):

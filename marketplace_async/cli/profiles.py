@@ -11,6 +11,7 @@ import attrs
 
 import marketplace_async as sdk
 
+from . import secret_commands
 from .status import CommandError, usage_error
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ KINDS: Final = (API_KEY, OAUTH_APP, ACCOUNT_TOKEN)
 _SECRETS: Final = {*(kind.secret for kind in KINDS), "proxy"}
 _FLAGS: Final = {"allow_http"}
 _ADDRESS: Final = {"region", "edge", "base_url", "proxy", "ca_file", *_FLAGS}
-_STRINGS: Final = {*(kind.sid for kind in KINDS), *_SECRETS, *_ADDRESS} - _FLAGS
+_STRINGS: Final = {
+    *(kind.sid for kind in KINDS),
+    *_SECRETS,
+    *_ADDRESS,
+    secret_commands.NAME,
+} - _FLAGS
 
 _LOCK_SECONDS: Final[float] = 10.0
 
@@ -84,6 +90,8 @@ class Profile:
         (kind,) = kinds
         if kind.sid not in self.settings:
             raise usage_error(f"{self}: {kind.sid} is missing")
+        if kind.secret in self.settings and secret_commands.NAME in self.settings:
+            raise usage_error(f"{self}: expected {kind.secret} or {secret_commands.NAME}, got both")
         return kind
 
     @property
@@ -93,9 +101,15 @@ class Profile:
 
     @property
     def secret(self) -> "sdk.Secret | None":
-        """The secret, or None if each command prompts for it."""
+        """The secret. None if a program prints it, or each command prompts for it."""
         secret = self.settings.get(self.kind.secret)
         return secret if isinstance(secret, sdk.Secret) else None
+
+    @property
+    def secret_command(self) -> str | None:
+        """The program that prints the secret, with its arguments, if there is one."""
+        command = self.settings.get(secret_commands.NAME)
+        return None if command is None else str(command)
 
     @property
     def proxy_address(self) -> str | None:
@@ -111,7 +125,7 @@ class Profile:
             return "malformed"
 
     def check(self) -> None:
-        """Raise CommandError if a SID, an address or a file of CAs is not usable."""
+        """Raise CommandError if a SID, an address, a file of CAs or a program is not usable."""
         from .._core.network import trusting
 
         credentials = self.credentials(sdk.Secret("placeholder"))
@@ -125,6 +139,8 @@ class Profile:
             if ca_file is not None:
                 address["ssl"] = trusting(ca_file, "ca_file")
             sdk.MarketplaceClient(credentials, **address)
+            if self.secret_command is not None:
+                secret_commands.check(self.secret_command)
         except ValueError as error:
             raise usage_error(f"{self}: {error}") from None
 
@@ -195,6 +211,16 @@ def load(file: Path) -> dict[str, Profile]:
                 f"{file}: {name} is not in a profile", "A profile starts with its name: [name]."
             )
     return {name: _profile(name, file, table) for name, table in document.items()}
+
+
+def names() -> list[str]:
+    """Return the names of the profiles, for completion. Returns none if the file is not usable."""
+    import tomllib
+
+    try:
+        return [*tomllib.loads(profiles_file().read_text(encoding="utf-8"))]
+    except (OSError, ValueError):
+        return []
 
 
 def _check_private(file: Path, status: os.stat_result) -> None:

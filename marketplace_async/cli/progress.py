@@ -3,12 +3,13 @@
 import asyncio
 import sys
 import threading
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from .._core.clocks import monotonic
 from ..fleet import Progress
 from .status import note
+from .streams import error_console
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress, Task, TaskID
@@ -35,6 +36,9 @@ class Bar(Progress):
     def __init__(self, *, shows: bool = True) -> None:
         self._shows = shows and sys.stderr is not None
         self._is_live = shows and sys.stderr is not None and sys.stderr.isatty()
+        # Not read later: rich replaces standard error while the bar is shown.
+        encoding = getattr(sys.stderr, "encoding", None) or ""
+        self._separator = " · " if encoding.lower().startswith("utf") else ", "
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -111,7 +115,7 @@ class Bar(Progress):
             elapsed = loop.time() - self._began
             seconds = elapsed / self._done * max(0, self._total - self._done)
         parts = self._parts(self._done, self._total, seconds)
-        line = f"{self._phase}: {' · '.join(text for _, text, _ in parts)}"
+        line = f"{self._phase}: {self._separator.join(text for _, text, _ in parts)}"
         # The pipe may be full, and the job goes on.
         threading.Thread(target=note, args=(line,), daemon=True).start()
 
@@ -121,7 +125,7 @@ class Bar(Progress):
 
     def counted(self, records: int, stats: "Stats") -> None:
         """Add records and update the request counters."""
-        now = time.monotonic()
+        now = monotonic()
         self._records += records
         self._throttled = stats.throttled
         self._sent.append((now, stats.sent))
@@ -136,7 +140,7 @@ class Bar(Progress):
         parts = self._parts(task.completed, task.total, seconds)
         while len(parts) > 1 and sum(len(text) + 3 for _, text, _ in parts) - 3 > room:
             parts.remove(max(parts))
-        return Text(" · ").join(Text(text, style) for _, text, style in parts)
+        return Text(self._separator).join(Text(text, style) for _, text, style in parts)
 
     def _parts(
         self, done: float, total: float | None, seconds: float | None
@@ -166,10 +170,9 @@ def _left(seconds: float) -> str:
 
 
 def _rich_progress(bar: Bar) -> "RichProgress":
-    from rich.console import Console
     from rich.progress import BarColumn, Progress as RichProgress, ProgressColumn, TextColumn
 
-    console = Console(file=sys.stderr, highlight=False)
+    console = error_console(soft_wrap=False)
     width = 10 if console.width < 100 else 30
 
     class Details(ProgressColumn):

@@ -7,7 +7,7 @@ from typing import Final
 from .. import ClientOptions, Credentials, Secret
 from .._core.network import allows_http, trusting
 from ..credentials import from_env
-from . import profiles, prompts
+from . import profiles, prompts, secret_commands
 from .access import Access
 from .connection import Connection
 from .profiles import ACCOUNT_TOKEN, API_KEY, KINDS, OAUTH_APP, Kind, Profile
@@ -33,7 +33,7 @@ _READ_BY_CLIENT: Final = ("MARKETPLACE_PROXY", "MARKETPLACE_CA_FILE")
 
 
 def resolve(connection: Connection, environ: Mapping[str, str] = os.environ) -> Access:
-    """Read the credentials and options; prompt for a secret that is not stored anywhere.
+    """Read the credentials and options; run `secret_command`, or prompt for a secret.
 
     Credentials come from the first of these: the profile of `--profile`, the profile of
     `MARKETPLACE_PROFILE`, the environment, the profile `default`. Each option comes from its
@@ -131,6 +131,9 @@ def _from_profile(profile: Profile) -> tuple[Credentials, str]:
     if profile.secret is not None:
         return profile.credentials(profile.secret), str(profile)
     profile.credentials(_PLACEHOLDER)
+    if profile.secret_command is not None:
+        secret = secret_commands.read(profile.secret_command, str(profile))
+        return profile.credentials(secret), f"{profile}, with the secret of its secret_command"
     prompt = f"{profile.kind.secret} of {profile.sid}"
     secret = _prompt_for_secret(prompt, f"{profile} has no secret")
     return profile.credentials(secret), f"{profile}, with a secret entered at the prompt"
@@ -150,7 +153,10 @@ def _from_environment(environ: Mapping[str, str], kind: Kind) -> tuple[Credentia
 def _prompt_for_secret(prompt: str, reason: str) -> Secret:
     if not prompts.is_interactive():
         raise usage_error(f"{reason}, and there is no terminal to prompt for it")
-    text = prompts.ask_secret(f"{prompt}: ")
+    try:
+        text = prompts.ask_secret(f"{prompt}: ")
+    except EOFError:
+        text = ""
     if not text:
         raise usage_error("no secret was entered")
     return Secret(text)

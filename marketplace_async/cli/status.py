@@ -1,13 +1,13 @@
 """Exit statuses, and messages on standard error."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import IntEnum
 
 import attrs
 
 from .._core.printable import printable
+from .streams import error_console
 
 
 class Status(IntEnum):
@@ -80,18 +80,7 @@ def note(text: str) -> None:
 
 
 def _print(label: str, style: str, *lines: str) -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    if sys.stderr is None:
-        return
-
-    class SafeConsole(Console):
-        def on_broken_pipe(self) -> None:
-            """Do nothing: by default, it exits."""
-
-    console = SafeConsole(file=sys.stderr, highlight=False, soft_wrap=True)
     text = "\n  ".join(printable(line) for line in lines)
-    # The terminal may be closed. The status still tells how the command ended.
-    with suppress(OSError, ValueError):
-        console.print(Text.assemble((f"{label}:", style), " ", text))
+    error_console().print(Text.assemble((f"{label}:", style), " ", text))

@@ -3,7 +3,7 @@
 import io
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any, Final
@@ -11,14 +11,21 @@ from typing import Any, Final
 from .._core.printable import printable
 from .._core.rows import cell, field_names, get
 from .json_text import indented_json
+from .styles import painted, style_of
 
 _GAP: Final = 2
+_INDENT: Final = 2
 _MIN_WIDTH: Final = 10
+# A column that is narrower than this, and than its values, continues on the next line instead.
+_READABLE: Final = 20
 _WHOLE_WORDS: Final[Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 class Table:
     """Renders a list as a table. The first chunk determines the column widths.
+
+    SIDs and names are always shown, on a second line if necessary. Other columns that do not fit
+    are hidden.
 
     Args:
         columns: The fields to show, most important first.
@@ -26,8 +33,17 @@ class Table:
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._columns = list(columns)
-        self._widths: list[int] = []
+        # The columns of each line of a record, as indexes with their widths.
+        self._lines: list[dict[int, int]] = []
         self._folds = False
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The fields that did not fit."""
+        shown = {index for line in self._lines for index in line}
+        if not shown:
+            return ()
+        return tuple(name for index, name in enumerate(self._columns) if index not in shown)
 
     def begin(self) -> str:
         return ""
@@ -37,11 +53,12 @@ class Table:
             [printable(_short(get(record, name))) for name in self._columns] for record in records
         ]
         lines: list[str] = []
-        if not self._widths:
+        if not self._lines:
             self._fit(rows)
-            lines.append(_bold(self._line(self._columns)[0]))
+            lines += (painted(line, "bold") for line in self._render(self._columns, styles=None))
         for row in rows:
-            lines += self._line(row)
+            styles = [style_of(name, text) for name, text in zip(self._columns, row, strict=True)]
+            lines += self._render(row, styles=styles)
         return "".join(f"{line}\n" for line in lines)
 
     def end(self) -> str:
@@ -52,35 +69,70 @@ class Table:
 
         widths = [max(map(cell_len, texts)) for texts in zip(self._columns, *rows, strict=True)]
         room = _room()
-        # Drop the least important columns.
-        while len(widths) > 2 and sum(widths) + _GAP * (len(widths) - 1) > room:
-            widths.pop()
-        while sum(widths) + _GAP * (len(widths) - 1) > room:
-            # Fold the widest other column, so that a SID can be copied in one piece.
+        self._folds = room < sys.maxsize
+        self._lines = [{}]
+        indent = 0
+        for index, width in enumerate(widths):
+            least = width if self._is_sid(index) else min(width, _READABLE)
+            line = {**self._lines[-1], index: width}
+            if self._is_essential(index):
+                if self._lines[-1] and _total(self._least(line)) > room - indent:
+                    self._lines.append({index: max(least, min(width, room - _INDENT))})
+                    indent = _INDENT
+                else:
+                    self._lines[-1] = self._narrowed(line, room - indent)
+            elif _total(line) <= room - indent:
+                self._lines[-1] = line
+
+    def _is_sid(self, index: int) -> bool:
+        return self._columns[index].endswith("sid")
+
+    def _is_essential(self, index: int) -> bool:
+        return index < 2 or self._is_sid(index) or self._columns[index] == "unique_name"
+
+    def _least(self, line: Mapping[int, int]) -> dict[int, int]:
+        """Return the widths of a line whose columns are folded as far as they can be read."""
+        return {
+            index: width if self._is_sid(index) else min(width, _READABLE)
+            for index, width in line.items()
+        }
+
+    def _narrowed(self, line: Mapping[int, int], room: int) -> dict[int, int]:
+        """Fold the widest columns of a line until it fits. A SID can be copied in one piece."""
+        widths = dict(line)
+        while _total(widths) > room:
             foldable = [
                 index
-                for index, width in enumerate(widths)
-                if not self._columns[index].endswith("sid") and width > _MIN_WIDTH
+                for index, width in widths.items()
+                if not self._is_sid(index) and width > _MIN_WIDTH
             ]
             if not foldable:
                 break
             widths[max(foldable, key=widths.__getitem__)] -= 1
-        self._columns = self._columns[: len(widths)]
-        self._widths = widths
-        self._folds = room < sys.maxsize
+        return widths
 
-    def _line(self, row: Sequence[str]) -> list[str]:
-        """Return a row as one line, or as several if a cell is folded."""
+    def _render(self, row: Sequence[str], *, styles: Sequence[str] | None) -> Iterator[str]:
+        """Yield the lines of a row."""
+        for number, line in enumerate(self._lines):
+            cells = [
+                (row[index], width, "" if styles is None else styles[index])
+                for index, width in line.items()
+            ]
+            for text in self._folded(cells):
+                yield " " * (_INDENT if number else 0) + text
+
+    def _folded(self, cells: Sequence[tuple[str, int, str]]) -> Iterator[str]:
+        """Yield cells as one line, or as several if a cell is folded."""
         from rich.cells import cell_len
 
-        sized = [
-            (text, width, cell_len(text)) for text, width in zip(row, self._widths, strict=False)
-        ]
-        if not self._folds or all(size <= width for _, width, size in sized):
-            cells = (text + " " * (width - size) for text, width, size in sized)
-            return [(" " * _GAP).join(cells).rstrip()]
-        folded = [_fold(text, width) for text, width, _ in sized]
-        return [line for parts in zip_longest(*folded, fillvalue="") for line in self._line(parts)]
+        if not self._folds or all(cell_len(text) <= width for text, width, _ in cells):
+            yield _joined(cells)
+            return
+        folded = [_fold(text, width) for text, width, _ in cells]
+        for parts in zip_longest(*folded, fillvalue=""):
+            yield _joined(
+                [(text, width, style) for text, (_, width, style) in zip(parts, cells, strict=True)]
+            )
 
 
 def record_table(record: Any) -> str:
@@ -89,16 +141,35 @@ def record_table(record: Any) -> str:
     indent = max(len(printable(name)) for name in names) + _GAP
     text = io.StringIO()
     for name in names:
-        text.write(_bold(f"{printable(name):<{indent}}"))
-        lines = map(printable, _long(get(record, name), _room() - indent))
-        text.write(("\n" + " " * indent).join(lines).rstrip() + "\n")
+        value = get(record, name)
+        text.write(painted(f"{printable(name):<{indent}}", "bold"))
+        lines = [printable(line) for line in _long(value, _room() - indent)]
+        style = style_of(name, lines[0]) if len(lines) == 1 else ""
+        shown = (painted(line, style) for line in lines)
+        text.write(("\n" + " " * indent).join(shown).rstrip() + "\n")
     return text.getvalue()
 
 
-def _short(value: Any) -> str:
+def _total(widths: Mapping[int, int]) -> int:
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
+
+
+def _joined(cells: Sequence[tuple[str, int, str]]) -> str:
+    from rich.cells import cell_len
+
+    last = max((number for number, (text, _, _) in enumerate(cells) if text), default=-1)
+    line = ""
+    for number, (text, width, style) in enumerate(cells[: last + 1]):
+        line += painted(text, style)
+        if number < last:
+            line += " " * (width - cell_len(text) + _GAP)
+    return line.rstrip()
+
+
+def _short(value: Any, timespec: str = "%H:%M") -> str:
     """Return a value on one line, with dates to the minute."""
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+        return value.astimezone(UTC).strftime(f"%Y-%m-%d {timespec} UTC")
     return " ".join(cell(value).split())
 
 
@@ -106,7 +177,8 @@ def _long(value: Any, width: int) -> list[str]:
     """Return a value on several lines: JSON indented, text wrapped, links unbroken."""
     if isinstance(value, Mapping | list | tuple) and value:
         return indented_json(value).split("\n")
-    return textwrap.wrap(_short(value), max(width, _MIN_WIDTH), **_WHOLE_WORDS) or [""]
+    text = _short(value, "%H:%M:%S")
+    return textwrap.wrap(text, max(width, _MIN_WIDTH), **_WHOLE_WORDS) or [""]
 
 
 def _room() -> int:
@@ -121,14 +193,3 @@ def _fold(text: str, width: int) -> list[str]:
     from rich.cells import chop_cells
 
     return (textwrap.wrap(text, width) if text.isascii() else chop_cells(text, width)) or [""]
-
-
-def _bold(text: str) -> str:
-    """Return text in bold, if the output is a terminal that supports it."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console(file=sys.stdout, highlight=False)
-    with console.capture() as capture:
-        console.print(Text(text, "bold"), soft_wrap=True, end="")
-    return capture.get()

@@ -16,6 +16,7 @@ from .calls import Call, Operation, Response
 from .dispatch import Segments
 from .fault_injection import fault_response, send_faulty, with_bad_link
 from .faults import Fault, Faults
+from .plain_response import respond
 from .request_log import Exchange, RequestLog
 from .responses import ErrorResponse
 from .store import new_sid
@@ -156,7 +157,7 @@ class RequestHandler:
         )
         if fault is not None:
             return await send_faulty(fault, request, status, headers, content)
-        return web.Response(status=status, headers=headers, body=content or None)
+        return respond(request, status, headers, content)
 
     async def _process(self, call: Call, operation: Operation, fault: Fault | None) -> Response:
         if self._latency:

@@ -6,6 +6,7 @@ a state file survives `kill -9`.
 
 import json
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -34,7 +35,7 @@ _STATE: Final = FileKind(
             configuration TEXT NOT NULL,
             date_created TEXT NOT NULL,
             date_updated TEXT NOT NULL,
-            -- Page tokens refer to records. Deleted rows are kept so that paging can continue.
+            -- Page tokens refer to records. The latest deleted rows stay, so that paging continues.
             deleted INTEGER NOT NULL DEFAULT 0
         ) STRICT""",
         """CREATE UNIQUE INDEX unique_names
@@ -101,6 +102,12 @@ _SELECT_INSTALLATION = (
     f"SELECT {_COLUMNS} FROM installed_add_ons "
     "WHERE sid = ? AND NOT deleted AND account_sid = ifnull(?, account_sid)"
 )
+# SQLite would give the highest number again. A page token that refers to it must not skip a record.
+_FORGET_INSTALLATION = (
+    "DELETE FROM installed_add_ons "
+    "WHERE sid = ? AND deleted AND seq < (SELECT max(seq) FROM installed_add_ons)"
+)
+_MAX_DELETED = 10_000
 _ACCOUNT_COLUMNS = (
     "sid, owner_account_sid, friendly_name, status, auth_token, date_created, date_updated"
 )
@@ -120,6 +127,7 @@ class Store:
         # emulator uses a file: its numbers and tokens are in memory.
         self._db = open_database(file, _STATE, exclusive=True, timeout=0.5)
         self._numbers: dict[tuple[str, str], int] = {}
+        self._deleted: deque[str] = deque()
 
     def close(self) -> None:
         self._db.close()
@@ -194,7 +202,15 @@ class Store:
             raise _name_taken(error) from None
 
     def delete_installation(self, sid: str) -> None:
-        self._db.execute("UPDATE installed_add_ons SET deleted = 1 WHERE sid = ?", (sid,))
+        """Delete an installation. Its row stays until 10,000 more have been deleted."""
+        with self.transaction():
+            self._db.execute("UPDATE installed_add_ons SET deleted = 1 WHERE sid = ?", (sid,))
+            self._db.execute(
+                "DELETE FROM enabled_extensions WHERE installed_add_on_sid = ?", (sid,)
+            )
+            self._deleted.append(sid)
+            if len(self._deleted) > _MAX_DELETED:
+                self._db.execute(_FORGET_INSTALLATION, (self._deleted.popleft(),))
 
     def installations(
         self, account_sid: str, size: int, *, after: str | None, before: str | None
@@ -420,6 +436,7 @@ class Store:
             for table in _TABLES:
                 self._db.execute(f"DELETE FROM {table}")
         self._numbers.clear()
+        self._deleted.clear()
 
     def counts(self) -> dict[str, tuple[int, int, int]]:
         """Return how many installations, usage items and listings each account has."""

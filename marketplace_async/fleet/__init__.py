@@ -26,15 +26,29 @@ from .desired import Desired
 from .desired_file import schema
 from .digests import PlanKey
 from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
+from .history import JournalWrite, read_journal
+from .importing import Draft, draft, read_inventory
 from .inventories import InventoryReport, inventory
+from .inventory_diff import InventoryChange, InventoryDiff, diff_inventories
 from .loading import from_document, load, parse
-from .outputs import Csv, ExtensionRecord, FailureOutput, InventoryRecord, JsonLines, Output, Sqlite
-from .plan_report import Group, PlanReport
+from .outputs import (
+    Csv,
+    ExtensionRecord,
+    FailureOutput,
+    Html,
+    InventoryRecord,
+    JsonLines,
+    Output,
+    PlanHtml,
+    Sqlite,
+)
+from .plan_report import Group, PlanReport, UnmanagedGroup
 from .planning import plan
 from .problems import DesiredStateError
 from .progress import Progress
 from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
-from .steps import AccountPlan, Step
+from .steps import AccountPlan, Step, UnmanagedAddOn
+from .undoing import Undo, undo_of
 
 __all__ = [
     "ACCOUNT_TIMEOUT",
@@ -51,6 +65,7 @@ __all__ = [
     "Csv",
     "Desired",
     "DesiredStateError",
+    "Draft",
     "EmbeddedExecutor",
     "Executor",
     "ExtensionRecord",
@@ -58,12 +73,17 @@ __all__ = [
     "FailureOutput",
     "Failures",
     "Group",
+    "Html",
+    "InventoryChange",
+    "InventoryDiff",
     "InventoryRecord",
     "InventoryReport",
     "JobEndedError",
     "JobError",
+    "JournalWrite",
     "JsonLines",
     "Output",
+    "PlanHtml",
     "PlanKey",
     "PlanReport",
     "Progress",
@@ -74,15 +94,23 @@ __all__ = [
     "Step",
     "Subaccounts",
     "Target",
+    "Undo",
+    "UnmanagedAddOn",
+    "UnmanagedGroup",
     "Vault",
     "Work",
     "apply",
+    "diff_inventories",
+    "draft",
     "from_document",
     "inventory",
     "load",
     "parse",
     "plan",
+    "read_inventory",
+    "read_journal",
     "schema",
+    "undo_of",
 ]
 
 for _name in __all__:

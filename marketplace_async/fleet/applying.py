@@ -1,8 +1,10 @@
 """Apply: perform the planned steps, with a journal entry before and after each write."""
 
 import asyncio
+import getpass
 import inspect
 import os
+import platform
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,6 +15,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from .. import bulk
+from .._core.arguments import check_positive_int
 from .._core.serializable import Serializable
 from .._core.threads import to_daemon_thread
 from ._engine.checkpoint import beside, open_for_apply
@@ -28,6 +31,7 @@ from .digests import Digests, PlanKey
 from .executors import EmbeddedExecutor, Executor
 from .plan_report import PlanReport, Summary
 from .planning import Planner, PlanSteps
+from .saved_plans import End, SavedPlan
 from .sources import Source, Target
 from .steps import AccountPlan
 from .taking import TakeSteps
@@ -76,8 +80,12 @@ async def apply(
     *,
     journal: str | os.PathLike[str],
     approve: Approve,
+    plan: str | os.PathLike[str] | None = None,
+    accept_secret_changes: bool = False,
+    max_removals: int | None = None,
     approve_timeout: float | None = APPROVE_TIMEOUT,
     key: PlanKey | None = None,
+    credentials: str | None = None,
     account_timeout: float | None = ACCOUNT_TIMEOUT,
     executor: Executor = EmbeddedExecutor(),  # noqa: B008 - frozen
     progress: bulk.Progress | None = None,
@@ -104,8 +112,18 @@ async def apply(
         journal: The journal's SQLite file. Created if it does not exist.
         approve: Receives the plan and returns whether to apply it. May be async. Otherwise it runs
             in a thread of its own, so that it may block.
+        plan: A plan that `plan(out=)` saved. Its steps are approved and performed, instead of those
+            of a new plan. Accounts that it does not name are left as they are. Secret values are
+            those of `desired`; a step is skipped if they have changed since the plan.
+        accept_secret_changes: Perform a plan that was saved without a key. It does not tell whether
+            secret values have changed.
+        max_removals: Reject a plan that removes more installed Add-ons than this (0 or more).
+            Then nobody is asked for approval. None sets no limit.
         approve_timeout: How long to wait for the approval, in seconds. None sets no limit.
-        key: The key of the digests in the plan. Defaults to a random one.
+        key: The key of the digests in the plan. Defaults to a random one. A saved plan needs the
+            key that it was made with.
+        credentials: What the journal records as the credentials of the run, such as the name of a
+            profile. It must not be a secret. The journal also has the user and the host.
         account_timeout: How long one account may take, in seconds. Then it fails, and the others
             continue. None sets no limit.
         executor: Runs the shards.
@@ -123,12 +141,17 @@ async def apply(
         DesiredStateError: An Add-on or an extension does not exist in the catalogue, or a
             configuration does not match the schema of its Add-on.
         JobError: The journal is in use, belongs to another job or fleet, is damaged, or is not a
-            journal.
+            journal. Or the saved plan is for another fleet or desired state, was edited, or needs
+            another key. Or the plan has too many removals.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
         OSError: The journal cannot be written, or is a file that the job reads.
     """
     file = Path(journal)
+    if accept_secret_changes and plan is None:
+        raise ValueError("accept_secret_changes: requires a saved plan")
+    if max_removals is not None and max_removals != 0:
+        max_removals = check_positive_int(max_removals, "max_removals")
     async with Driver(
         source, executor, progress, stop, abort, account_timeout=account_timeout
     ) as driver:
@@ -138,10 +161,18 @@ async def apply(
             "desired": desired.digest(),
         }
         inputs = [*driver.connection.files, *desired.files]
+        saved: SavedPlan | None = None
+        if plan is not None:
+            saved = await driver.disk(SavedPlan, Path(plan), key)
+            saved.check(settings, desired, accept_secret_changes=accept_secret_changes)
+            inputs.append(saved.file)
         opened = await driver.disk.open(open_for_apply, file, settings, inputs)
         catalogue = await read_catalogue(driver, desired)
-        digests = Digests(key or PlanKey.random(), desired.secret)
-        run = _Run(driver, desired, digests, opened, file, settings)
+        digests = Digests((key or PlanKey.random()) if saved is None else saved.key, desired.secret)
+        run = _Run(
+            *(driver, desired, digests, opened, file, settings),
+            *(credentials, saved, max_removals),
+        )
         report = await run.run(catalogue, partial(_answer, approve, seconds=approve_timeout))
     return run.ending.report(report)
 
@@ -154,6 +185,9 @@ class _Run:
     journal: Journal
     file: Path
     settings: dict[str, str]
+    credentials: str | None
+    saved: SavedPlan | None = None
+    max_removals: int | None = None
     name: str = attrs.field(factory=lambda: uuid.uuid4().hex)
     ending: Ending = attrs.field(factory=Ending)
     writes: Counter[WriteOutcome] = attrs.field(factory=Counter)
@@ -172,9 +206,14 @@ class _Run:
         disk = self.driver.disk
         interrupted = await disk(self.journal.close_open_writes)
         await disk(self.journal.begin, {**self.settings, "run": self.name})
-        plan = await self._plan(catalogue)
+        digest = self.desired.digest()
+        await disk(lambda: self.journal.begin_run(self.name, self.credentials, _user(), digest))
+        saved = self.saved
+        plan = await (self._plan(catalogue) if saved is None else self._saved_plan(saved))
         approved = not plan.steps
         if plan.steps and plan.complete:
+            if self.max_removals is not None:
+                plan.check_removals(self.max_removals)
             approved = await approved_by(plan)
             if approved:
                 with self.ending.caught():
@@ -231,6 +270,38 @@ class _Run:
             complete=not driver.stopped and self.ending.error is None,
         )
 
+    async def _saved_plan(self, saved: SavedPlan) -> PlanReport:
+        """Take the plan from a file instead of making it.
+
+        Unknown writes of earlier runs stay unknown: the plan may be older than they are.
+        """
+        driver, journal = self.driver, self.journal
+        summary = Summary(self.desired)
+
+        def read() -> End:
+            end: End | None = None
+            for batch in saved.batches():
+                plans = [one for one in batch if isinstance(one, AccountPlan)]
+                journal.save_plans(plans)
+                journal.commit(
+                    Entry(one.account_sid, one.friendly_name, len(one.steps)) for one in plans
+                )
+                journal.commit(_failed(one) for one in batch if isinstance(one, Failure))
+                for one in plans:
+                    summary.add(one)
+                self.to_take += sum(1 for one in plans if one.steps and not one.problems)
+                end = next((one for one in batch if isinstance(one, End)), end)
+            assert end is not None  # the seal is that of a whole file
+            return end
+
+        end = await driver.disk(read)
+        failures = await self._failures()
+        driver.tally.listed = end.accounts
+        driver.tally.add("failed", failures.count)
+        driver.tally.add("done", end.accounts - failures.count - self.to_take)
+        planned = Counts(done=end.accounts - failures.count, failed=failures.count)
+        return summary.report(planned, failures, end.unmatched, complete=True)
+
     async def _apply(self) -> None:
         await self.driver.run(self._shard_of, self._save)
         if not self.driver.stopped:
@@ -240,8 +311,7 @@ class _Run:
         def begin() -> dict[str, AccountPlan]:
             # Record the writes before the shard starts, and so before any write is sent.
             plans = self.journal.planned(self.name, _sids(targets))
-            keys = {sid: [step.key for step in plan.steps] for sid, plan in plans.items()}
-            self.journal.begin_writes(self.name, keys)
+            self.journal.begin_writes(self.name, plans.values())
             return plans
 
         plans = await self.driver.disk(begin)
@@ -353,6 +423,15 @@ async def _answer(approve: Approve, plan: PlanReport, seconds: float | None) -> 
             return bool(await approve(plan))
         approval = await to_daemon_thread(approve, plan)
         return bool(await approval if inspect.isawaitable(approval) else approval)
+
+
+def _user() -> str:
+    """Return who runs this process, and where: user@host."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # such as a container without user names
+        name = "unknown"
+    return f"{name}@{platform.node() or 'unknown'}"
 
 
 def _sids(targets: Sequence[Target]) -> list[str]:

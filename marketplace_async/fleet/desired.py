@@ -36,6 +36,8 @@ class Wanted:
         ignore: The paths of configuration keys that are left as they are, such as
             "limits.minutes", with everything below them.
         extensions: Whether each extension is to be enabled, by unique name.
+        previous_names: The unique names that it had before.
+        replaces: The Add-on to remove, `XB...`, where it is installed under one of the names.
     """
 
     path: str
@@ -46,6 +48,13 @@ class Wanted:
     configuration: dict[str, Any] | None = attrs.field(default=None, hash=False, repr=False)
     ignore: tuple[str, ...] = ()
     extensions: dict[str, bool] = attrs.field(factory=dict, hash=False)
+    previous_names: tuple[str, ...] = ()
+    replaces: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The unique name and the previous ones."""
+        return (self.unique_name, *self.previous_names)
 
     def is_configured(self, current: Mapping[str, Any] | None) -> bool:
         """Return whether an installed Add-on has the configuration, apart from the ignored keys.
@@ -144,7 +153,8 @@ class Desired:
             "account_sid": account_sid,
             "friendly_name": friendly_name,
         }
-        found: dict[str, Wanted] = {}
+        found: list[Wanted] = []
+        by_name: dict[str, Wanted] = {}
         problems: list[str] = []
         for index, overrides in self._applying(self.index.match(account_sid, friendly_name)):
             try:
@@ -152,15 +162,17 @@ class Desired:
             except ValueOfAccount as error:
                 problems.append(str(error))
                 continue
-            other = found.setdefault(wanted.unique_name, wanted)
-            if other is not wanted:
-                problems.append(
-                    f"{other.path} and {wanted.path} both define {wanted.unique_name!r} "
-                    f"for {account_sid} ({friendly_name})"
-                )
+            found.append(wanted)
+            for name in wanted.names:
+                other = by_name.setdefault(name, wanted)
+                if other is not wanted:
+                    problems.append(
+                        f"{other.path} and {wanted.path} both define {name!r} "
+                        f"for {account_sid} ({friendly_name}){_of_previous(name, other, wanted)}"
+                    )
         if problems:
             raise DesiredStateError(problems)
-        return tuple(found.values())
+        return tuple(found)
 
     def _applying(self, match: Match) -> Iterator[tuple[int, Sequence[Override]]]:
         """Yield the positions of Add-ons, each with the overrides that apply."""
@@ -220,6 +232,13 @@ class Desired:
         return self._digest
 
 
+def _of_previous(name: str, *wanted: Wanted) -> str:
+    """Return what to do about a name that is a previous one."""
+    if any(name in one.previous_names for one in wanted):
+        return "; remove it from previous_names once it is renamed everywhere"
+    return ""
+
+
 def or_default(value: T | UnsetType, default: T) -> T:
     """Return a value of the file, or a default if it is not set."""
     return default if isinstance(value, UnsetType) else value
@@ -253,4 +272,7 @@ def _resolve(
         else filled(configuration, values),
         ignore=add_on.ignore if present else (),
         extensions=extensions if present else {},
+        # The Add-on to remove can have a previous name, or be the one to replace.
+        previous_names=tuple(dict.fromkeys(add_on.previous_names)),
+        replaces=or_default(add_on.replaces, None),
     )

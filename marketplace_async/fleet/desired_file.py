@@ -121,6 +121,26 @@ class AddOn(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
         ),
     ] = ()
     extensions: _Extensions | UnsetType = UNSET
+    previous_names: Annotated[
+        tuple[_Text, ...],
+        Meta(
+            description="Unique names that the Add-on had before. An installation under one of "
+            "them is renamed; no second one is installed."
+        ),
+    ] = ()
+    replaces: (
+        Annotated[
+            str,
+            Meta(
+                pattern="^XB[0-9a-fA-F]{32}$",
+                max_length=34,
+                description="The SID of another Add-on. Where it is installed under this unique "
+                "name or a previous one, it is removed, and this Add-on is installed instead.",
+                extra={SID: "XB"},
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     overrides: tuple[Override, ...] | UnsetType = UNSET
 
     def __repr__(self) -> str:
@@ -141,7 +161,10 @@ class File(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
 
 
 _NOT_IF_ABSENT = ("configuration", "extensions")
-_ONLY_PRESENT = ("accept_terms_of_service", *_NOT_IF_ABSENT, "ignore", "overrides")
+_ONLY_PRESENT = (
+    *("accept_terms_of_service", *_NOT_IF_ABSENT, "ignore"),
+    *("previous_names", "replaces", "overrides"),
+)
 
 
 def _selection_rules(table: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
@@ -171,6 +194,11 @@ def _add_on_rules(table: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
             f"{'accept_terms_of_service = true is required' if missing else 'must be true'}: an "
             "Add-on is installed only if its terms are accepted",
         )
+    names = table.get("previous_names")
+    if isinstance(names, list | tuple) and table.get("unique_name") in names:
+        yield "previous_names", "must not contain the unique name itself"
+    if "replaces" in table and table["replaces"] == table.get("available_add_on_sid"):
+        yield "replaces", "must be another Add-on than available_add_on_sid"
 
 
 def _not_allowed(table: Mapping[Any, Any], names: tuple[str, ...]) -> Iterator[tuple[str, str]]:

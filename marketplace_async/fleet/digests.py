@@ -91,6 +91,10 @@ class PlanKey:
         """Return the HMAC-SHA256 of `data` in hex."""
         return hmac.new(self._key, data, hashlib.sha256).hexdigest()
 
+    def hasher(self) -> hmac.HMAC:
+        """Return an HMAC-SHA256 that data can be added to."""
+        return hmac.new(self._key, digestmod=hashlib.sha256)
+
 
 def _read_private(path: Path) -> bytes:
     with path.open("rb") as stream:

@@ -25,6 +25,7 @@ from ._engine.shards import AccountResult, Shard, Task, TimeLimit
 from ._engine.tally import Counts
 from .executors import EmbeddedExecutor, Executor
 from .masking import masked
+from .ordering import key_order, sort_inventory
 from .outputs import ExtensionRecord, InventoryRecord, JsonLines, Output, output_of
 from .ownership import prove_owner
 from .sources import Source, Target
@@ -60,6 +61,7 @@ async def inventory(
     *,
     extensions: bool = False,
     secret: Sequence[str] = (),
+    sort: bool | None = None,
     resume: bool = False,
     overwrite: bool = False,
     account_timeout: float | None = ACCOUNT_TIMEOUT,
@@ -77,10 +79,15 @@ async def inventory(
 
     Args:
         source: Where the accounts come from.
-        to: A regular file: JSON Lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite,
-            .sqlite3). Or a binary stream for JSON Lines, or an `Output`; these cannot be resumed.
+        to: A regular file: JSON Lines (.jsonl, .ndjson), CSV (.csv), SQLite (.db, .sqlite,
+            .sqlite3) or a page (.html). Or a binary stream for JSON Lines, or an `Output`; these
+            cannot be resumed.
         extensions: Also read the extensions of each Add-on, with one more request per Add-on.
         secret: Configuration keys, at any depth, whose values are masked.
+        sort: Write the records in the order of account SID, unique name and SID once all accounts
+            were read, so that two inventories of a fleet can be compared line by line. Default:
+            True for JSON Lines and CSV files. Records of a stream or an `Output` are written as
+            they arrive, and True raises ValueError.
         resume: Continue the inventory in the file. Starts one if the file does not exist.
         overwrite: Start over, even if the file exists.
         account_timeout: How long one account may take, in seconds. Then it fails, and the others
@@ -105,6 +112,9 @@ async def inventory(
     output = _output(to)
     if resume and (file is None or overwrite):
         raise ValueError("resume: requires a file and cannot be combined with overwrite")
+    if sort and file is None:
+        raise ValueError("sort: requires a file, because records of a stream cannot be moved")
+    arrange = None if file is None or sort is False else partial(sort_inventory, file)
     task = ReadAddOns(extensions, tuple(secret))
     async with Driver(
         source, executor, progress, stop, abort, account_timeout=account_timeout
@@ -149,7 +159,9 @@ async def inventory(
             _, records, _ = await disk(checkpoint.totals)
         complete = not driver.stopped and ending.error is None
         failures = await driver.failures(
-            partial(checkpoint.end, complete=complete), checkpoint.first_failures, ending
+            partial(checkpoint.end, complete=complete, arrange=arrange),
+            checkpoint.first_failures,
+            ending,
         )
     report = InventoryReport(
         counts=driver.counts(),
@@ -193,7 +205,7 @@ class ReadAddOns(Task):
         for installed in add_ons:
             extensions = None
             if self.extensions:
-                extensions = tuple(map(_extension_record, await read_extensions(client, installed)))
+                extensions = _extension_records(await read_extensions(client, installed))
             record = _record(target, installed, extensions)
             if self.secret:
                 configuration = masked(record.configuration, self.secret)
@@ -254,11 +266,18 @@ def _record(
         unique_name=installed.unique_name,
         friendly_name=installed.friendly_name,
         available_add_on_sid=installed.available_add_on_sid,
-        configuration=installed.configuration,
+        configuration=key_order(installed.configuration),
         date_created=installed.date_created,
         date_updated=installed.date_updated,
         extensions=extensions,
     )
+
+
+def _extension_records(
+    extensions: Iterable[InstalledAddOnExtension],
+) -> tuple[ExtensionRecord, ...]:
+    records = map(_extension_record, extensions)
+    return tuple(sorted(records, key=lambda one: (one.unique_name or "", one.sid)))
 
 
 def _extension_record(extension: InstalledAddOnExtension) -> ExtensionRecord:

@@ -9,7 +9,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, TypeVar, runtime_checkable
 
@@ -21,6 +21,7 @@ from .._core.files import create, reopen, sync_directory, write_all
 from .._core.rows import cell, csv_lines, field_names, get
 from .._core.serializable import Serializable
 from ._engine.entries import Failure, JobError
+from .pages import Kind, page_head, script_safe
 
 R = TypeVar("R", contravariant=True)
 
@@ -240,6 +241,45 @@ class Csv(_File):
         self._append(csv_lines(rows).encode())
 
 
+class Html(_File):
+    """HTML: one page that needs no network, with a matrix of accounts by Add-ons.
+
+    Args:
+        target: A new file, or a binary stream. A job raises FileExistsError if the file exists.
+    """
+
+    _kind: Kind = "inventory"
+
+    def begin(self) -> None:
+        super().begin()
+        self._append(page_head(self._kind, datetime.now(UTC)))
+
+    def resume(self, position: int) -> None:
+        super().resume(position)
+        if position == 0:
+            self._append(page_head(self._kind, datetime.now(UTC)))
+
+    def write(self, account_sid: str, records: Sequence[object]) -> None:
+        # An account without records is shown as well.
+        self._append_lines(*(records or [{"finished": account_sid}]))
+
+    def fail(self, failure: Failure) -> None:
+        self._append_lines({"failure": attrs.asdict(failure)})
+
+    def _append_lines(self, *values: object) -> None:
+        self._append(script_safe(b"".join(encode(value) + b"\n" for value in values)))
+
+
+class PlanHtml(Html):
+    """HTML of a plan: one page that needs no network, with the steps of each account.
+
+    Args:
+        target: A new file, or a binary stream. A job raises FileExistsError if the file exists.
+    """
+
+    _kind = "plan"
+
+
 INVENTORY: Final = FileKind(
     name="an inventory",
     application_id=0x4D41696E,  # "MAin"
@@ -376,13 +416,14 @@ class Sqlite:
         return int(pages * size)
 
 
-_SUFFIXES: dict[str, type[JsonLines] | type[Csv] | type[Sqlite]] = {
+_SUFFIXES: dict[str, type[JsonLines] | type[Csv] | type[Sqlite] | type[Html]] = {
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
     ".csv": Csv,
     ".db": Sqlite,
     ".sqlite": Sqlite,
     ".sqlite3": Sqlite,
+    ".html": Html,
 }
 
 

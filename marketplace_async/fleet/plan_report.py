@@ -3,22 +3,27 @@
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import attrs
 
 from .._core.codec import from_json
 from .._core.serializable import Serializable
-from ._engine.entries import Failure, Failures
+from ._engine.entries import Failure, Failures, JobError
 from ._engine.tally import Counts
+from .comparison import Change
 from .desired import Desired
+from .pages import records_in
 from .problems import path_text
 from .sources import Target
-from .steps import AccountPlan, Action, Step
+from .steps import AccountPlan, Action, Step, UnmanagedAddOn
 
 _MAX_EXAMPLES = 3
 _MAX_CHANGES = 20
 _MAX_KINDS = 200
-_ACTIONS = ("remove", "install", "update", "enable", "disable")
+_ACTIONS: Final[tuple[Action, ...]] = (
+    *("remove", "rename", "install", "update", "enable", "disable"),
+)
 
 
 @attrs.define(kw_only=True)
@@ -26,14 +31,18 @@ class Group:
     """The same step on several accounts.
 
     Attributes:
-        action: "install", "update", "enable", "disable" or "remove".
+        action: "install", "rename", "update", "enable", "disable" or "remove".
         unique_name: The unique name of the Add-on.
         available_add_on_sid: The Add-on, `XB...`.
         extension: The unique name of the extension to enable or disable.
         accounts: Number of accounts.
         examples: The first 3 accounts by friendly name.
         changes: Configuration changes, each with its number of accounts. At most 20 different ones.
+        differences: The same changes as values.
         other_changes: Number of changes that are not in `changes`.
+        previous_name: The unique name until then, of Add-ons that are renamed, or removed under it.
+        also_installed: Unique names under which accounts already have the Add-on to install, or
+            the one that it replaces, each with its number of accounts. At most 20 different ones.
     """
 
     action: Action
@@ -44,6 +53,9 @@ class Group:
     examples: tuple[Target, ...] = ()
     changes: Counter[str] = attrs.field(factory=Counter)
     other_changes: int = 0
+    differences: tuple[Change, ...] = ()
+    previous_name: str | None = None
+    also_installed: Counter[str] = attrs.field(factory=Counter)
 
     def add(self, target: Target, step: Step) -> None:
         """Add the step of one more account."""
@@ -51,10 +63,16 @@ class Group:
         # Accounts are planned in any order. The examples do not depend on it.
         examples = sorted((*self.examples, target), key=_by_name)
         self.examples = tuple(examples[:_MAX_EXAMPLES])
+        for name in step.also_installed:
+            if name in self.also_installed or len(self.also_installed) < _MAX_CHANGES:
+                self.also_installed[name] += 1
         for change in step.changes:
             text = str(change)
-            if text in self.changes or len(self.changes) < _MAX_CHANGES or self._is_new_key(text):
+            if text in self.changes:
                 self.changes[text] += 1
+            elif len(self.changes) < _MAX_CHANGES or self._is_new_key(text):
+                self.changes[text] = 1
+                self.differences += (change,)
             else:
                 self.other_changes += 1
 
@@ -64,9 +82,37 @@ class Group:
         return len(self.changes) < _MAX_KINDS and all(_kind(one) != kind for one in self.changes)
 
 
+@attrs.define(kw_only=True)
+class UnmanagedGroup:
+    """Installed Add-ons with the same unique name that no entry of the desired state covers.
+
+    Attributes:
+        unique_name: The unique name.
+        available_add_on_sid: The Add-on, `XB...`.
+        friendly_name: The display name of the Add-on.
+        accounts: Number of installed Add-ons.
+        examples: The first 3 accounts by friendly name.
+    """
+
+    unique_name: str | None
+    available_add_on_sid: str | None
+    friendly_name: str | None
+    accounts: int = 0
+    examples: tuple[Target, ...] = ()
+
+    def add(self, target: Target) -> None:
+        """Add the Add-on of one more account."""
+        self.accounts += 1
+        self.examples = tuple(sorted((*self.examples, target), key=_by_name)[:_MAX_EXAMPLES])
+
+
 def _kind(change: str) -> str:
     """Return the mark and the path of a change."""
     return change.partition(" = ")[0]
+
+
+def _by_number(group: UnmanagedGroup) -> tuple[int, str, str]:
+    return -group.accounts, group.unique_name or "", group.available_add_on_sid or ""
 
 
 def _by_name(target: Target) -> tuple[str, str]:
@@ -85,6 +131,9 @@ class PlanReport(Serializable):
         failures: Accounts that failed or cannot reach the desired state.
         unmatched: A message for each selection of the file that matches no account.
         complete: Whether the plan finished. If not, continue with `resume=True`.
+        unmanaged: The installed Add-ons that no entry covers, if the plan was to list them. At most
+            200 groups.
+        other_unmanaged: Number of such Add-ons that are in none of these groups.
     """
 
     counts: Counts
@@ -94,11 +143,36 @@ class PlanReport(Serializable):
     failures: Failures
     unmatched: tuple[str, ...]
     complete: bool
+    unmanaged: tuple[UnmanagedGroup, ...] = ()
+    other_unmanaged: int = 0
 
     @property
     def accounts(self) -> int:
         """The number of accounts that were planned or failed."""
         return self.counts.accounts - self.counts.not_begun
+
+    @property
+    def totals(self) -> dict[Action, int]:
+        """The number of steps by action. Actions without steps are 0."""
+        totals: Counter[Action] = Counter()
+        for group in self.groups:
+            totals[group.action] += group.accounts
+        return {action: totals[action] for action in _ACTIONS}
+
+    def check_removals(self, most: int) -> None:
+        """Raise JobError if the plan removes more than `most` Add-ons. It names them."""
+        removed = self.totals["remove"]
+        if removed <= most:
+            return
+        names = ", ".join(
+            f"{group.unique_name} on {group.accounts:,}"
+            for group in self.groups
+            if group.action == "remove"
+        )
+        raise JobError(
+            f"the plan removes {removed:,} installed Add-ons, and at most {most:,} are allowed "
+            f"(--max-removals, or max_removals=): {names}. Nothing was changed"
+        )
 
 
 class Summary:
@@ -109,6 +183,8 @@ class Summary:
         self.to_change: int = 0
         self._steps = 0
         self._groups: dict[tuple[str | None, ...], Group] = {}
+        self._unmanaged: dict[tuple[str | None, ...], UnmanagedGroup] = {}
+        self._other_unmanaged = 0
 
     def add(self, plan: AccountPlan) -> None:
         """Add the plan of one account."""
@@ -116,21 +192,39 @@ class Summary:
         self.to_change += bool(plan.steps)
         self._steps += len(plan.steps)
         for step in plan.steps:
-            key = (step.action, step.unique_name, step.available_add_on_sid, step.extension)
+            key = (
+                *(step.action, step.unique_name, step.available_add_on_sid, step.extension),
+                step.previous_name,
+            )
             if key not in self._groups:
                 self._groups[key] = Group(
                     action=step.action,
                     unique_name=step.unique_name,
                     available_add_on_sid=step.available_add_on_sid,
                     extension=step.extension,
+                    previous_name=step.previous_name,
                 )
             self._groups[key].add(target, step)
+        for one in plan.unmanaged:
+            self._add_unmanaged(target, one)
+
+    def _add_unmanaged(self, target: Target, one: UnmanagedAddOn) -> None:
+        key = (one.unique_name, one.available_add_on_sid)
+        if key not in self._unmanaged:
+            if len(self._unmanaged) == _MAX_KINDS:
+                self._other_unmanaged += 1
+                return
+            self._unmanaged[key] = UnmanagedGroup(
+                unique_name=one.unique_name,
+                available_add_on_sid=one.available_add_on_sid,
+                friendly_name=one.friendly_name,
+            )
+        self._unmanaged[key].add(target)
 
     def read(self, file: Path) -> None:
         """Add the plans that are already in a file."""
-        with file.open("rb") as lines:
-            for line in lines:
-                self.add(from_json(line, AccountPlan, "the plan of an account"))
+        for record in records_in(file):
+            self.add(from_json(record, AccountPlan, "the plan of an account"))
 
     def report(
         self, counts: Counts, failures: Failures, unmatched: tuple[str, ...], *, complete: bool
@@ -144,11 +238,14 @@ class Summary:
             failures=failures,
             unmatched=unmatched,
             complete=complete,
+            unmanaged=tuple(sorted(self._unmanaged.values(), key=_by_number)),
+            other_unmanaged=self._other_unmanaged,
         )
 
-    def _order(self, group: Group) -> tuple[int, int, str]:
+    def _order(self, group: Group) -> tuple[int, int, str, str]:
         name = self._names.index(group.unique_name)
-        return name, _ACTIONS.index(group.action), group.extension or ""
+        previous = group.previous_name or ""
+        return name, _ACTIONS.index(group.action), group.extension or "", previous
 
 
 class Unmatched:

@@ -21,10 +21,11 @@ from .desired import Desired, Wanted
 from .digests import Digests, PlanKey
 from .executors import EmbeddedExecutor, Executor
 from .inventories import read_extensions, read_installed
-from .outputs import JsonLines, Nowhere, Output
+from .outputs import Html, JsonLines, Nowhere, Output, PlanHtml
 from .plan_report import PlanReport, Summary, Unmatched
+from .saved_plans import End, PlanFile
 from .sources import Source, Target
-from .steps import AccountPlan, Observed, relevant_add_ons, steps_for
+from .steps import AccountPlan, Observed, relevant_add_ons, steps_for, unmanaged_add_ons
 
 
 async def plan(
@@ -32,7 +33,9 @@ async def plan(
     desired: Desired,
     *,
     to: str | os.PathLike[str] | Output[AccountPlan] | None = None,
+    out: str | os.PathLike[str] | None = None,
     key: PlanKey | None = None,
+    unmanaged: bool = False,
     resume: bool = False,
     overwrite: bool = False,
     account_timeout: float | None = ACCOUNT_TIMEOUT,
@@ -46,9 +49,15 @@ async def plan(
     Args:
         source: Where the accounts come from.
         desired: The desired state, from `load`.
-        to: A JSON Lines file for the plan of each account that needs changes, with its progress in
-            `FILE.journal`. Or an `Output`, which cannot be resumed.
-        key: The key of the digests in the plan. Without one, they do not cover secret values.
+        to: A JSON Lines file for the plan of each account that needs changes, or a page (.html) of
+            all accounts, with its progress in `FILE.journal`. Or an `Output`, which cannot be
+            resumed.
+        out: Save the plan to this file, for `apply`. An earlier saved plan is replaced, once the
+            new one is complete. Cannot be combined with `to`.
+        key: The key of the digests in the plan, and of the seal of a saved plan. Without one, the
+            digests do not cover secret values.
+        unmanaged: Also list the installed Add-ons that no entry of the desired state covers. Every
+            account is read, even one that no entry applies to.
         resume: Continue the plan in the file. Starts one if the file does not exist.
         overwrite: Start over, even if the file exists.
         account_timeout: How long one account may take, in seconds. Then it fails, and the others
@@ -65,8 +74,8 @@ async def plan(
         ValueError, TypeError: An argument is invalid.
         DesiredStateError: An Add-on or an extension does not exist in the catalogue, or a
             configuration does not match the schema of its Add-on.
-        JobError: The file exists, is complete, or belongs to another fleet or desired state; or a
-            file is damaged or in use.
+        JobError: The file exists, is complete, or belongs to another fleet or desired state; a
+            file is damaged or in use; or `out` exists and is not a saved plan.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
         OSError: The file cannot be created, is not a regular file, or is one that the job reads.
@@ -74,29 +83,43 @@ async def plan(
     file = Path(to) if isinstance(to, str | os.PathLike) else None
     if resume and (file is None or overwrite):
         raise ValueError("resume: requires a file and cannot be combined with overwrite")
+    if out is not None and to is not None:
+        raise ValueError("out: cannot be combined with to")
     async with Driver(
         source, executor, progress, stop, abort, account_timeout=account_timeout
     ) as driver:
         disk = driver.disk
-        output: Output[AccountPlan] = Nowhere() if file is None else JsonLines(file)
+        output: Output[AccountPlan] = Nowhere()
+        if file is not None:
+            output = PlanHtml(file) if file.suffix.lower() == ".html" else JsonLines(file)
         if isinstance(to, Output):
             output = to
         settings = {
             "job": "plan",
             **await driver.connection.identity(accounts=file is not None),
             "desired": desired.digest(),
+            **({"unmanaged": True} if unmanaged else {}),
         }
+        inputs = [*driver.connection.files, *desired.files]
+        saved: PlanFile | None = None
+        if out is not None:
+            output = saved = await disk(PlanFile, Path(out), settings, desired, key, inputs)
         checkpoint = await disk.open(
             Checkpoint[AccountPlan],
             *(output, file, settings),
             resume=resume,
             overwrite=overwrite,
-            inputs=[*driver.connection.files, *desired.files],
+            inputs=inputs,
         )
         catalogue = await read_catalogue(driver, desired)
 
         async def save(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
-            plans_of = {plan.account_sid: [plan] for plan in plans if plan.steps}
+            # A page also shows what is as desired.
+            plans_of = {
+                plan.account_sid: [plan]
+                for plan in plans
+                if plan.steps or plan.unmanaged or isinstance(output, Html)
+            }
             await disk(
                 checkpoint.write,
                 [(entry, plans_of.get(entry.account_sid, ())) for entry in entries],
@@ -105,7 +128,7 @@ async def plan(
         summary = Summary(desired)
         if file is not None and checkpoint.resumed:
             await disk(summary.read, file)
-        task = PlanSteps(desired, Digests(key, desired.secret), catalogue)
+        task = PlanSteps(desired, Digests(key, desired.secret), catalogue, unmanaged)
         planner = Planner(driver, task, summary, checkpoint.finished, save)
         ending = Ending()
         with ending.caught():
@@ -115,6 +138,10 @@ async def plan(
         failures = await driver.failures(
             partial(checkpoint.end, complete=complete), checkpoint.first_failures, ending
         )
+        if saved is not None and complete and ending.error is None:
+            end = End(accounts=driver.counts().accounts, unmatched=planner.unmatched)
+            with ending.caught():
+                await disk(saved.finish, end)
     report = summary.report(
         driver.counts(),
         failures,
@@ -204,18 +231,20 @@ class PlanSteps(Task):
         desired: The desired state.
         digests: Computes the digests of the steps.
         catalogue: The Add-ons that the desired state installs, by SID.
+        unmanaged: Whether to list the installed Add-ons that no entry covers.
     """
 
     desired: Desired
     digests: Digests
     catalogue: Catalogue = attrs.field(hash=False, repr=False)
+    unmanaged: bool = False
 
     async def run(self, client: MarketplaceClient, target: Target, limit: TimeLimit) -> AccountPlan:
         """Compare the account with the desired state."""
         desired = self.desired
         target.check_name()
         wanted = desired.wanted(target.account_sid, target.friendly_name, target.columns)
-        if not wanted:
+        if not wanted and not self.unmanaged:
             return AccountPlan(target.account_sid, target.friendly_name, ())
         async with limit.enforced():
             observed = await observe(client, target, wanted)
@@ -223,12 +252,15 @@ class PlanSteps(Task):
             desired.secret_values(), *(one.secret_values(desired.secret) for one in wanted)
         )
         steps, problems = steps_for(wanted, observed, desired.secret, self.digests, secrets)
-        written = {step.unique_name for step in steps if step.action in ("install", "update")}
+        written = {
+            step.unique_name: step.action for step in steps if step.action in ("install", "update")
+        }
         invalid: dict[str, str] = {}
         for one in wanted:
             if one.unique_name in written:
-                installed = observed.named(one.unique_name)
-                current = None if installed is None else installed.configuration or {}
+                # An Add-on that is replaced keeps nothing of its configuration.
+                is_update = written[one.unique_name] == "update"
+                current = observed.of(one)[0].configuration or {} if is_update else None
                 problem = configuration_problem(one, current, self.catalogue, desired.secret)
                 if problem is not None:
                     invalid[one.unique_name] = problem
@@ -241,6 +273,7 @@ class PlanSteps(Task):
             (*(problem.message for problem in problems), *invalid.values()),
             compared=tuple(name for name in names if name not in unclear),
             unclear=tuple(name for name in names if name in unclear),
+            unmanaged=unmanaged_add_ons(wanted, observed) if self.unmanaged else (),
         )
 
 

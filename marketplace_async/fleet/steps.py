@@ -14,7 +14,7 @@ from .desired import Wanted
 from .digests import Digests
 from .masking import secret_values
 
-Action: TypeAlias = Literal["install", "update", "enable", "disable", "remove"]
+Action: TypeAlias = Literal["install", "rename", "update", "enable", "disable", "remove"]
 
 
 @attrs.frozen(kw_only=True)
@@ -22,7 +22,7 @@ class Step:
     """One change to an account. It contains no secrets.
 
     Attributes:
-        action: "install", "update", "enable" or "disable" (an extension), or "remove".
+        action: "install", "rename", "update", "enable" or "disable" (an extension), or "remove".
         unique_name: The unique name of the Add-on.
         available_add_on_sid: The Add-on, `XB...`, if known.
         sid: The installed Add-on, `XE...`. None if it is to be installed.
@@ -30,6 +30,10 @@ class Step:
         changes: The changes to the configuration.
         before: A digest of what the plan saw: the configuration, or the state of the extension.
         after: A digest of the configuration that the step writes. None if it writes none.
+            Renaming has digests of both unique names.
+        previous_name: The unique name until the step, if it is renamed or removed under it.
+        also_installed: The unique names under which the account already has the Add-on to install,
+            or the one that it replaces, and which no entry of the desired state covers.
     """
 
     action: Action
@@ -40,6 +44,8 @@ class Step:
     changes: tuple[Change, ...] = ()
     before: str | None = None
     after: str | None = None
+    previous_name: str | None = None
+    also_installed: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -56,7 +62,28 @@ class Step:
     def __str__(self) -> str:
         if self.extension is not None:
             return f"{self.action} {self.extension} of {self.unique_name}"
+        if self.action == "rename":
+            return f"rename {self.previous_name} to {self.unique_name}"
+        if self.previous_name is not None:
+            return f"{self.action} {self.previous_name}"
         return f"{self.action} {self.unique_name}"
+
+
+@attrs.frozen(kw_only=True)
+class UnmanagedAddOn:
+    """An installed Add-on that no entry of the desired state covers on its account.
+
+    Attributes:
+        unique_name: Its unique name.
+        sid: The installed Add-on, `XE...`.
+        available_add_on_sid: The Add-on, `XB...`.
+        friendly_name: The display name of the Add-on.
+    """
+
+    unique_name: str | None
+    sid: str
+    available_add_on_sid: str | None
+    friendly_name: str | None
 
 
 @attrs.frozen
@@ -70,6 +97,7 @@ class AccountPlan:
         problems: A message for each part of the desired state that cannot be reached.
         compared: The unique names that were compared with the account, and have no problem.
         unclear: Those that were compared, and have a problem.
+        unmanaged: The installed Add-ons that no entry covers, if the plan was to list them.
     """
 
     account_sid: str
@@ -78,6 +106,7 @@ class AccountPlan:
     problems: tuple[str, ...] = ()
     compared: tuple[str, ...] = ()
     unclear: tuple[str, ...] = ()
+    unmanaged: tuple[UnmanagedAddOn, ...] = ()
 
 
 @attrs.frozen
@@ -108,6 +137,18 @@ class Observed:
         """Return the installed Add-on with this unique name."""
         return next((one for one in self.installed if one.unique_name == unique_name), None)
 
+    def of(self, wanted: Wanted) -> tuple[InstalledAddOn, ...]:
+        """Return what is installed under the unique name, or else under previous names."""
+        found = self.named(wanted.unique_name)
+        if found is not None:
+            return (found,)
+        previous = [self.named(name) for name in wanted.previous_names]
+        return tuple(
+            one
+            for one in previous
+            if one is not None and (is_same(one, wanted) or _is_unknown(one))
+        )
+
     def secret_values(self, secret: Collection[str]) -> frozenset[str]:
         """Return the values of secret keys as text."""
         return secret_values([one.configuration for one in self.installed], secret)
@@ -116,9 +157,24 @@ class Observed:
 def relevant_add_ons(wanted: Iterable[Wanted], observed: Observed) -> Iterator[InstalledAddOn]:
     """Yield the installed Add-ons whose extensions a plan depends on."""
     for one in wanted:
-        installed = observed.named(one.unique_name)
-        if installed is not None and one.extensions and _is_same(installed, one):
-            yield installed
+        for installed in observed.of(one) if one.extensions else ():
+            if is_same(installed, one, replaced=False):
+                yield installed
+
+
+def unmanaged_add_ons(wanted: Iterable[Wanted], observed: Observed) -> tuple[UnmanagedAddOn, ...]:
+    """Return the installed Add-ons that no entry covers."""
+    covered = {name for one in wanted for name in one.names}
+    return tuple(
+        UnmanagedAddOn(
+            unique_name=one.unique_name,
+            sid=one.sid,
+            available_add_on_sid=one.available_add_on_sid,
+            friendly_name=one.friendly_name,
+        )
+        for one in observed.installed
+        if one.unique_name not in covered
+    )
 
 
 def steps_for(
@@ -143,7 +199,8 @@ def steps_for(
         UnreadableFieldError: The steps depend on a field that is unknown.
     """
     _check_known(wanted, observed)
-    planner = _Planner(observed, secret, digests, secrets)
+    covered = frozenset(name for one in wanted for name in one.names)
+    planner = _Planner(observed, secret, digests, secrets, covered)
     for one in wanted:
         planner.add(one)
     planner.steps.sort(key=lambda step: step.action != "remove")
@@ -157,18 +214,20 @@ def _check_known(wanted: Iterable[Wanted], observed: Observed) -> None:
         if "unique_name" in installed.unreadable:
             raise UnreadableFieldError(installed.sid, ["unique_name"])
     for one in wanted:
-        found = observed.named(one.unique_name)
-        if found is None:
-            continue
-        if one.available_add_on_sid is not None and found.available_add_on_sid is None:
-            raise UnreadableFieldError(found.sid, ["links"])
-        if one.configuration is not None and "configuration" in found.unreadable:
-            raise UnreadableFieldError(found.sid, ["configuration"])
-        for extension in observed.extensions.get(found.sid, ()) if one.extensions else ():
-            if "unique_name" in extension.unreadable:
-                raise UnreadableFieldError(extension.sid, ["unique_name"])
-            if extension.unique_name in one.extensions and extension.enabled is None:
-                raise UnreadableFieldError(extension.sid, ["enabled"])
+        for found in observed.of(one):
+            _check_one(one, found, observed)
+
+
+def _check_one(one: Wanted, found: InstalledAddOn, observed: Observed) -> None:
+    if one.available_add_on_sid is not None and _is_unknown(found):
+        raise UnreadableFieldError(found.sid, ["links"])
+    if one.configuration is not None and "configuration" in found.unreadable:
+        raise UnreadableFieldError(found.sid, ["configuration"])
+    for extension in observed.extensions.get(found.sid, ()) if one.extensions else ():
+        if "unique_name" in extension.unreadable:
+            raise UnreadableFieldError(extension.sid, ["unique_name"])
+        if extension.unique_name in one.extensions and extension.enabled is None:
+            raise UnreadableFieldError(extension.sid, ["enabled"])
 
 
 @attrs.define
@@ -179,33 +238,67 @@ class _Planner:
     secret: Collection[str]
     digests: Digests
     secrets: Collection[str]
+    covered: Collection[str]
     steps: list[Step] = attrs.field(factory=list)
     problems: list[Problem] = attrs.field(factory=list)
 
     def add(self, wanted: Wanted) -> None:
-        installed = self.observed.named(wanted.unique_name)
+        found = self.observed.of(wanted)
+        installed = found[0] if found else None
         if installed is None:
             if wanted.state == "present":
                 self._install(wanted)
-        elif not _is_same(installed, wanted):
+        elif len(found) > 1:
+            names = ", ".join(f"{one.unique_name} ({one.sid})" for one in found)
+            self._problem(
+                wanted,
+                f"{wanted.path}.previous_names: several are installed: {names}; "
+                "keep the name of one of them in previous_names",
+            )
+        elif not is_same(installed, wanted):
             # An equal name is no reason to remove or replace a different Add-on.
             self._problem(
                 wanted,
                 f"{wanted.path}: a different Add-on uses the unique name {wanted.unique_name}: "
                 f"{installed.available_add_on_sid} ({installed.sid})",
             )
-        elif wanted.state == "present":
+        elif wanted.state == "absent":
+            self._remove(wanted, installed)
+        elif not is_same(installed, wanted, replaced=False):
+            self._remove(wanted, installed)
+            self._install(wanted)
+        else:
+            self._rename(wanted, installed)
             self._update(wanted, installed)
             self._switch(wanted, installed)
-        else:
-            before = self._digest(wanted, installed.configuration)
-            self._step("remove", wanted, installed, before=before)
+
+    def _remove(self, wanted: Wanted, installed: InstalledAddOn) -> None:
+        before = self._digest(wanted, installed.configuration)
+        previous = _previous_name(wanted, installed)
+        self._step("remove", wanted, installed, before=before, previous_name=previous)
+
+    def _rename(self, wanted: Wanted, installed: InstalledAddOn) -> None:
+        previous = _previous_name(wanted, installed)
+        if previous is not None:
+            before, after = self.digests.of(previous), self.digests.of(wanted.unique_name)
+            self._step(
+                "rename", wanted, installed, before=before, after=after, previous_name=previous
+            )
+
+    def _also_installed(self, wanted: Wanted) -> tuple[str, ...]:
+        names = {
+            one.unique_name
+            for one in self.observed.installed
+            if one.unique_name is not None and is_same(one, wanted)
+        }
+        return tuple(sorted(names.difference(self.covered)))
 
     def _install(self, wanted: Wanted) -> None:
         configuration = wanted.configuration or {}
         changes = self._changes({}, configuration)
         after = self._digest(wanted, configuration)
-        self._step("install", wanted, None, changes=changes, after=after)
+        also = self._also_installed(wanted)
+        self._step("install", wanted, None, changes=changes, after=after, also_installed=also)
         # The extensions of a new installation are disabled.
         for name, enabled in wanted.extensions.items():
             if enabled:
@@ -268,5 +361,23 @@ class _Planner:
         )
 
 
-def _is_same(installed: InstalledAddOn, wanted: Wanted) -> bool:
-    return wanted.available_add_on_sid in (None, installed.available_add_on_sid)
+def is_same(installed: InstalledAddOn, wanted: Wanted, *, replaced: bool = True) -> bool:
+    """Return whether an installed Add-on is the wanted one.
+
+    Args:
+        installed: The installed Add-on.
+        wanted: The desired state.
+        replaced: Whether the Add-on that the wanted one replaces counts as well.
+    """
+    sid = installed.available_add_on_sid
+    if wanted.available_add_on_sid in (None, sid):
+        return True
+    return replaced and sid is not None and sid == wanted.replaces
+
+
+def _is_unknown(installed: InstalledAddOn) -> bool:
+    return installed.available_add_on_sid is None
+
+
+def _previous_name(wanted: Wanted, installed: InstalledAddOn) -> str | None:
+    return None if installed.unique_name == wanted.unique_name else installed.unique_name

@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import attrs
 
-from .._core.masking import redacted
+from .._core.masking import redacted, redacted_json
 from .._core.pagination import complete
 from ..client import MarketplaceClient
 from ..errors import (
@@ -26,6 +26,7 @@ from ._engine.shards import AccountTimeoutError, Task, TimeLimit
 from .comparison import kept_by_service, kept_message
 from .desired import Desired, Wanted
 from .digests import Digests
+from .masking import masked
 from .planning import observe
 from .rewriting import Attempt
 from .sources import Target
@@ -33,9 +34,11 @@ from .steps import Action, Observed, Problem, Step, steps_for
 
 CHANGED: Final = "changed since the plan"
 _SAME_SUBJECT: Final[Mapping[Action, frozenset[Action]]] = {
-    "install": frozenset({"install", "update", "remove"}),
+    "install": frozenset({"install", "rename", "update", "remove"}),
+    "rename": frozenset({"install", "rename", "remove"}),
     "update": frozenset({"install", "update", "remove"}),
-    "remove": frozenset({"install", "update", "remove"}),
+    # An Add-on that another one replaces is removed already if only that one is missing.
+    "remove": frozenset({"update", "remove"}),
     "enable": frozenset({"install", "remove", "enable", "disable"}),
     "disable": frozenset({"install", "remove", "enable", "disable"}),
 }
@@ -124,6 +127,8 @@ class _State:
         # Whether nothing was awaited since the list of installed Add-ons was read.
         self._is_fresh = not observed.extensions and bool(observed.installed)
         self._has_written = self._is_writing = False
+        self._before: dict[str, Any] | None = None
+        self._after: dict[str, Any] | None = None
 
     async def take(self, approved: Step) -> Write:
         """Take a step unless it is no longer needed, or no longer what was approved."""
@@ -173,13 +178,18 @@ class _State:
         if approved.action != "enable" or approved.sid is not None or step.sid is None:
             return False
         # The approved installation exists by now, with exactly the approved content.
-        installed = self._observed.named(step.unique_name)
-        assert installed is not None
+        (installed,) = self._observed.of(self._wanted[step.unique_name])
         after = self._digest_of(step, installed)
         expected = attrs.evolve(approved, sid=step.sid, after=None)
         return after == approved.after and step.has_content_of(expected)
 
     async def _write(self, step: Step) -> Write:
+        write = await self._outcome(step)
+        if not self._is_writing:
+            return write
+        return attrs.evolve(write, before=self._before, after=self._after)
+
+    async def _outcome(self, step: Step) -> Write:
         self._is_writing = False
         try:
             async with self._limit.enforced():
@@ -197,6 +207,8 @@ class _State:
         match step.action:
             case "install":
                 return await self._install(step)
+            case "rename":
+                return await self._rename(step)
             case "update":
                 return await self._update(step)
             case "remove":
@@ -207,7 +219,7 @@ class _State:
     async def _install(self, step: Step) -> Write:
         wanted = self._wanted[step.unique_name]
         sent = wanted.configuration_to_write(None, self._task.desired.secret)
-        self._begin_write()
+        self._begin_write(after=sent or {})
         try:
             record = await self._add_ons.create(
                 available_add_on_sid=wanted.available_add_on_sid or "",
@@ -228,6 +240,29 @@ class _State:
         self._installed[step.unique_name] = record.sid
         return self._confirmed(step, record, sent or {})
 
+    async def _rename(self, step: Step) -> Write:
+        assert step.sid is not None
+        for attempt in Attempt.sequence(self._retry):
+            current = await self._read_again(step)
+            if current is not None:
+                if current.available_add_on_sid != step.available_add_on_sid:
+                    return _changed(step.key)
+                if current.unique_name == step.unique_name:
+                    outcome: WriteOutcome = "done" if attempt.may_have_written else "unchanged"
+                    return Write(step.key, outcome, step.sid)
+                if current.unique_name != step.previous_name:
+                    return _changed(step.key)
+            self._begin_write()
+            with attempt:
+                record = await self._once.update(step.sid, unique_name=step.unique_name)
+                wish = Wish(
+                    step.unique_name, step.available_add_on_sid or "", None, self._account_sid
+                )
+                wish.confirmed(record, "updated")
+                return Write(step.key, "done", record.sid)
+            await attempt.wait()
+        raise AssertionError("the last attempt returns or raises")
+
     async def _update(self, step: Step) -> Write:
         assert step.sid is not None
         assert step.after is not None
@@ -242,12 +277,11 @@ class _State:
                 )
             if current is not None and not self._is_before(step, current):
                 return _changed(step.key)
-            before = current or self._observed.named(step.unique_name)
-            assert before is not None
+            before = current or self._observed.of(wanted)[0]
             sent = wanted.configuration_to_write(
                 before.configuration or {}, self._task.desired.secret
             )
-            self._begin_write()
+            self._begin_write(before.configuration or {}, sent)
             with attempt:
                 record = await self._once.update(step.sid, configuration=sent)
                 return self._confirmed(step, record, sent or {})
@@ -261,7 +295,8 @@ class _State:
                 current = await self._read_again(step)
                 if current is not None and not self._is_before(step, current):
                     return _changed(step.key)
-                self._begin_write()
+                before = current or self._observed.named(step.unique_name)
+                self._begin_write(None if before is None else before.configuration)
                 with attempt:
                     await self._once.delete(step.sid)
                     return Write(step.key, "done", step.sid)
@@ -309,7 +344,7 @@ class _State:
 
     def _has(self, step: Step, record: InstalledAddOn, digest: str | None) -> bool:
         return (
-            record.unique_name == step.unique_name
+            record.unique_name in self._wanted[step.unique_name].names
             and record.available_add_on_sid == step.available_add_on_sid
             and self._digest_of(step, record) == digest
         )
@@ -318,9 +353,19 @@ class _State:
         compared = self._wanted[step.unique_name].compared(record.configuration)
         return self._task.digests.of(compared)
 
-    def _begin_write(self) -> None:
+    def _begin_write(
+        self, before: Mapping[str, Any] | None = None, after: Mapping[str, Any] | None = None
+    ) -> None:
+        self._before, self._after = self._for_journal(before), self._for_journal(after)
         self._is_fresh = False
         self._has_written = self._is_writing = True
+
+    def _for_journal(self, configuration: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        if configuration is None:
+            return None
+        document = masked(dict(configuration), self._task.desired.secret)
+        hidden: dict[str, Any] | None = redacted_json(document, self._secrets)
+        return hidden
 
     def _confirmed(self, step: Step, record: InstalledAddOn, sent: dict[str, Any]) -> Write:
         """Return the write, with what the service made of the configuration.

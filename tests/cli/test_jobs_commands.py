@@ -38,6 +38,21 @@ def test_an_inventory_is_written_in_every_file_format(shops: Shops, suffix: str)
     assert again.stderr.startswith(f"error: inventory{suffix} already exists")
 
 
+def test_inventories_and_plans_are_written_as_pages(shops: Shops) -> None:
+    done = shops.run("inventory", "--subaccounts", "--to", "fleet.html")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "note: 60 installed Add-ons of 61 accounts in fleet.html\n"
+    plan = ("plan", "fleet.toml", "--subaccounts", "--html", "plan.html")
+    assert shops.run(*plan).returncode == 0
+    for name in ("fleet.html", "plan.html"):
+        page = (shops.desired.parent / name).read_text()
+        assert page.startswith("<!doctype html>")
+        assert all(sid in page for sid in shops.sids)
+        assert TOKEN not in page
+    assert "plan.html already exists" in shops.run(*plan).stderr
+    assert shops.run(*plan, "--overwrite").returncode == 0
+
+
 def test_an_inventory_is_printed_in_every_format(shops: Shops) -> None:
     for format, begins in (("jsonl", '{"account_sid"'), ("csv", "account_sid,"), ("json", "[\n")):
         shown = shops.run("inventory", "--subaccounts", "--output", format)
@@ -146,6 +161,14 @@ def test_the_schema_is_printed(cli: Cli) -> None:
             "--concurrency: must be at least 1, got 0",
         ),
         (["plan", "--subaccounts"], "DESIRED"),
+        (
+            ["plan", "fleet.toml", "--subaccounts", "--html", "x.htm"],
+            "--html: expected a file that ends in .html, got 'x.htm'",
+        ),
+        (
+            ["plan", "fleet.toml", "--subaccounts", "--html", "x.html", "--to", "x.jsonl"],
+            "--html cannot be combined with --to",
+        ),
         (["plan", "nowhere.toml", "--subaccounts"], "nowhere.toml"),
         (["plan", "wrong.toml", "--subaccounts"], "line 1: add_ons[0]: unique_name is missing"),
         (["plan", "torn.toml", "--subaccounts"], "torn.toml: not TOML: "),

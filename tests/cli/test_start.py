@@ -108,6 +108,7 @@ def invocations() -> Iterator[list[str]]:
         yield [*words, "--help"]
         yield [*words, "--nonsense"]
         yield ["__complete", *words, "--"]
+    yield ["__complete", "installed", "list", "--profile", ""]
     yield ["--install-completion", "--shell", "fish"]
 
 

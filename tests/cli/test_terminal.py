@@ -72,9 +72,18 @@ def test_a_table_fits_the_terminal_and_truncates_no_sid(
     served.install(SID, SPAM_SCORE, times=3)
     command = [*PROGRAM, "available", "list"]
     lines = on_a_terminal(command, env=env, columns=columns).screen.splitlines()
-    assert max(map(len, lines)) <= max(columns, 34 + 2 + 10)
-    assert sum(line[:34].startswith("XB") and " " not in line[:34] for line in lines) == 17
-    assert ("pricing_type" in lines[0]) == (columns == 140)
+    *table, hidden = lines
+    assert max(map(len, table)) <= columns
+    assert sum(line[:34].startswith("XB") and " " not in line[:34] for line in table) == 17
+    assert sum("Nomorobo Spam Score" in line for line in table) == 1
+    assert ("pricing_type" in table[0]) == (columns == 140)
+    names = "description" if columns == 140 else "pricing_type, description"
+    assert hidden == f"note: too narrow for {names}: widen the terminal, or use -o json"
+
+
+def test_a_table_without_hidden_columns_has_no_note(env: dict[str, str]) -> None:
+    shown = on_a_terminal([*PROGRAM, "available", "list"], env=env, columns=400)
+    assert "note" not in shown.screen
 
 
 def test_a_record_on_a_terminal_wraps_words_but_not_links(env: dict[str, str]) -> None:
@@ -342,9 +351,11 @@ def test_profiles_add_prompts_without_echoing_the_secret(
     assert [entry.account_sid for entry in served.log] == [SID]
 
 
-@pytest.mark.parametrize("ending", ["\x03", "\n", "\x04"], ids=["Ctrl-C", "nothing", "Ctrl-D"])
+@pytest.mark.parametrize(
+    "ending", ["\x03", ["\n"] * 3, "\x04"], ids=["Ctrl-C", "nothing", "Ctrl-D"]
+)
 def test_a_prompt_that_is_cancelled_adds_no_profile_and_restores_the_terminal(
-    env: dict[str, str], ending: str
+    env: dict[str, str], ending: str | list[str]
 ) -> None:
     env = without_credentials(env)
     prompt = f"auth_token of {SID} (input hidden): "
@@ -357,6 +368,52 @@ def test_a_prompt_that_is_cancelled_adds_no_profile_and_restores_the_terminal(
     assert "Traceback" not in finished.screen
     assert f"ended with {130 if ending == chr(3) else 2}" in finished.screen
     assert finished.screen.endswith("\necho \n")
+    assert not Path(env["MARKETPLACE_PROFILES"]).exists()
+
+
+SID_PROMPT = "Account SID (AC...), API key (SK...) or OAuth client ID (OQ...): "
+
+
+def test_profiles_add_asks_again_after_a_typo(env: dict[str, str]) -> None:
+    finished = on_a_terminal(
+        [*PROGRAM, "profiles", "add", "x"],
+        env=without_credentials(env),
+        typed={
+            SID_PROMPT: [f"{SECRET}\n", f"{SID}0\n", f"{SID}\n"],
+            f"auth_token of {SID} (input hidden): ": ["\n", f"{SECRET}\n"],
+        },
+    )
+    assert finished.status == 0, finished.screen
+    assert f"error: expected AC..., SK... or OQ..., got {len(SECRET)} characters" in finished.screen
+    assert "account_sid: expected the SID of an account" in finished.screen
+    assert f"error: expected the auth_token of {SID}, got nothing" in finished.screen
+    assert SECRET in Path(env["MARKETPLACE_PROFILES"]).read_text()
+
+
+def test_settings_are_checked_before_the_first_prompt(env: dict[str, str]) -> None:
+    command = [*PROGRAM, "profiles", "add", "x", "--region", "a b"]
+    finished = on_a_terminal(command, env=without_credentials(env))
+    assert finished.status == 2
+    assert "region: expected a name" in finished.screen
+    assert SID_PROMPT not in finished.screen
+
+
+@pytest.mark.parametrize("typo", ["AC1", SID])
+def test_a_secret_that_was_pasted_too_early_never_reaches_the_shell(
+    env: dict[str, str], typo: str
+) -> None:
+    # The shell reads what the command left over.
+    script = '"$@"; echo "ended with $?"; read -t 0.3 line; echo "shell got: [$line]"'
+    finished = on_a_terminal(
+        ["bash", "-c", script, "-", *PROGRAM, "profiles", "add", "x"],
+        env=without_credentials(env),
+        typed={
+            SID_PROMPT: [f"{typo}\n{SECRET}\n{SECRET}\n", *["AC1\n"] * 2],
+            f"auth_token of {SID} (input hidden): ": "\x04",
+        },
+    )
+    assert "ended with 2" in finished.screen
+    assert "shell got: []" in finished.screen
     assert not Path(env["MARKETPLACE_PROFILES"]).exists()
 
 
@@ -427,3 +484,29 @@ def test_bash_completes_commands_options_and_values(
         check=True,
     )
     assert set(completed.stdout.split()) == offered
+
+
+def test_bash_completes_the_names_of_profiles(env: dict[str, str], tmp_path: Path) -> None:
+    env.update(HOME=str(tmp_path), SHELL="/bin/bash", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    shim = tmp_path / "marketplace-async"
+    shim.write_text(f'#!/bin/sh\nexec {" ".join(PROGRAM)} "$@"\n')
+    shim.chmod(0o755)
+    file = Path(env["MARKETPLACE_PROFILES"])
+    file.parent.mkdir()
+    file.write_text("[work]\n[home]\n[other]\nx = 1\n")
+    run("--install-completion", env=env)
+    (script,) = tmp_path.rglob("completions/*")
+    complete = (
+        'source "$1"; shift; COMP_WORDS=(marketplace-async "$@"); COMP_CWORD=$#\n'
+        '_marketplace_async; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    for words, names in (
+        (["installed", "list", "--profile", ""], {"work", "home", "other"}),
+        (["plan", "fleet.toml", "--profile", "wo"], {"work"}),
+        (["profiles", "delete", ""], {"work", "home", "other"}),
+    ):
+        command = ["bash", "-c", complete, "-", str(script), *words]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        assert names <= set(done.stdout.split()), words
+    file.write_text("not TOML")
+    assert run("__complete", "installed", "list", "--profile", "", env=env).stderr == ""

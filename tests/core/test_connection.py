@@ -14,6 +14,7 @@ import pytest
 from support.raw_servers import full_backlog
 from yarl import URL
 
+from marketplace_async import MarketplaceClient, RequestTimeoutError, Retry
 from marketplace_async._core import connection as connections
 from marketplace_async._core.connection import (
     Bounds,
@@ -23,6 +24,7 @@ from marketplace_async._core.connection import (
     Reply,
     Stage,
 )
+from marketplace_async.testing import account
 
 GET = b"GET /v1/X HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTwilio-Request-Id: RQ1\r\n\r\nok"
@@ -377,3 +379,30 @@ async def test_a_fresh_connection_is_neither_taken_from_the_idle_ones_nor_kept()
             await here.origin.exchange(GET, BOUNDS, Progress(), fresh=True)
         assert here.accepted == 3
         assert len(here.origin._idle) == 1
+
+
+async def test_a_write_that_timed_out_is_not_sent_any_further() -> None:
+    """A server that wakes up must not apply it after a later write."""
+    wake_up = asyncio.Event()
+    received: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await wake_up.wait()
+        received.append(len(await reader.read(-1)))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    listing, size = "XB" + 32 * "b", 4_900_000
+    async with (
+        server,
+        MarketplaceClient(account(), base_url=url, timeout=0.3, retry=Retry(attempts=1)) as client,
+    ):
+        with pytest.raises(RequestTimeoutError):
+            await client.listings.update(listing, policies={"text": "a" * size})
+        wake_up.set()
+        async with asyncio.timeout(10):
+            while not received:
+                await asyncio.sleep(0.01)
+    assert received[0] < size

@@ -287,6 +287,18 @@ def test_a_failed_row_is_reported_and_the_others_run(
     assert "\n| 12 | import the package" in output
 
 
+def test_a_profile_tells_where_the_time_goes(server: Server) -> None:
+    bench = attrs.evolve(bench_of(server), profiles=[])
+    bench.run("fetch", "ours", times=200, concurrency=4)
+    assert bench.profiles is not None
+    (profile,) = bench.profiles
+    assert sum(profile.shares.values()) == pytest.approx(1)
+    assert any(name.startswith("marketplace_async/_core/") for name in profile.shares)
+    table = profile.table()
+    assert table.startswith("fetch, ours: ")
+    assert re.search(r"^ +\d+\.\d\d +\d+\.\d%  marketplace_async$", table, re.MULTILINE)
+
+
 # -- the saved results
 
 

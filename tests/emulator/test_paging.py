@@ -3,6 +3,8 @@
 import pytest
 from support.plain_http import AC, SPAM_SCORE, XE, Http
 
+from marketplace_async.emulator import store
+
 
 async def test_pages_link_in_both_directions_on_the_host_of_the_request(http: Http) -> None:
     sids = http.emulator.install(AC, SPAM_SCORE, times=5)
@@ -84,3 +86,24 @@ async def test_a_page_token_of_another_account_is_invalid(http: Http) -> None:
     sids = http.emulator.install("AC" + "2" * 32, SPAM_SCORE, times=2)
     status, body, _ = await http("GET", f"/v1/InstalledAddOns?PageToken=PA{sids[0]}")
     assert (status, body["code"]) == (400, 21481)
+
+
+async def test_deleted_records_are_forgotten_and_no_page_skips_a_record(
+    http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_MAX_DELETED", 2)
+    sids = http.emulator.install(AC, SPAM_SCORE, times=6)
+    _, page, _ = await http("GET", "/v1/InstalledAddOns?PageSize=6")
+    assert page["meta"]["next_page_url"] is None
+    # The newest go first: their numbers must not be given again.
+    for sid in reversed(sids):
+        await http("DELETE", f"/v1/InstalledAddOns/{sid}")
+    (new,) = http.emulator.install(AC, SPAM_SCORE)
+    statuses = {}
+    for sid in sids:
+        path = f"/v1/InstalledAddOns?PageSize=6&Page=1&PageToken=PA{sid}"
+        statuses[sid], page, _ = await http("GET", path)
+        if statuses[sid] == 200:
+            assert [item["sid"] for item in page["installed_add_ons"]] == [new]
+    assert [sid for sid, status in statuses.items() if status == 200] == [*sids[:2], sids[-1]]
+    assert set(statuses.values()) == {200, 400}

@@ -286,7 +286,7 @@ def test_the_journal_of_apply_tracks_open_writes(tmp_path: Path) -> None:
         journal.begin({"job": "apply"})
         journal.save_plans(plans.values())
         assert journal.planned("run 1", ACCOUNTS) == plans
-        journal.begin_writes("run 1", {ACCOUNTS[0]: steps[ACCOUNTS[0]]})
+        journal.begin_writes("run 1", [plans[ACCOUNTS[0]]])
         assert list(journal.not_started("run 1")) == [ACCOUNTS[1]]
         assert list(journal.planned("run 1", ACCOUNTS)) == [ACCOUNTS[1]]
         journal.end_writes("run 1", {ACCOUNTS[0]: [Write("install/a", "done", "XE1")]})
@@ -311,7 +311,7 @@ def test_a_later_run_records_what_has_become_of_an_unknown_write(
 ) -> None:
     with Journal(tmp_path / "journal") as journal:
         journal.begin({"job": "apply"})
-        journal.begin_writes("run 1", {ACCOUNTS[0]: ["install/b"], ACCOUNTS[1]: ["install/b"]})
+        journal.begin_writes("run 1", [plan_of(sid, ["install/b"]) for sid in ACCOUNTS[:2]])
         journal.close_open_writes()
         plan = attrs.evolve(plan_of(ACCOUNTS[0], needed), compared=("b",))
         others = attrs.evolve(plan_of(ACCOUNTS[1], ()), compared=("a",))

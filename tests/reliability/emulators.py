@@ -34,6 +34,11 @@ class Process:
         assert self._process.stdout is not None
         assert self._process.stdout.readline().strip() == self.url
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         assert self._process is not None
         self._process.kill()

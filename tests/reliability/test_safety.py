@@ -401,7 +401,7 @@ async def test_without_retries_an_unknown_outcome_is_ambiguous_at_once() -> None
     async with emulated(retry=Retry(attempts=1)) as (client, emulator):
         emulator.faults.add("POST", "*", status=500)
         with pytest.raises(AmbiguousOutcomeError):
-            await create(client)
+            await create(client, unique_name=None)
         emulator.faults.add("GET", "*", status=500)
         with pytest.raises(ServerError):
             await client.listings.list_own()

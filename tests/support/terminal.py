@@ -42,11 +42,14 @@ def on_a_terminal(
     command: Sequence[str],
     *,
     env: Mapping[str, str],
-    typed: Mapping[str, str] | None = None,
+    typed: Mapping[str, str | list[str]] | None = None,
     columns: int = 100,
     timeout: float = 30,
 ) -> Finished:
-    """Run a program on a terminal. When the screen ends with a key of `typed`, type its value."""
+    """Run a program on a terminal. When the screen ends with a key of `typed`, type its value.
+
+    A list has the replies to a prompt that appears several times.
+    """
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     inherited = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES")}
@@ -59,7 +62,10 @@ def on_a_terminal(
         start_new_session=True,
     )
     os.close(terminal)
-    pending = dict(typed or {})
+    pending = {
+        prompt: [text] if isinstance(text, str) else [*text]
+        for prompt, text in (typed or {}).items()
+    }
     screen = b""
     deadline = time.monotonic() + timeout
     try:
@@ -74,10 +80,9 @@ def on_a_terminal(
             if not chunk:
                 break
             screen += chunk
-            for prompt, text in pending.items():
-                if screen.decode(errors="replace").endswith(prompt):
-                    os.write(controller, text.encode())
-                    del pending[prompt]
+            for prompt, replies in pending.items():
+                if replies and screen.decode(errors="replace").endswith(prompt):
+                    os.write(controller, replies.pop(0).encode())
                     break
         return Finished(process.wait(timeout), screen.decode())
     finally:

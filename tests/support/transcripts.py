@@ -25,7 +25,7 @@ _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
 _SID = re.compile(r"\b(?:[A-Z]{2})[0-9a-f]{32}\b")
 _ERRNO = re.compile(r"\[Errno \d+\]")
 _ELAPSED = re.compile(r"attempts in \d+\.\d s")
-_DATE = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\dZ)?")
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?: UTC|Z)?")
 
 
 @attrs.frozen

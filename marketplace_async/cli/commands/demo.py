@@ -1,7 +1,6 @@
 """`marketplace-async demo`: a tour of the client against an emulator."""
 
 import asyncio
-import time
 import uuid
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -23,7 +22,9 @@ from ... import (
     MarketplaceError,
     bulk,
 )
+from ..._core.clocks import monotonic
 from ...testing import emulated
+from ..streams import output_console
 
 if TYPE_CHECKING:
     from ...emulator import Emulator
@@ -80,8 +81,8 @@ def expect(condition: bool, problem: str) -> None:
 
 async def run(base_url: str | None, console: Console | None = None) -> int:
     """Run the demo and return its exit status."""
-    console = console or Console(highlight=False)
-    started = time.perf_counter()
+    console = console or output_console(soft_wrap=False)
+    started = monotonic()
     accounts = [AccountToken(f"AC{uuid.uuid4().hex}", "made-up") for _ in range(3)]
     demo = Demo(console)
     emulator: Emulator | None = None
@@ -103,7 +104,7 @@ async def run(base_url: str | None, console: Console | None = None) -> int:
     except (Unexpected, MarketplaceError, ValueError) as error:
         demo.failed(str(error))
         return 1
-    seconds = time.perf_counter() - started
+    seconds = monotonic() - started
     console.print(f"\n[bold green]Every step succeeded[/] in {seconds:.1f} s.\n")
     console.print(next_steps(), markup=False, soft_wrap=True)
     return 0

@@ -5,8 +5,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from ..help_format import shared_options
 from ..options import Flag
 from ..status import CommandError, usage_error
+
+_NETWORK = shared_options("Proxies and TLS", more="--help-all", sort_key=8)
 
 
 def _positive(_: type, value: float | None) -> None:
@@ -34,10 +37,12 @@ def emulator(
     catalogue: Path | None = None,
     concurrency: Annotated[int | None, Parameter(validator=_positive)] = None,
     latency: Annotated[float, Parameter(validator=_at_least_0)] = 0.0,
-    public_url: str | None = None,
-    trust_proxy: Flag = False,
-    allow_host: Annotated[list[str] | None, Parameter(negative=())] = None,
-    tls: Annotated[list[str] | None, Parameter(negative=(), consume_multiple=True)] = None,
+    public_url: Annotated[str | None, Parameter(group=_NETWORK)] = None,
+    trust_proxy: Annotated[Flag, Parameter(group=_NETWORK)] = False,
+    allow_host: Annotated[list[str] | None, Parameter(group=_NETWORK, negative=())] = None,
+    tls: Annotated[
+        list[str] | None, Parameter(group=_NETWORK, negative=(), consume_multiple=True)
+    ] = None,
     quiet: Flag = False,
 ) -> None:
     """Run an emulator. `emulator/__main__.py` declares the same options.

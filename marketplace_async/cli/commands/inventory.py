@@ -10,7 +10,7 @@ from ..options import Flag
 from ..output import Output
 from ..status import Status, usage_error
 
-_COLUMNS = ("account_sid", "unique_name", "account_friendly_name", "sid", "friendly_name")
+_COLUMNS = ("account_sid", "unique_name", "sid", "account_friendly_name", "friendly_name")
 
 
 app: App = App(
@@ -18,8 +18,14 @@ app: App = App(
     help_epilogue="""\
 Examples:
   marketplace-async inventory --subaccounts --to inventory.csv
-  marketplace-async inventory --subaccounts --to inventory.csv --resume
-  marketplace-async inventory --accounts accounts.csv | jq .unique_name""",
+  marketplace-async inventory --subaccounts --to fleet.html
+  marketplace-async inventory --accounts accounts.csv | jq .unique_name
+  marketplace-async inventory diff monday.jsonl tuesday.jsonl""",
+)
+app.command(
+    f"{__package__}.inventory_diff:diff",
+    name="diff",
+    help="Show what changed between two inventories.",
 )
 
 
@@ -29,6 +35,7 @@ async def inventory(
     to: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     extensions: Flag = False,
     secret: Annotated[list[str] | None, Parameter(negative=())] = None,
+    sort: Annotated[bool | None, Parameter(show_default=False)] = None,
     resume: Flag = False,
     overwrite: Flag = False,
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
@@ -39,14 +46,15 @@ async def inventory(
     Parameters
     ----------
     to
-        The file to write: JSON Lines (.jsonl, .ndjson), CSV (.csv) or SQLite (.db, .sqlite).
-        It must be a regular file; without --to, the inventory goes to standard output.
+        The file: .jsonl, .ndjson, .csv, .db, .sqlite, or a page for the browser (.html).
     extensions
-        Include extensions. This takes one more request per installed Add-on.
+        Include extensions: one more request per Add-on.
     secret
         Mask the values of this configuration key, such as api_token. Can be repeated.
+    sort
+        Sort by account and unique name. Default for --to.
     resume
-        Continue an interrupted inventory and retry failed accounts.
+        Continue an inventory and retry failed accounts.
     overwrite
         Start over and replace the file.
     """
@@ -59,6 +67,8 @@ async def inventory(
         raise usage_error("--output cannot be combined with --to: the file suffix sets the format")
     if to is None and (resume or overwrite):
         raise usage_error("--resume and --overwrite require --to FILE")
+    if to is None and sort:
+        raise usage_error("--sort requires --to FILE")
     if to is not None:
         await to_daemon_thread(jobs.check_file, to, "--to")
     display = None
@@ -71,6 +81,7 @@ async def inventory(
                 display or to or "",
                 extensions=extensions,
                 secret=secret or (),
+                sort=sort,
                 resume=resume,
                 overwrite=overwrite,
                 progress=job.bar,

@@ -8,15 +8,15 @@ from cyclopts import App
 from ..fleet_accounts import Accounts
 from ..options import Flag
 from ..output import Output
-from ..status import Status, usage_error, warn
+from ..status import Status, note, usage_error, warn
 
 app: App = App(
     name="plan",
     help_epilogue="""\
 Examples:
   marketplace-async plan fleet.toml --subaccounts
-  marketplace-async plan fleet.toml --subaccounts --to plan.jsonl
-  marketplace-async schema > fleet.schema.json""",
+  marketplace-async plan fleet.toml --subaccounts --out plan.jsonl
+  marketplace-async plan fleet.toml --subaccounts --html plan.html""",
 )
 
 
@@ -26,8 +26,11 @@ async def plan(
     /,
     *,
     to: Path | None = None,
+    out: Path | None = None,
+    html: Path | None = None,
     resume: Flag = False,
     overwrite: Flag = False,
+    unmanaged: Flag = False,
     verbose: Flag = False,
     detailed_exitcode: Flag = False,
     accounts: Accounts = Accounts(),  # noqa: B008 - frozen
@@ -40,11 +43,17 @@ async def plan(
     desired
         The desired state, a TOML file. `marketplace-async schema` describes its content.
     to
-        Write the plan of each account to this file as JSON Lines. It must be a regular file.
+        Write the plan of each account to this JSON Lines file.
+    out
+        Save the plan to this file, for `apply --plan`.
+    html
+        Write a page for the browser (.html), instead of --to.
     resume
         Continue an interrupted plan and retry failed accounts.
     overwrite
         Start over and replace the file.
+    unmanaged
+        Also list the Add-ons that no entry covers.
     verbose
         Show the steps of each account.
     detailed_exitcode
@@ -54,25 +63,40 @@ async def plan(
     from ..._core.threads import to_daemon_thread
     from .. import jobs, plans
     from ..displays import RecordDisplay
+    from ..plan_json import plain_plan
     from ..profiles import plan_key
 
+    if html is not None:
+        if to is not None:
+            raise usage_error("--html cannot be combined with --to: each has a journal of its own")
+        if html.suffix.lower() != ".html":
+            raise usage_error(f"--html: expected a file that ends in .html, got {str(html)!r}")
+        to = html
     format = output.format
     if format == "csv":
         raise usage_error("--output: plan supports table, json or jsonl")
+    option = "--to" if html is None else "--html"
     if to is None and (resume or overwrite):
         raise usage_error("--resume and --overwrite require --to FILE")
     if to is not None and (verbose or output.output == "jsonl"):
-        raise usage_error("--to cannot be combined with --verbose or --output jsonl")
+        raise usage_error(f"{option} cannot be combined with --verbose or --output jsonl")
+    if out is not None and (to is not None or verbose or output.output == "jsonl"):
+        raise usage_error(f"--out cannot be combined with {option}, --verbose or --output jsonl")
     if to is not None:
-        await to_daemon_thread(jobs.check_file, to, "--to")
+        await to_daemon_thread(jobs.check_file, to, option)
+    if out is not None:
+        await to_daemon_thread(jobs.check_file, out, "--out")
     state = await to_daemon_thread(fleet.load, desired)
     failures: list[fleet.Failure] = []
-    key = await to_daemon_thread(plan_key) if to is not None or format == "jsonl" else None
+    is_written = to is not None or out is not None or format == "jsonl"
+    key = await to_daemon_thread(plan_key) if is_written else None
     for message in state.warnings:
         warn(message)
     target: Path | fleet.Output[fleet.AccountPlan] | None = to
-    if to is None and format == "jsonl":
-        target = RecordDisplay("jsonl", fleet.AccountPlan, ())
+    if out is not None:
+        target = None
+    elif to is None and format == "jsonl":
+        target = RecordDisplay("jsonl", fleet.AccountPlan, (), convert=plain_plan)
     elif to is None and verbose:
         target = plans.PlanDisplay()
     elif to is None and format == "json":
@@ -83,7 +107,9 @@ async def plan(
                 accounts.source(),
                 state,
                 to=target,
+                out=out,
                 key=key,
+                unmanaged=unmanaged,
                 resume=resume,
                 overwrite=overwrite,
                 progress=job.bar,
@@ -94,18 +120,27 @@ async def plan(
         )
     broken: OSError | None = None
     if format == "json":
-        if report.failures.file is not None:
+        if out is not None or report.failures.file is not None:
             failures = await to_daemon_thread(plans.failures_of, report.failures)
         try:
             await output.record(plans.figures(report, failures))
         except OSError as error:  # the report on standard error is more important
             broken = error
-    elif format == "table" and report.steps:
-        await to_daemon_thread(plans.show, report)
+    elif format == "table":
+        if report.steps:
+            await to_daemon_thread(plans.show, report)
+        if not verbose:
+            await to_daemon_thread(plans.show_unmanaged, report)
     for message in report.unmatched:
         warn(message)
     hint = ""
-    if to is not None:
+    if out is not None and report.complete and job.error is None:
+        if key is None and state.secret:
+            warn("secret values are not compared: there is no plan key (MARKETPLACE_PLAN_KEY)")
+        note(f"saved in {out}; apply it with: marketplace-async apply --plan {out}")
+    elif out is not None:
+        hint = f"{out} was not written."
+    elif to is not None:
         hint = "Use --resume to retry them." if report.complete else "Use --resume to continue."
     elif not report.complete:
         hint = "Pass --to FILE to make the plan resumable."

@@ -3,14 +3,15 @@
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import attrs
-from cyclopts import App
+from cyclopts import App, Parameter
 
 import marketplace_async as sdk
 
-from .. import profiles, prompts
+from .. import profiles, prompts, secret_commands
+from ..connection import GROUP as CONNECTION, profile_names
 from ..options import Flag, Yes
 from ..output import Output
 from ..profiles import ACCOUNT_TOKEN, API_KEY, KINDS, OAUTH_APP, Profile
@@ -27,6 +28,8 @@ Examples:
 The profile "default" is used if no profile is named and no credentials are set
 in environment variables. `marketplace-async profiles list` shows the file.""",
 )
+
+_Shared: TypeAlias = Annotated[str | None, Parameter(group=CONNECTION)]
 
 _ADDRESS = ("region", "edge", "base_url", "proxy", "ca_file", "allow_http")
 _FIELDS = ("name", "kind", "sid", "secret", *_ADDRESS, "file")
@@ -72,16 +75,23 @@ def _without_secret(profile: Profile) -> Mapping[str, Any]:
         "name": profile.name,
         "kind": profile.kind.name,
         "sid": profile.sid,
-        "secret": "stored" if profile.secret else "prompt",
+        "secret": _where(profile),
         **settings,
         "file": str(profile.file),
     }
+
+
+def _where(profile: Profile) -> str:
+    if profile.secret_command is not None:
+        return "command"
+    return "stored" if profile.secret else "prompt"
 
 
 @app.command(
     help_epilogue="""\
 Examples:
   marketplace-async profiles add work
+  marketplace-async profiles add ci --api-key SK... --secret-command "pass show ci"
   marketplace-async profiles add sydney --api-key SK... --region au1
   pass twilio | marketplace-async profiles add ci --api-key SK... --secret-stdin
   marketplace-async profiles add local --base-url http://127.0.0.1:8912"""
@@ -94,13 +104,14 @@ def add(
     api_key: str | None = None,
     client_id: str | None = None,
     secret_stdin: Flag = False,
+    secret_command: str | None = None,
     no_secret: Flag = False,
-    region: str | None = None,
-    edge: str | None = None,
-    base_url: str | None = None,
-    proxy: str | None = None,
-    ca_file: str | None = None,
-    allow_http: Flag = False,
+    region: _Shared = None,
+    edge: _Shared = None,
+    base_url: _Shared = None,
+    proxy: _Shared = None,
+    ca_file: _Shared = None,
+    allow_http: Annotated[Flag, Parameter(group=CONNECTION)] = False,
     replace: Flag = False,
 ) -> None:
     """Add a profile. Prompts for missing values; a secret is never an argument.
@@ -118,6 +129,8 @@ def add(
         The client ID of an OAuth app, OQ...
     secret_stdin
         Read the secret (auth token, API key secret or client secret) from standard input.
+    secret_command
+        Do not store the secret; each command runs this program, which prints it on one line.
     no_secret
         Do not store the secret; each command prompts for it.
     region
@@ -131,20 +144,23 @@ def add(
     ca_file
         Trust the CAs in this PEM file, and no others.
     allow_http
-        Allow a base URL with plain http on another host, or through a proxy. Credentials are
-        sent unencrypted.
+        Allow a base URL with plain http on another host, or through a proxy.
+        Credentials are sent unencrypted.
     replace
         Replace an existing profile.
     """
     file = profiles.profiles_file()
     if not name.strip():
         raise usage_error("the name of the profile must not be blank")
+    if secret_stdin + no_secret + (secret_command is not None) > 1:
+        raise usage_error("pass at most one of --secret-stdin, --secret-command and --no-secret")
     if not replace:
         profiles.check_new(name, file, profiles.load(file))
     values = {
         ACCOUNT_TOKEN.sid: account_sid,
         API_KEY.sid: api_key,
         OAUTH_APP.sid: client_id,
+        secret_commands.NAME: secret_command,
         "region": region,
         "edge": edge,
         "base_url": base_url,
@@ -152,43 +168,72 @@ def add(
         "ca_file": None if ca_file is None else os.path.abspath(ca_file),
         "allow_http": allow_http or None,
     }
-    settings = {key: value for key, value in values.items() if value is not None}
-    if not any(kind.sid in settings for kind in KINDS):
-        sid = _ask_for_sid("Account SID (AC...), API key (SK...) or OAuth client ID (OQ...): ")
-        kind = next((kind for kind in KINDS if sid.startswith(kind.prefix)), ACCOUNT_TOKEN)
-        settings[kind.sid] = sid
-    profile = Profile(name, file, settings)
-    profile.check()  # before the prompt for the secret
-    if not no_secret:
-        secret = _secret(profile, from_stdin=secret_stdin)
-        profile = attrs.evolve(profile, settings={**settings, profile.kind.secret: secret})
+    profile = Profile(
+        name, file, {key: value for key, value in values.items() if value is not None}
+    )
+    try:
+        if not any(kind.sid in profile.settings for kind in KINDS):
+            profile = _ask_for_sid(profile)
+        profile.check()  # before the prompt for the secret
+        if not no_secret and secret_command is None:
+            secret = _secret(profile, from_stdin=secret_stdin)
+            profile = _with(profile, profile.kind.secret, secret)
+    finally:
+        prompts.discard_input()  # a secret that was pasted too early
     profiles.save(profile, replace=replace)
     note(f"Saved {profile}. Try: marketplace-async available list --profile {name}")
 
 
+def _with(profile: Profile, setting: str, value: "str | sdk.Secret") -> Profile:
+    return attrs.evolve(profile, settings={**profile.settings, setting: value})
+
+
 def _secret(profile: Profile, *, from_stdin: bool) -> "sdk.Secret":
     name = f"{profile.kind.secret} of {profile.sid}"
+
+    def ask() -> "sdk.Secret":
+        return _checked(prompts.ask_secret(f"{name} (input hidden): "), name)
+
     if from_stdin:
-        text = sys.stdin.readline().strip()
-    elif prompts.is_interactive():
-        text = prompts.ask_secret(f"{name} (input hidden): ")
-    else:
+        return _checked(sys.stdin.readline().strip(), name)
+    if not prompts.is_interactive():
         raise usage_error(
-            f"no terminal to prompt for the {name}", "Use --secret-stdin or --no-secret."
+            f"no terminal to prompt for the {name}",
+            "Use --secret-stdin, --secret-command or --no-secret.",
         )
+    return prompts.ask_until_valid(ask)
+
+
+def _checked(text: str, name: str) -> "sdk.Secret":
     if not text:
         raise usage_error(f"expected the {name}, got nothing")
     return sdk.Secret(text)
 
 
-def _ask_for_sid(prompt: str) -> str:
+def _ask_for_sid(profile: Profile) -> Profile:
+    """Return the profile with the SID that the user enters."""
     if not prompts.is_interactive():
         raise usage_error("expected one of --account-sid, --api-key and --client-id")
-    return prompts.ask(prompt)
+    # The other settings are checked first: the prompt can only correct a SID.
+    _with(profile, ACCOUNT_TOKEN.sid, f"{ACCOUNT_TOKEN.prefix}{'0' * 32}").check()
+
+    def ask() -> Profile:
+        # The reply may be a secret by mistake: no message shows it.
+        sid = prompts.ask("Account SID (AC...), API key (SK...) or OAuth client ID (OQ...): ")
+        kind = next((kind for kind in KINDS if sid.startswith(kind.prefix)), None)
+        if kind is None:
+            raise usage_error(f"expected AC..., SK... or OQ..., got {len(sid)} characters")
+        named = _with(profile, kind.sid, sid)
+        named.credentials(sdk.Secret("placeholder"))
+        return named
+
+    return prompts.ask_until_valid(ask)
 
 
 @app.command
-async def delete(name: str, /, *, yes: Yes = False) -> None:
+async def delete(
+    name: Annotated[str, Parameter(completer=profile_names)], /, *, yes: Yes = False
+) -> None:
     """Delete a profile, after confirmation.
 
     Parameters

@@ -3,7 +3,7 @@
 Methods block; call them in a thread.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -131,11 +131,12 @@ class Checkpoint(Generic[R]):
         """Return the number of accounts finished, of their records, and of failed accounts."""
         return (0, 0, 0) if self._pending else self._journal.totals()
 
-    def end(self, *, complete: bool) -> Failures:
+    def end(self, *, complete: bool, arrange: Callable[[], None] | None = None) -> Failures:
         """Write the failures to a file beside the output, and to an output that wants them.
 
         Args:
             complete: Whether all accounts were processed.
+            arrange: Is called if so, to rewrite the output in another order, of the same size.
 
         Raises:
             JobError: A file cannot be written.
@@ -150,6 +151,9 @@ class Checkpoint(Generic[R]):
                     self._output.fail(failure)
             failures = self._journal.write_failures(beside(self._file, "failures.jsonl"))
             if complete:
+                if arrange is not None:
+                    self._output.close()  # some platforms do not replace open files
+                    arrange()
                 self._journal.complete()
                 self._recorded = True
         return failures

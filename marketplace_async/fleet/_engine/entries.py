@@ -1,7 +1,7 @@
 """What a job records for each account, and its errors."""
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -107,6 +107,8 @@ class Write:
         message: Why the step was not done.
         error: The class of the error.
         kept: What the service keeps instead of the configuration that was sent.
+        before: The configuration that was overwritten or removed, with secrets masked.
+        after: The configuration that was sent, likewise.
     """
 
     step: str
@@ -115,3 +117,5 @@ class Write:
     message: str | None = None
     error: str | None = None
     kept: Kept | None = None
+    before: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    after: dict[str, Any] | None = attrs.field(default=None, hash=False)

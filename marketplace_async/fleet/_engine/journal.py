@@ -28,7 +28,7 @@ _PROGRESS = ("position", "completed")
 JOURNAL: Final = FileKind(
     name="a journal",
     application_id=0x4D416A6F,  # "MAjo"
-    version=1,
+    version=2,
     schema=(
         "CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
         """CREATE TABLE accounts (
@@ -44,7 +44,16 @@ JOURNAL: Final = FileKind(
             -- The whole plan, as JSON.
             steps TEXT NOT NULL
         ) STRICT, WITHOUT ROWID""",
-        # The writes of all runs, kept as an audit log.
+        # All runs and their writes, kept as an audit log. It contains no secrets.
+        """CREATE TABLE runs (
+            run TEXT PRIMARY KEY,
+            begun TEXT NOT NULL,
+            -- The credentials, such as a profile, and user@host.
+            credentials TEXT,
+            user TEXT NOT NULL,
+            -- The digest of the desired state.
+            desired TEXT NOT NULL
+        ) STRICT""",
         """CREATE TABLE writes (
             run TEXT NOT NULL,
             account_sid TEXT NOT NULL,
@@ -54,6 +63,12 @@ JOURNAL: Final = FileKind(
             outcome TEXT NOT NULL DEFAULT 'begun',
             installed_add_on_sid TEXT,
             message TEXT,
+            friendly_name TEXT,
+            -- The step as it was approved, as JSON.
+            planned TEXT NOT NULL,
+            -- The configurations that were overwritten and sent, as JSON with secrets masked.
+            before TEXT,
+            after TEXT,
             PRIMARY KEY (run, account_sid, step)
         ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX open_writes ON writes (run) WHERE outcome = 'begun'",
@@ -235,13 +250,28 @@ class Journal:
         ):
             yield sid
 
-    def begin_writes(self, run: str, steps: Mapping[str, Sequence[str]]) -> None:
-        """Record, by account, the steps that are about to be done."""
+    def begin_run(self, run: str, credentials: str | None, user: str, desired: str) -> None:
+        """Record who begins a run, and the digest of the desired state."""
+        with self._transaction():
+            self._db.execute(
+                "INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (run, _now(), credentials, user, desired)
+            )
+
+    def begin_writes(self, run: str, plans: Iterable[AccountPlan]) -> None:
+        """Record the steps that are about to be done."""
         now = _now()
         with self._transaction():
             self._db.executemany(
-                "INSERT OR IGNORE INTO writes (run, account_sid, step, begun) VALUES (?, ?, ?, ?)",
-                [(run, sid, key, now) for sid, keys in steps.items() for key in keys],
+                "INSERT OR IGNORE INTO writes "
+                "(run, account_sid, step, begun, friendly_name, planned) VALUES (?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        *(run, plan.account_sid, step.key, now),
+                        *(plan.friendly_name, encode(step).decode()),
+                    )
+                    for plan in plans
+                    for step in plan.steps
+                ],
             )
 
     def open_writes(self, run: str, account_sid: str) -> list[str]:
@@ -257,11 +287,13 @@ class Journal:
         now = _now()
         with self._transaction():
             self._db.executemany(
-                "UPDATE writes SET ended = ?, outcome = ?, installed_add_on_sid = ?, message = ? "
+                "UPDATE writes SET ended = ?, outcome = ?, installed_add_on_sid = ?, message = ?, "
+                "before = ?, after = ? "
                 "WHERE run = ? AND account_sid = ? AND step = ? AND outcome = 'begun'",
                 [
                     (
                         *(now, write.outcome, write.installed_add_on_sid, write.message),
+                        *(_json(write.before), _json(write.after)),
                         *(run, sid, write.step),
                     )
                     for sid, results in writes.items()
@@ -277,6 +309,28 @@ class Journal:
     def has_writes(self) -> bool:
         """Return whether the audit log has any writes."""
         return self._db.execute("SELECT 1 FROM writes LIMIT 1").fetchone() is not None
+
+    def audit_log(
+        self, run: str | None = None, account_sid: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the writes of a run or of all runs, with their runs, in the order of time."""
+        rows = self._db.execute(
+            "SELECT run, writes.begun, ended, credentials, user, desired, account_sid, "
+            "friendly_name, planned, outcome, installed_add_on_sid, before, after, message "
+            "FROM writes JOIN runs USING (run) "
+            "WHERE run = ifnull(?, run) AND account_sid = ifnull(?, account_sid) "
+            "ORDER BY runs.rowid, account_sid, writes.begun, writes.step",
+            (run, account_sid),
+        )
+        names = [column[0] for column in rows.description]
+        return [dict(zip(names, row, strict=True)) for row in rows.fetchall()]
+
+    def runs(self) -> list[str]:
+        """Return the runs that have writes, the latest first."""
+        rows = self._db.execute(
+            "SELECT run FROM runs WHERE run IN (SELECT run FROM writes) ORDER BY rowid DESC"
+        )
+        return [run for (run,) in rows.fetchall()]
 
     def close_open_writes(self) -> int:
         """Mark the open writes of all runs as unknown and return their number."""
@@ -312,6 +366,10 @@ class Journal:
 
     def _transaction(self) -> AbstractContextManager[None]:
         return self._db.transaction()
+
+
+def _json(document: Mapping[str, Any] | None) -> str | None:
+    return None if document is None else encode(document).decode()
 
 
 def _name_of(step: str) -> str:
