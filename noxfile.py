@@ -191,7 +191,7 @@ def reliability(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the documentation into `site/`. Warnings and broken links are errors."""
     session.install("-e", ".[cli,emulator]", *DOCS)
-    session.run("python", "-m", "tools.reference")
+    session.run("python", "-m", "docs.generators.reference")
     session.run("mkdocs", "build", "--strict", *session.posargs)
 
 

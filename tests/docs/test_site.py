@@ -9,8 +9,8 @@ import pytest
 from support.manual import BLOCK, DOCS, PAGES
 from support.paths import PROJECT
 
+from docs.generators import reference
 from marketplace_async import _public
-from tools import reference
 
 GENERATED = reference.pages()
 MODULES = ("accounts", "bulk", "emulator", "fleet", "observe", "otel", "testing", "webhooks")
@@ -19,7 +19,7 @@ MODULES = ("accounts", "bulk", "emulator", "fleet", "observe", "otel", "testing"
 @pytest.mark.parametrize("name", GENERATED)
 def test_a_generated_page_is_up_to_date(name: str) -> None:
     assert (reference.FOLDER / name).read_text() == GENERATED[name], (
-        "run `python -m tools.reference`"
+        "run `python -m docs.generators.reference`"
     )
 
 
