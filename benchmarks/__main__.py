@@ -1,10 +1,13 @@
 """The command line of the benchmarks. `nox -s bench` calls it.
 
-    python -m benchmarks [--rows 1,4] [--rounds 5] [--quick] [--prism PATH] [--output FOLDER]
+    python -m benchmarks [--rows 1,4] [--rounds 5] [--quick] [--profile] [--prism PATH]
+        [--output FOLDER]
 
-Prints a table of results and goals. A complete run also updates `results.json`, `results.svg` and
-the README. A partial run writes the first two to `--output`, if set. Exits with 1 if a benchmark
-failed; missed goals do not count as failures.
+Prints a table of results and goals. A complete run also updates `results.json` and
+the documentation with its chart. A partial run writes `results.json` and `results.svg` to
+`--output`, if set. Exits with 1 if a benchmark failed; missed goals do not count as failures. With
+`--profile`, each client runs once, and a table of the functions that use the most CPU time takes
+the place of the results.
 """
 
 import argparse
@@ -19,6 +22,7 @@ from pathlib import Path
 
 from . import report
 from .harness import Bench, BenchmarkFailed, Server, cores, is_installed
+from .profiling import Profile
 from .results import Measurement, Results
 from .suite import ROWS
 
@@ -37,6 +41,9 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="one short round, to test that everything runs"
     )
+    parser.add_argument(
+        "--profile", action="store_true", help="one round, and where its CPU time goes"
+    )
     parser.add_argument("--prism", help="path of the Prism executable")
     parser.add_argument("--output", type=Path, help="folder for results.json and results.svg")
     arguments = parser.parse_args()
@@ -46,7 +53,8 @@ def main() -> int:
     measurements: list[Measurement] = []
     failures: dict[int, str] = {}
     with Server.start() as server:
-        bench = Bench(server, arguments.rounds, arguments.quick, arguments.prism)
+        profiles: list[Profile] | None = [] if arguments.profile else None
+        bench = Bench(server, arguments.rounds, arguments.quick, arguments.prism, profiles)
         for row in arguments.rows:
             started = time.monotonic()
             try:
@@ -55,6 +63,9 @@ def main() -> int:
                 failures[row] = str(error)
             elapsed = time.monotonic() - started
             print(f"row {row}: {elapsed:.0f} s", file=sys.stderr, flush=True)
+    if profiles is not None:
+        print("\n\n".join(profile.table() for profile in profiles))
+        return 1 if failures else 0
     results = Results(
         date=datetime.now(UTC).date().isoformat(),
         machine=machine,

@@ -43,8 +43,8 @@ class Page(msgspec.Struct):
     meta: Meta
 
 
-class Connection(asyncio.Protocol):
-    """A keep-alive connection for one request at a time."""
+class Connection(asyncio.BufferedProtocol):
+    """A keep-alive connection for one request at a time, with a buffer of its own."""
 
     _transport: asyncio.Transport
     _response: "asyncio.Future[bytes]"
@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._received: list[bytes] = []
         self._missing = 0
+        self._buffer = memoryview(bytearray(256 * 1024))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's.
@@ -64,7 +65,11 @@ class Connection(asyncio.Protocol):
         self._transport.write(message)
         return self._response
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(self._buffer[:nbytes])
         if not self._missing:
             if self._received:  # an incomplete head
                 data = self._received.pop() + data

@@ -18,8 +18,12 @@ from urllib.parse import urlsplit
 import attrs
 
 from .clients import ACCOUNT, LIST, authorization
+from .profiling import Profile
 
 PROJECT: Final = Path(__file__).parents[1]
+
+# A short run would give the profiler too few samples.
+PROFILED_TIMES: Final = 20
 
 Values: TypeAlias = dict[str, float]
 
@@ -161,15 +165,17 @@ class Bench:
         rounds: The number of rounds, or None for the default of each row.
         quick: Whether to run one short round.
         prism: The path of the Prism executable, if it is installed.
+        profiles: Where the CPU time of each run went, or None to run without a profiler.
     """
 
     server: Server
     rounds: int | None
     quick: bool
     prism: str | None
+    profiles: list[Profile] | None = None
 
     def round_count(self, default: int) -> int:
-        return 1 if self.quick else self.rounds or default
+        return 1 if self.quick or self.profiles is not None else self.rounds or default
 
     def size(self, default: int, *, quick: int) -> int:
         """Return the size of the workload in one round."""
@@ -184,13 +190,19 @@ class Bench:
         """Run a workload with one client in a new process."""
         server = self.server
         task = {"url": server.url, "work": work, "client": client, "sids": server.sids, **options}
+        if self.profiles is not None:
+            task |= {"profile": True, "times": options.get("times", 1) * PROFILED_TIMES}
         # The default certificate authorities of OpenSSL, and so of every client.
         trusted = {} if server.ca is None else {"SSL_CERT_FILE": str(server.ca)}
         try:
             output = python("-m", "benchmarks.worker", stdin=json.dumps(task), **trusted)
-            values: Values = json.loads(output)
+            values: dict[str, Any] = json.loads(output)
         except (BenchmarkFailed, subprocess.TimeoutExpired) as error:
             raise BenchmarkFailed(f"{work} with {client}: {error}") from error
+        shares = values.pop("samples")
+        if self.profiles is not None:
+            cpu, responses = values["cpu"], values["processed"]
+            self.profiles.append(Profile(work, client, cpu, responses, shares))
         return values
 
     def interleaved(

@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from typing import Final
 
 from .clients import ACCOUNT, CLIENTS, LIST, SECRET, authorization
 from .harness import Values, get_json
+from .profiling import Samples, profiled
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Task:
         unique_name: The unique name of a record on the server.
         warm: Whether to run the workload once before it is measured.
         uvloop: Whether to run under uvloop.
+        profile: Whether to sample where the CPU time goes.
     """
 
     url: str
@@ -53,15 +55,22 @@ class Task:
     unique_name: str = ""
     warm: bool = False
     uvloop: bool = False
+    profile: bool = False
+
+
+# What the profiler found in this process.
+samples: Samples = {}
 
 
 @contextmanager
 def measured(task: Task) -> Iterator[Values]:
     """Yield a dict, and fill it with the cost of the block: times in seconds, and counts."""
     values: Values = {}
+    profile = profiled(samples) if task.profile else nullcontext()
     before = get_json(task.url, "/_bench/counts")
     cpu, wall = time.process_time(), time.perf_counter()
-    yield values
+    with profile:
+        yield values
     values["wall"] = time.perf_counter() - wall
     values["cpu"] = time.process_time() - cpu
     after = get_json(task.url, "/_bench/counts")
@@ -298,7 +307,7 @@ def main() -> None:
         return await WORKLOADS[task.work](task)
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        print(json.dumps({**runner.run(run()), "peak": peak()}))
+        print(json.dumps({**runner.run(run()), "peak": peak(), "samples": samples}))
 
 
 if __name__ == "__main__":

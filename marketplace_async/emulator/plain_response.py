@@ -1,7 +1,7 @@
 """A successful response in one write.
 
-`web.Response` negotiates versions, encodings and connections for each response, which takes as
-long as a fetch takes the emulator.
+`web.Response` negotiates version, encoding and connection for each response. That takes about a
+sixth of the CPU time of a fetch.
 """
 
 import time
@@ -20,7 +20,10 @@ _METHODS: Final = ("GET", "POST")  # not HEAD, which has no body
 def respond(
     request: web.BaseRequest, status: int, headers: Mapping[str, str], content: bytes
 ) -> web.StreamResponse:
-    """Return a response with these headers, none of which comes from the client if it succeeds."""
+    """Return a response with these headers.
+
+    They are written as they are if it succeeds: no value may come from the client then.
+    """
     if (
         status in _STATUS_LINES
         and content

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import os
 import sys
 import warnings
@@ -45,6 +46,8 @@ runs = pytest.mark.parametrize("run", [asyncio.run, run_and_close])
 def leftovers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Hide the sockets and tasks that nobody ends before a loop is closed: asyncio reports them."""
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
+    # pytest keeps the records of a test, and with them what the frames of their exceptions hold.
+    monkeypatch.setattr(logging.getLogger("asyncio"), "disabled", True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         yield

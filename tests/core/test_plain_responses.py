@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import aiohttp
 import pytest
@@ -97,10 +98,9 @@ async def outcome(read: Any, pieces: Sequence[bytes]) -> Outcome:
         for piece in pieces:
             if transport.is_closing():
                 break
-            protocol: Any = transport.get_protocol()
-            protocol.data_received(piece)
+            feed(transport.get_protocol(), piece)
             await asyncio.sleep(0)
-        protocol = transport.get_protocol()
+        protocol: Any = transport.get_protocol()
         if not transport.is_closing():
             protocol.eof_received()
             transport.abort()
@@ -108,6 +108,19 @@ async def outcome(read: Any, pieces: Sequence[bytes]) -> Outcome:
             return await asyncio.wait_for(reading, 5)
         except (ExchangeError, HttpProcessingError, aiohttp.ClientError, OSError):
             return None
+
+
+def feed(protocol: Any, data: bytes) -> None:
+    """Give data to a protocol as a proactor does: all of it to the same one."""
+    if not isinstance(protocol, asyncio.BufferedProtocol):
+        protocol.data_received(data)
+        return
+    while data:
+        buffer = memoryview(protocol.get_buffer(len(data)))
+        assert buffer
+        part, data = data[: len(buffer)], data[len(buffer) :]
+        buffer[: len(part)] = part
+        protocol.buffer_updated(len(part))
 
 
 async def by_us(handler: ResponseHandler, transport: asyncio.Transport) -> Outcome:
@@ -153,20 +166,41 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(responses())
-@example([OK + b"ok"])
-@example([OK, b"o", b"k"])
-@example([OK + b"okX"])
-@example([OK + b"o", b"kX"])
-@example([b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"])
-@example([OK[:-2] + b"Content-Length: 2\r\n\r\nok"])
-@example([OK[:-2] + b"Content-Length: 3\r\n\r\nok"])
-@example([b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok"])
-@example([b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok"])
-@example([b"HTTP/1.1 200 OK\r\nX: y" + b"\r\nX: y" * 200 + b"\r\nContent-Length: 2\r\n\r\nok"])
-@example([b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\nok"])
+@given(responses(), st.sampled_from([1_048_576, 1, 3]))
+@example([OK + b"ok"], 3)
+@example([OK, b"o", b"k"], 3)
+@example([OK + b"okX"], 3)
+@example([OK + b"o", b"kX"], 3)
+@example([OK.replace(b"2\r", b"9\r"), b"x" * 4, b"x" * 5], 3)
+@example([b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok"], 3)
+@example([OK[:-2] + b"Content-Length: 2\r\n\r\nok"], 3)
+@example([OK[:-2] + b"Content-Length: 3\r\n\r\nok"], 3)
+@example([b"HTTP/1.1 200 OK\r\nContent-Length : 2\r\n\r\nok"], 3)
+@example([b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok"], 3)
+@example([b"HTTP/1.1 200 OK\r\nX: y" + b"\r\nX: y" * 200 + b"\r\nContent-Length: 2\r\n\r\nok"], 3)
+@example([b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\nok"], 3)
 def test_a_response_is_read_as_aiohttp_reads_it(
-    runner: asyncio.Runner, pieces: list[bytes]
+    runner: asyncio.Runner, pieces: list[bytes], allocated: int
 ) -> None:
-    ours, theirs = runner.run(both(pieces))
+    with patch.object(exchanges, "_MAX_PIECE", allocated):
+        ours, theirs = runner.run(both(pieces))
     assert ours == theirs
+
+
+@pytest.mark.parametrize("size", [1, 7, 60, 100])
+@pytest.mark.parametrize(
+    "response",
+    [
+        OK + b"ok",
+        OK[:-2] + b"X: y\r\n\r\nok",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ],
+    ids=["plain", "plain, more headers", "chunked"],
+)
+def test_a_response_may_be_larger_than_the_buffer(
+    runner: asyncio.Runner, response: bytes, size: int
+) -> None:
+    with patch.object(exchanges, "_BUFFER", size):
+        ours, theirs = runner.run(both([response]))
+    assert ours == theirs
+    assert ours is not None

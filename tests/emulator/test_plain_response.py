@@ -1,21 +1,18 @@
 """A response in one write says what a response of aiohttp's says."""
 
 import asyncio
-import base64
 
 import pytest
+from support.plain_http import AC, SPAM_SCORE, basic
 
 from marketplace_async.emulator import Emulator
 
-AC = "AC" + 32 * "1"
-SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
-AUTHORIZATION = "Basic " + base64.b64encode(f"{AC}:made-up".encode()).decode()
 VARYING = ("Date", "Twilio-Request-Id", "Twilio-Request-Duration", "Connection")
 
 
 def request(line: str, *headers: str) -> bytes:
     return "\r\n".join(
-        [line, "Host: emulator", f"Authorization: {AUTHORIZATION}", *headers, "", ""]
+        [line, "Host: emulator", f"Authorization: {basic()['Authorization']}", *headers, "", ""]
     ).encode()
 
 

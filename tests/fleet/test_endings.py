@@ -158,15 +158,19 @@ async def test_a_write_that_takes_too_long_is_unknown_until_the_next_run(
     service.delay = 3600.0
     journal = tmp_path / "journal"
 
-    async def run() -> fleet.ApplyReport:
+    async def run(account_timeout: float) -> fleet.ApplyReport:
         return await fleet.apply(
-            service.source, OFF, journal=journal, approve=lambda _: True, account_timeout=1.0
+            service.source,
+            OFF,
+            journal=journal,
+            approve=lambda _: True,
+            account_timeout=account_timeout,
         )
 
-    report = await run()
+    report = await run(2.0)
     assert report.counts == fleet.Counts(unknown=ACCOUNTS - 3, failed=3)
     service.delay = 0.0
-    report = await run()
+    report = await run(5.0)
     assert report.counts == fleet.Counts(done=ACCOUNTS - 3, failed=3)
     with sqlite3.connect(journal) as db:
         outcomes = dict(db.execute("SELECT outcome, count(*) FROM writes GROUP BY outcome"))
@@ -188,7 +192,7 @@ async def test_a_stopped_apply_tells_what_was_not_begun(
         OFF,
         journal=tmp_path / "journal",
         approve=lambda _: True,
-        account_timeout=1.0 if event == "stop" else None,
+        account_timeout=2.0 if event == "stop" else 5.0,
         executor=EmbeddedExecutor(4),
         **options,
     )

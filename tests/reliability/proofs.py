@@ -13,7 +13,6 @@ import gc
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -29,7 +28,7 @@ import aiohttp
 from hypothesis import given, seed, settings, strategies as st
 from reliability.emulators import Process, emulator
 from reliability.reloads import MOST_UNSEEN, Result, is_installed, report_under_reloads
-from reliability.served_requests import memory_of_emulator
+from reliability.served_requests import memory_of_emulator, resident_memory
 from reliability.troubled_fleet import troubled_fleet
 
 from marketplace_async import (
@@ -51,7 +50,6 @@ from marketplace_async.testing import account
 
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 MANY_ATTEMPTS = Retry(attempts=60, max_elapsed=120.0, initial_backoff=0.01, max_backoff=0.2)
-MB = 2**20
 
 
 async def fail_a_fifth(process: Process, path: str) -> None:
@@ -78,8 +76,7 @@ def open_files() -> int:
 
 def memory() -> float:
     """Return the resident memory of this process in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / MB
+    return resident_memory(os.getpid())
 
 
 # -- the proofs: each returns a summary and the number of violations
@@ -286,10 +283,9 @@ async def fetches(scale: float, chance: random.Random, minutes: float) -> tuple[
 
 async def served(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
     """An emulator serves 1,000,000 requests: its memory grows by at most 5 MB after a tenth."""
-    memory, count = await memory_of_emulator(int(1_000_000 * scale))
-    growth = memory[-1] - memory[0]
-    text = f"{count:,} requests: {memory[0]:.1f} MB after a tenth, {memory[-1]:.1f} MB at the end"
-    return text, int(growth > 5)
+    tenths, count = await memory_of_emulator(int(1_000_000 * scale))
+    text = f"{count:,} requests: {tenths[0]:.1f} MB after a tenth, {tenths[-1]:.1f} MB at the end"
+    return text, int(tenths[-1] - tenths[0] > 5)
 
 
 async def fuzz(scale: float, chance: random.Random, minutes: float) -> tuple[str, int]:
