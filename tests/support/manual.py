@@ -31,6 +31,7 @@ PAGES: Final = [
             "how-to/command-line",
             "reference/exit-statuses",
             "how-to/jobs",
+            "how-to/several-machines",
             "tutorial/testing",
             "how-to/recipes",
             "how-to/migration",
