@@ -13,32 +13,8 @@ from nox.command import CommandFailed
 nox.options.sessions = ["lint", "typing", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
-TESTS = [
-    "blockbuster",
-    "coverage[toml]",
-    "fastapi",
-    "freezegun",
-    "httpx",
-    "hypothesis",
-    "hypothesis-jsonschema",
-    "mypy",
-    "opentelemetry-sdk",
-    "playwright",
-    "prometheus-client",
-    "pytest",
-    "pytest-asyncio",
-    "pytest-xdist",
-    "schemathesis",
-    "sentry-sdk",
-    "starlette",
-    "structlog",
-    "time-machine",
-    "trio",
-    "trustme",
-    "twilio",
-    "uvicorn",
-    "vcrpy",
-]
+_GROUPS = tomllib.loads(Path("pyproject.toml").read_text())["dependency-groups"]
+TESTS: list[str] = _GROUPS["tests"]
 # What the recipes of the documentation run on. Without one, its test is skipped.
 RECIPES = [
     "awslambdaric",
@@ -56,6 +32,8 @@ RECIPES = [
     "taskiq",
     "uvicorn",
 ]
+# What builds the documentation.
+DOCS: list[str] = _GROUPS["docs"]
 PEERS = ["httpx", "orjson", "twilio"]
 # Where one of these has no wheel, the benchmarks that need it are skipped.
 OPTIONAL_PEERS = ["aiosonic", "pyreqwest", "trustme", "uvloop"]
@@ -161,7 +139,9 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check types with mypy for every supported Python version, and with pyright."""
-    session.install("-e", ".[cli,emulator]", "mypy", "pyright", "nox", *TESTS, *PEERS)
+    session.install(
+        "-e", ".[cli,emulator]", "mypy", "pyright", "nox", "types-pyyaml", *TESTS, *PEERS
+    )
     install_optional(session, RECIPES)
     for version in SUPPORTED:
         session.run("mypy", "--python-version", version)
@@ -207,6 +187,14 @@ def reliability(session: nox.Session) -> None:
     session.run(
         *("python", "-m", "reliability.proofs", *session.posargs), env={"PYTHONPATH": "tests"}
     )
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into `site/`. Warnings and broken links are errors."""
+    session.install("-e", ".[cli,emulator]", *DOCS)
+    session.run("python", "-m", "docs.generators.reference")
+    session.run("mkdocs", "build", "--strict", *session.posargs)
 
 
 @nox.session

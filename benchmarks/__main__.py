@@ -3,10 +3,11 @@
     python -m benchmarks [--rows 1,4] [--rounds 5] [--quick] [--profile] [--prism PATH]
         [--output FOLDER]
 
-Prints a table of results and goals. A complete run also updates `results.json`, `results.svg` and
-the README. A partial run writes the first two to `--output`, if set. Exits with 1 if a benchmark
-failed; missed goals do not count as failures. With `--profile`, each client runs once, and a
-table of the functions that use the most CPU time takes the place of the results.
+Prints a table of results and goals. A complete run also updates `results.json` and
+the documentation with its chart. A partial run writes `results.json` and `results.svg` to
+`--output`, if set. Exits with 1 if a benchmark failed; missed goals do not count as failures. With
+`--profile`, each client runs once, and a table of the functions that use the most CPU time takes
+the place of the results.
 """
 
 import argparse

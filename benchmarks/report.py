@@ -1,8 +1,8 @@
-"""Formats results as a table, JSON and a chart, and updates the README.
+"""Formats results as a table, JSON and a chart, and updates the documentation.
 
     python -m benchmarks.report
 
-regenerates the chart and the README's table from `results.json`.
+regenerates the chart, the table of all results and that of the README from `results.json`.
 """
 
 import json
@@ -18,7 +18,11 @@ from .harness import PROJECT
 from .results import OURS, Comparison, Goal, Interval, Measurement, Results, number
 
 FOLDER: Final = Path(__file__).parent
+CHART: Final = PROJECT / "docs" / "images" / "results.svg"
+PAGE: Final = PROJECT / "docs" / "explanation" / "performance.md"
 README: Final = PROJECT / "README.md"
+HEADLINES: Final = (1, 2, 5, 7)  # the rows that the README shows
+OFFICIAL: Final = "twilio"
 BEGIN, END = "<!-- begin benchmark results (nox -s bench) -->", "<!-- end benchmark results -->"
 
 
@@ -33,6 +37,19 @@ def table(results: Results) -> str:
         for cells in _rows(one):
             lines.append(f"| {one.row} | {what} | " + " | ".join(cells) + " |")
             what = "..."
+    return "\n".join(lines)
+
+
+def headlines(results: Results) -> str:
+    """Return the README's table: this package beside Twilio's client."""
+    lines = ["| measured | this package | Twilio's client |", "| --- | --- | --- |"]
+    for one in results.measurements:
+        if one.row in HEADLINES and {OURS, OFFICIAL} <= one.series.keys():
+            ours, official = (
+                f"{number(Interval.of(one.series[name]).value)} {one.unit}"
+                for name in (OURS, OFFICIAL)
+            )
+            lines.append(f"| {one.work}: {one.measure} | {ours} | {official} |")
     return "\n".join(lines)
 
 
@@ -133,7 +150,7 @@ def load() -> Results:
 
 
 def section(results: Results) -> str:
-    """Return the text for the README, between the BEGIN and END marks."""
+    """Return the text of the page on performance, between the BEGIN and END marks."""
     machine, versions = results.machine, dict(results.versions)
     python = versions.pop("Python")
     packages = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -146,12 +163,13 @@ def section(results: Results) -> str:
 
 
 def write(results: Results) -> None:
-    """Save the results in this folder and update the README."""
+    """Save the results in this folder and update the documentation."""
     saved = save(results, FOLDER)
-    text = README.read_text()
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    README.write_text(f"{before}{BEGIN}\n{section(saved)}\n{END}{after}")
+    (FOLDER / "results.svg").rename(CHART)
+    for file, text in ((PAGE, section(saved)), (README, headlines(saved))):
+        before, _, rest = file.read_text().partition(BEGIN)
+        _, _, after = rest.partition(END)
+        file.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,15 @@
 Start with `MarketplaceClient`. `marketplace_async.errors` shows the tree of exceptions.
 """
 
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 (a checkout can be imported without pip)
+    raise ImportError(
+        "marketplace_async needs Python 3.11 or later; this is Python "
+        + ".".join(map(str, sys.version_info[:3]))
+    )
+del sys
+
 TYPE_CHECKING = False  # importing it from typing would slow down `marketplace-async --version`
 
 if TYPE_CHECKING:

@@ -398,10 +398,12 @@ class MarketplaceClient:
         Args:
             timeout: Seconds for one attempt, or a `Timeout`. Defaults to this client's.
             retry: The retry policy. Defaults to this client's.
-            deadline: Seconds for a whole call: all attempts, the waits between them, and the wait
-                for a permit. Unlimited by default; a derived client inherits it. A call that
-                exceeds it raises RequestTimeoutError, or AmbiguousOutcomeError if it may have
-                taken effect and is not safe to repeat.
+            deadline: Seconds for a whole call: all of its requests, their attempts, the waits
+                between them, and the wait for a permit. `collect()` and `first()` of a list are
+                one call. While you iterate a list, each page is a call of its own: the time that
+                your code takes does not count. Unlimited by default; a derived client inherits
+                it. A call that exceeds it raises RequestTimeoutError, or AmbiguousOutcomeError if
+                it may have taken effect and is not safe to repeat.
         """
         session = self._session
         if timeout is not None:

@@ -53,8 +53,8 @@ class MarketplaceError(Exception):
         resume_at: Where to resume with `list(start=...)`, if a page of a list failed.
         retry_withheld: The retry quota that was used up, so that there was no other attempt:
             "account" or "service"; otherwise None.
-        after_unknown: Whether an earlier attempt had an unknown outcome: it may have taken effect,
-            and this response may be its consequence.
+        after_unknown: Whether an earlier attempt of a write had an unknown outcome: it may have
+            taken effect, and this error may be its consequence.
         account_sid: The account that the credentials belong to, `AC...`, if known.
         attempts: The number of the failed attempt; the first is 1. None if nothing was sent.
         total_elapsed: Seconds that this and all earlier attempts took, with the waits between them.
@@ -68,7 +68,10 @@ class MarketplaceError(Exception):
     total_elapsed: float = 0.0
 
     def __str__(self) -> str:
-        return printable(self._text())
+        text = self._text()
+        if self.after_unknown:
+            text += "; an earlier attempt may have taken effect"
+        return printable(text)
 
     def _text(self) -> str:
         return super().__str__()
@@ -82,8 +85,6 @@ class MarketplaceError(Exception):
         request_id = None if response is None else response.request_id
         parts = (request.operation, str(request), self.account_sid, request_id, attempts)
         where = f"({', '.join(part for part in parts if part)})"
-        if self.after_unknown:
-            where += "; an earlier attempt may have taken effect"
         if self.retry_withheld is not None:
             where += f"; not retried: the retry quota of this {self.retry_withheld} is used up"
         return where
@@ -201,7 +202,11 @@ class ResponseError(MarketplaceError):
         request: The request.
         response: The response, with at most 64 kB of its body.
         reason: What is wrong, with the path in the document if there is one.
+        permanent: Whether another attempt would fail in the same way, as with a body that is larger
+            than `max_response_size`. It is not made then.
     """
+
+    permanent: bool = False
 
     def __init__(self, request: Request, response: Response, reason: str) -> None:
         reason, response = response.mask(reason), _kept(response)
@@ -353,10 +358,11 @@ class AmbiguousOutcomeError(MarketplaceError):
         self.account_sid: str | None = error.account_sid
         self.attempts: int | None = error.attempts
         self.total_elapsed: float = error.total_elapsed
+        self.after_unknown: bool = error.after_unknown
 
     def _text(self) -> str:
         name = self.request.operation or self.request
-        return f"{name} may or may not have taken effect: {self.error}"
+        return f"{name} may or may not have taken effect: {self.error._text()}"
 
 
 class UnreadableFieldError(MarketplaceError):

@@ -36,7 +36,7 @@ __all__ = [
     "Waiting",
 ]
 
-WaitReason: TypeAlias = Literal["backoff", "retry_after", "pause", "permit"]
+WaitReason: TypeAlias = Literal["backoff", "retry_after", "look_up", "pause", "permit"]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -123,14 +123,15 @@ class AttemptEnded:
 
 @attrs.frozen(kw_only=True, eq=False)
 class Waiting:
-    """A call waits before its next attempt.
+    """A call waits before its next attempt, or before it looks up what became of the last one.
 
     Attributes:
         call: The call.
         request: The request that is sent afterwards.
         number: The number of the attempt that follows.
-        reason: "backoff" or "retry_after" before a retry, "pause" while the service asked for a
-            pause of the account, "permit" for a permit of the limiter.
+        reason: "backoff" or "retry_after" before a retry, "look_up" before the look-up after the
+            last attempt, "pause" while the service asked for a pause of the account, "permit" for a
+            permit of the limiter.
         seconds: For how long. None for a permit, whose wait is not known beforehand.
         status: The HTTP status of the response that is the cause, if there is one.
         request_id: The `Twilio-Request-Id` of that response.

@@ -36,6 +36,8 @@ def verdict_on(error: MarketplaceError) -> Verdict:
             return Verdict.REJECTED
         case UnusableResponseError():
             return Verdict.RESPONSE
+        case ResponseError(permanent=True, request=request) if request.method in ("GET", "HEAD"):
+            return Verdict.RESPONSE
         case ServerError(status=503, code=code) if code == _SERVICE_UNAVAILABLE:
             return Verdict.REJECTED
         case TransportError() | ResponseError():
@@ -76,7 +78,10 @@ class Retry:
     """How often a request is attempted, and for how long.
 
     A rejected request is always retried. A request whose outcome is unknown is retried only if
-    repeating it is safe; the README has the table.
+    repeating it is safe; `docs/explanation/retries.md` has the table. Waiting while an account is
+    paused is neither an attempt nor a retry: only `max_elapsed` bounds it. Looking up what became
+    of a write is not a retry either: it also happens after the last attempt, at most
+    `initial_backoff` seconds later.
 
     Args:
         attempts: Maximum number of attempts, at least 1. `Retry(attempts=1)` disables retries.
@@ -119,13 +124,11 @@ class Attempts:
     Attributes:
         failed: Number of failed attempts.
         spent: Seconds spent on them and on the waits after them.
-        pauses: Number of pauses of the account that the operation met.
         ends_at: The deadline of the operation on the event loop's clock, if it has one.
         unknown: Whether the outcome of an attempt is unknown, and has not been looked up.
     """
 
     failed: int = 0
     spent: float = 0.0
-    pauses: int = 0
     ends_at: float | None = None
     unknown: bool = False

@@ -58,8 +58,9 @@ FRONT_PAGE = "the front page"
 ROOMS: dict[str, set[str]] = {
     "_version": set(),
     "_core.arguments": set(),
+    "_core.clocks": set(),
     "_core.deadlines": set(),
-    "_core.files": set(),
+    "_core.files": {"_core.clocks"},
     "_core.databases": {"_core.files"},
     "_core.threads": set(),
     "_core.frames": set(),
@@ -71,7 +72,7 @@ ROOMS: dict[str, set[str]] = {
     "_core.logs": {"_core.listeners", "_core.messages", "observe"},
     "_core.outcomes": {"_core.messages", "_core.printable", "errors"},
     "_core.observing": {
-        *("_core.listeners", "_core.logs", "_core.messages", "_core.outcomes"),
+        *("_core.clocks", "_core.listeners", "_core.logs", "_core.messages", "_core.outcomes"),
         *("errors", "observe", "retry"),
     },
     "otel": {"_version", "errors", "observe"},
@@ -81,15 +82,16 @@ ROOMS: dict[str, set[str]] = {
     "_core.tasks": {"errors"},
     "_core.adaptive": set(),
     "_core.loops": {"errors"},
-    "_core.limiter": {"_core.adaptive", "_core.loops", "_core.messages"},
+    "_core.limiter": {"_core.adaptive", "_core.clocks", "_core.loops", "_core.messages"},
     "_core.quota": {"_core.limiter", "errors"},
     "_core.plain_heads": set(),
     "_core.bodies": {"_core.messages"},
-    "_core.connection": {"_core.bodies", "_core.messages", "_core.plain_heads"},
+    "_core.connection": {"_core.bodies", "_core.clocks", "_core.messages", "_core.plain_heads"},
     "_core.network": {"_core.arguments"},
     "_core.failures": {"_core.connection", "_core.network"},
     "_core.pool": {"_core.connection", "_core.loops", "errors"},
-    "_core.watched": {"_core.connection"},
+    "_core.hooks": {"_core.messages", "errors"},
+    "_core.watched": {"_core.connection", "_core.messages"},
     "_core.records": set(),
     "_core.lenient": {"_core.records"},
     "_core.documents": set(),
@@ -125,28 +127,33 @@ ROOMS: dict[str, set[str]] = {
         *("_core.streams", "errors"),
     },
     "_core.session": {
-        *("_core.arguments", "_core.bodies", "_core.connection", "_core.deadlines"),
+        *("_core.arguments", "_core.bodies", "_core.clocks", "_core.connection"),
+        "_core.deadlines",
         *(
             "_core.failures",
             "_core.messages",
             "_core.network",
             "_core.pool",
             "_core.watched",
+            "_core.hooks",
             "_version",
         ),
         *("credentials", "errors"),
         *("_core.masking", "_core.observing"),
     },
     "_core.oauth": {
+        "_core.clocks",
         *("_core.arguments", "_core.codec", "_core.masking", "_core.messages", "_core.operation"),
         *("_core.tasks", "credentials", "errors"),
     },
     "_core.pipeline": {
+        "_core.clocks",
         *("_core.error_documents", "_core.limiter", "_core.messages", "_core.oauth"),
         *("_core.masking", "_core.observing"),
         *("_core.operation", "_core.retrying", "credentials", "errors", "retry"),
     },
     "_core.retrying": {
+        "_core.clocks",
         *("_core.error_documents", "_core.limiter", "_core.messages", "_core.operation"),
         *("_core.logs", "_core.observing", "_core.quota", "_core.tasks"),
         *("errors", "observe", "retry"),
@@ -158,6 +165,7 @@ ROOMS: dict[str, set[str]] = {
         *("_core.serializable", "errors", "retry"),
     },
     "accounts": {
+        "_core.clocks",
         *("_core.arguments", "_core.codec", "_core.cursor", "_core.expectations"),
         "_core.messages",
         *("_core.operation", "_core.pagination", "_core.records", "_core.serializable"),
@@ -185,6 +193,7 @@ ROOMS: dict[str, set[str]] = {
         *("client", "credentials", "emulator", "errors"),
     },
     "fleet": {
+        "_core.clocks",
         *("_core.arguments", "_core.codec", "_core.databases", "_core.files", "_core.frames"),
         *("_core.limiter", "_core.listeners", "_core.masking", "_core.pagination"),
         *("_core.printable", "_core.rows", "_core.serializable", "_core.streams"),
@@ -192,6 +201,7 @@ ROOMS: dict[str, set[str]] = {
         *("errors", "resources", "retry"),
     },
     "cli": {
+        "_core.clocks",
         *("_core.arguments", "_core.codec", "_core.files", "_core.printable", "_core.rows"),
         *("_core.network", "_core.threads", "_version", "accounts", "bulk", "client"),
         *("credentials", "emulator", "errors", "fleet", "resources", "testing", FRONT_PAGE),
@@ -302,6 +312,16 @@ def test_there_are_no_import_cycles() -> None:
         {name: imports(file) & MODULES.keys() - {name} for name, file in MODULES.items()}
     )
     graph.prepare()
+
+
+def test_one_module_has_the_clock_that_measures_waits() -> None:
+    """A test library may stop the clocks of `time`. The emulator shares no code with the client."""
+    for file in FILES:
+        if "emulator" in file.parts or file.name == "clocks.py":
+            continue
+        nodes = ast.walk(ast.parse(file.read_text()))
+        names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        assert not names & {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"}, file
 
 
 def test_core_imports_nothing_above_it_but_plain_values() -> None:

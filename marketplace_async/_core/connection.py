@@ -9,7 +9,6 @@ import asyncio
 import select
 import socket
 import ssl as tls
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
@@ -23,6 +22,7 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from .bodies import read_body
+from .clocks import monotonic
 from .messages import MAX_ERROR_BODY, Headers
 from .plain_heads import PLAIN_HEAD, is_begun
 
@@ -134,7 +134,7 @@ class Origin:
     def _reuse(self) -> "_Connection | None":
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_quiet() and time.monotonic() - connection.idle_since < _KEEP_ALIVE:
+            if connection.is_quiet() and monotonic() - connection.idle_since < _KEEP_ALIVE:
                 return connection
             connection.close()
         return None
@@ -151,7 +151,7 @@ class Origin:
         return _Connection(opened)
 
     def _keep(self, connection: "_Connection") -> None:
-        connection.idle_since = time.monotonic()
+        connection.idle_since = monotonic()
         self._idle.append(connection)
         if self._sweeping is None:
             self._sweeping = self._loop.call_later(_KEEP_ALIVE, self._sweep)
@@ -160,7 +160,7 @@ class Origin:
         """Close the connections that have been idle for too long."""
         self._sweeping = None
         kept, self._idle = self._idle, []
-        before = time.monotonic() - _KEEP_ALIVE
+        before = monotonic() - _KEEP_ALIVE
         for connection in kept:
             if connection.idle_since > before and connection.is_quiet():
                 self._idle.append(connection)

@@ -19,6 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
+from .clocks import monotonic
+
 # Mode of every new file: its owner can read and write it, nobody else can.
 _PRIVATE: Final = 0o600
 _FLAGS: Final = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -239,9 +241,9 @@ def locked(file: Path, *, timeout: float = 10.0) -> Iterator[None]:
 
 def _waiting(file: Path, timeout: float, acquire: Callable[[], int | None]) -> int:
     """Return the handle that `acquire` returns as soon as no other process has one."""
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     while (handle := acquire()) is None:
-        if time.monotonic() >= deadline:
+        if monotonic() >= deadline:
             raise TimeoutError(f"{file}: another process is writing it; retry when it is done")
         time.sleep(_POLL_SECONDS)
     return handle

@@ -230,7 +230,17 @@ class _Plain:
 
 
 def _raw(value: Any) -> Any:
-    """Return a parsed value with its numbers as floats, or as text if it is a number alone."""
+    """Return a parsed value with its numbers as floats, or as text if it is a number alone.
+
+    None if it is nested too deeply to be copied, and so for everyone who is given it.
+    """
+    try:
+        return _raw_copy(value)
+    except RecursionError:
+        return None
+
+
+def _raw_copy(value: Any) -> Any:
     match value:
         case Decimal():
             return str(value)
@@ -243,7 +253,7 @@ def _raw(value: Any) -> Any:
 
 
 def _raw_item(value: Any) -> Any:
-    return float(value) if isinstance(value, Decimal) else _raw(value)
+    return float(value) if isinstance(value, Decimal) else _raw_copy(value)
 
 
 def amount(raw: Any) -> Decimal:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 import attrs
 
 from .adaptive import AdaptiveLimit
+from .clocks import monotonic
 from .loops import check_closed
 from .messages import Response
 
@@ -152,8 +152,7 @@ class Limiter:
         self,
         total: int,
         requests_per_second: float | None = None,
-        # Looked up late: freezegun replaces `time.monotonic`, and pauses are compared with it.
-        clock: Callable[[], float] = lambda: time.monotonic(),
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._total = total
         # While several accounts are active, none takes the last permits. Otherwise a newcomer

@@ -46,6 +46,8 @@ class Log(Observer):
                     text = "waits for a permit"
                 case "pause":
                     text = f"waits {wait.seconds:.3f} s for the end of a pause{after}"
+                case "look_up":
+                    text = f"is looked up in {wait.seconds:.3f} s{after}"
                 case _:
                     text = f"is retried in {wait.seconds:.3f} s ({wait.reason}){after}"
             _write(

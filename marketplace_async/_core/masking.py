@@ -5,12 +5,18 @@ from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import quote, quote_plus
 
 MASK: Final = "***"
 # Anything shorter is no secret, and occurs by chance.
 _SHORTEST: Final = 4
+
+
+class Revealing(Protocol):
+    """A secret that repr() does not show."""
+
+    def reveal(self) -> str: ...
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
@@ -65,6 +71,11 @@ def secrets_in(authorization: str) -> tuple[str, ...]:
         with suppress(Base64Error, UnicodeDecodeError):
             secrets.append(b64decode(value).decode().partition(":")[2])
     return tuple(secret for secret in secrets if len(secret) >= _SHORTEST)
+
+
+def secrets_of(secrets: Iterable[Revealing]) -> tuple[str, ...]:
+    """Return the secrets in each of these header values, or plain secrets."""
+    return tuple(text for secret in secrets for text in secrets_in(secret.reveal()))
 
 
 def _replaced(text: str, forms: Iterable[str]) -> str:

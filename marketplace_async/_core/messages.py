@@ -5,14 +5,14 @@ import time
 from collections.abc import Awaitable, Callable, ItemsView, Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 import attrs
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from .arguments import plain_text, wire_text
-from .masking import redacted, redacted_bytes, redacted_json, secrets_in
+from .masking import Revealing, redacted, redacted_bytes, redacted_json, secrets_of
 
 T = TypeVar("T")
 
@@ -249,10 +249,6 @@ class Headers(Mapping[str, str]):
         return Headers, (CIMultiDict(self._read()),)
 
 
-class _Revealing(Protocol):
-    def reveal(self) -> str: ...
-
-
 def _to_headers(headers: Mapping[str, str]) -> Headers:
     return headers if isinstance(headers, Headers) else Headers(headers)
 
@@ -267,13 +263,15 @@ class Response:
         body: The body, decompressed.
         elapsed: Seconds from sending the request to the last byte of the response.
         resent: Whether the request was sent more than once, so that the first may have taken
-            effect. Over a borrowed session, aiohttp repeats a GET or DELETE when the connection
-            closes under it, and a middleware may repeat any request.
+            effect. A middleware of a borrowed session may repeat any request. Where a connection
+            closes under a request, aiohttp repeats one whose `repeat` is "always", and no other.
         confidential: Whether the body holds secrets. If so, errors, `capture()` and pickles omit
             it, and pickles omit the query of a `Location` header, which may be a signature.
         authorization: The credentials that the request was sent with. If the response echoes
             them, errors, `capture()` and pickles mask them.
         account: The account that they belong to, for the log: as in `observe.CallInfo`.
+        others: Other secrets of the request, masked as well: the values of the headers that were
+            given to the client, and the password of a proxy.
     """
 
     status: int
@@ -282,8 +280,9 @@ class Response:
     elapsed: float = attrs.field(default=0.0, eq=False)
     resent: bool = False
     confidential: bool = attrs.field(default=False, repr=False)
-    _authorization: _Revealing | None = attrs.field(default=None, repr=False, eq=False)
+    _authorization: Revealing | None = attrs.field(default=None, repr=False, eq=False)
     account: str | None = attrs.field(default=None, repr=False, eq=False)
+    _others: tuple[Revealing, ...] = attrs.field(default=(), repr=False, eq=False)
 
     def without_secrets(self) -> "Response":
         """Return the response without the secrets of its request, which it may echo.
@@ -315,7 +314,8 @@ class Response:
         return any(secret in text for secret in self._secrets())
 
     def _secrets(self) -> tuple[str, ...]:
-        return () if self._authorization is None else secrets_in(self._authorization.reveal())
+        own = () if self._authorization is None else (self._authorization,)
+        return secrets_of((*own, *self._others))
 
     @property
     def request_id(self) -> str | None:

@@ -1,7 +1,6 @@
 """OAuth 2.0 client credentials: concurrent requests share one access token and its fetch."""
 
 import asyncio
-import time
 from typing import Any
 
 import attrs
@@ -16,6 +15,7 @@ from ..errors import (
     TransportError,
 )
 from .arguments import is_header_value
+from .clocks import monotonic
 from .codec import decode
 from .masking import redacted
 from .messages import FORM, Request, Response, form, trusted_request
@@ -25,6 +25,8 @@ from .tasks import Tasks, result_of
 # A token is renewed when a tenth of its lifetime is left, but at most a minute before it expires.
 _RENEWAL_SHARE = 0.1
 _RENEWAL_SECONDS = 60.0
+# Seconds until a renewal that failed is repeated, while the token is still valid.
+_RENEWAL_PAUSE = 1.0
 # The lifetime of a token whose response omits it. A token that expires earlier is renewed
 # after a 401.
 _DEFAULT_LIFETIME = 3600.0
@@ -88,26 +90,28 @@ class Tokens:
             AuthenticationError: The credentials are invalid.
             TokenError: The token could not be fetched.
         """
-        now = time.monotonic()
+        now = monotonic()
         if self._current is not None and now < self._renew_at:
             return self._current
         if self._fetching is None or self._fetching.get_loop().is_closed():
             self._fetching = self._tasks.start(self._fetch())
             self._fetching.add_done_callback(self._fetched)
-        try:
-            return await result_of(self._fetching)
-        except MarketplaceError:
-            if self._current is not None and time.monotonic() < self._expires_at:
-                return self._current
-            raise
+        if self._current is not None and now < self._expires_at:
+            # Its renewal may fail, or hang. Nothing waits for it as long as this token is valid.
+            return self._current
+        return await result_of(self._fetching)
 
     def reject(self, authorization: Secret) -> None:
         """Discard a token that the service rejected, if it is still the current one."""
         if self._current is authorization:
             self._current = None
 
-    def _fetched(self, _: object) -> None:
+    def _fetched(self, task: asyncio.Task[Secret]) -> None:
         self._fetching = None
+        if not task.cancelled() and task.exception() is not None:
+            # The next request asks again, but not each of those that follow at once.
+            again_at = max(self._renew_at, monotonic() + _RENEWAL_PAUSE)
+            self._renew_at = min(again_at, self._expires_at)
 
     async def _fetch(self) -> Secret:
         # Keep the secret out of local variables: tracebacks can show them.
@@ -123,7 +127,7 @@ class Tokens:
             repeat="always",
             operation="oauth.create_token",
         )
-        started = time.monotonic()
+        started = monotonic()
         try:
             document, response = await self._call(request, _parsed)
         except MarketplaceError as error:

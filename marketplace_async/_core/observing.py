@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from contextvars import ContextVar, Token
@@ -28,6 +27,7 @@ from ..observe import (
     WaitReason,
 )
 from ..retry import Attempts, elapsed
+from .clocks import monotonic
 from .listeners import check_listeners, guarded_function
 from .logs import Log, log
 from .messages import Request, Response
@@ -174,7 +174,7 @@ class Scope:
         self._attempt_started = 0.0
         self._response: Response | None = None
         self._last: tuple[int | None, str | None] = (None, None)
-        self._started = time.perf_counter()
+        self._started = monotonic()
         self._token: Token[Scope | None] | None = None
 
     def __enter__(self) -> Self:
@@ -187,7 +187,7 @@ class Scope:
         self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
     ) -> None:
         self.end_attempt(error)
-        self.end(error, time.perf_counter() - self._started)
+        self.end(error, monotonic() - self._started)
         # A task that was started meanwhile, and lives on, has a copy of the context.
         self.is_composite = False
         assert self._token is not None
@@ -220,7 +220,7 @@ class Scope:
             permit_wait=self.permit_wait,
         )
         self.permit_wait = 0.0
-        self._attempt_started = time.perf_counter()
+        self._attempt_started = monotonic()
         for tell in self._audience.attempt_started:
             tell(attempt)
 
@@ -240,7 +240,7 @@ class Scope:
         response, self._response = self._response, None
         if isinstance(error, AmbiguousOutcomeError):
             error = error.error
-        seconds = time.perf_counter() - self._attempt_started
+        seconds = monotonic() - self._attempt_started
         request_id = None
         if response is not None:
             self._last = response.status, request_id_of(response)

@@ -52,7 +52,7 @@ class Call(Protocol):
         ...
 
     def operation(self, name: str) -> AbstractContextManager[None]:
-        """Make the calls of a block one operation for observers.
+        """Make the calls of a block one operation, for observers and for the deadline.
 
         The call of a request with the same name is the operation itself. The others are nested.
         Errors that the block raises carry the account.
@@ -60,6 +60,10 @@ class Call(Protocol):
         Args:
             name: Such as "installed_add_ons.ensure".
         """
+        ...
+
+    def one_deadline(self) -> AbstractContextManager[None]:
+        """Make the calls of a block end within one deadline, if there is one."""
         ...
 
     def fail(self, request: Request, error: ResponseError) -> NoReturn:

@@ -92,20 +92,22 @@ class Paginator(Generic[T]):
     async def collect(self) -> list[T]:
         """Return all items."""
         items: list[T] = []
-        async with aclosing(self.pages()) as pages:
-            try:
-                async for page in pages:
-                    items += page.items
-            except IncompleteListError as error:
-                raise error.with_items(items) from None
+        with self._call.one_deadline():
+            async with aclosing(self.pages()) as pages:
+                try:
+                    async for page in pages:
+                        items += page.items
+                except IncompleteListError as error:
+                    raise error.with_items(items) from None
         return items
 
     async def first(self) -> T | None:
         """Return the first item, or None. Requests one item unless `page_size` says otherwise."""
         cursor = self._cursor(1 if self._limit is None else min(1, self._limit))
-        while page := await cursor.read_page():
-            if page.items:
-                return page.items[0]
+        with self._call.one_deadline():
+            while page := await cursor.read_page():
+                if page.items:
+                    return page.items[0]
         return None
 
     def _cursor(self, limit: int | None, *, prefetch: bool = False) -> Cursor[T]:

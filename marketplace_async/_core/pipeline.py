@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from ..errors import (
     ResponseError,
     TransportError,
 )
+from .clocks import monotonic
 from .error_documents import api_error
 from .limiter import Limiter, Permit
 from .masking import redacted
@@ -58,11 +58,11 @@ async def _permit(limiter: Limiter, account: str, request: Request) -> Permit:
     if scope is None or not scope.sends(request):
         return await limiter.acquire(account)
     scope.wait("permit")
-    started = time.perf_counter()
+    started = monotonic()
     try:
         return await limiter.acquire(account)
     finally:
-        scope.permit_wait += time.perf_counter() - started
+        scope.permit_wait += monotonic() - started
 
 
 def authorized(send: SendAs, credentials: BasicCredentials | Tokens, account: str) -> Send:
@@ -163,8 +163,13 @@ def parsing(send: Send) -> Attempt:
     """Parse a response, or raise the APIError that it reports."""
 
     async def attempt(request: Request, parse: Parse[T]) -> T:
-        response = await send(request)
         failure: MarketplaceError
+        try:
+            response = await send(request)
+        except ResponseError as error:
+            # The body is too large, and would be at the next attempt.
+            error.permanent = True
+            raise
         try:
             if 200 <= response.status < 300:
                 return parse(request, response)

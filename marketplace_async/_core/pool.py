@@ -153,3 +153,8 @@ def _check_borrowed(session: aiohttp.ClientSession) -> None:
             "session: it has credentials of its own (auth=), which collide with those of the "
             "client; pass a session without them"
         )
+    if not session.auto_decompress:
+        raise ValueError(
+            "session: it does not decompress responses (auto_decompress=False), so that the "
+            "client could not read them; pass a session that does"
+        )

@@ -7,7 +7,9 @@ import asyncio
 import copy
 import logging
 import random
-import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from typing import NoReturn, Protocol, TypeVar
 
 from ..errors import (
@@ -21,6 +23,7 @@ from ..errors import (
 )
 from ..observe import WaitReason
 from ..retry import Attempts, Retry, Verdict, elapsed, retry_after, verdict_on
+from .clocks import monotonic
 from .error_documents import api_error
 from .limiter import Paused
 from .logs import log
@@ -31,6 +34,9 @@ from .quota import RetryQuota
 from .tasks import Tasks
 
 T = TypeVar("T")
+
+# When the operation ends that is running, on the clock of the event loop, and whose deadline it is.
+_ends_at: ContextVar[tuple[Watch | None, float]] = ContextVar("ends_at", default=(None, 0.0))
 
 
 class Attempt(Protocol):
@@ -77,8 +83,34 @@ class Retrying:
         sharing._attempts = attempts
         return sharing
 
-    def operation(self, name: str) -> Operation:
-        return Operation(self._watch, name)
+    def operation(self, name: str) -> AbstractContextManager[None]:
+        operation = Operation(self._watch, name)
+        return operation if self._deadline is None else self._in_time(operation)
+
+    def one_deadline(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._deadline is None else self._in_time(nullcontext())
+
+    @contextmanager
+    def _in_time(self, operation: AbstractContextManager[None]) -> Iterator[None]:
+        """Start the deadline, unless it has started already, and enter the operation."""
+        assert self._deadline is not None
+        token = None
+        if self._deadline_of_block() is None:
+            ends_at = asyncio.get_running_loop().time() + self._deadline
+            token = _ends_at.set((self._watch, ends_at))
+        try:
+            with operation:
+                yield
+        finally:
+            if token is not None:
+                # A coroutine that is collected as garbage ends in another context.
+                with suppress(ValueError):
+                    _ends_at.reset(token)
+
+    def _deadline_of_block(self) -> float | None:
+        watch, ends_at = _ends_at.get()
+        # A hook of a borrowed session may use another client.
+        return ends_at if watch is self._watch else None
 
     def fail(self, request: Request, error: ResponseError) -> NoReturn:
         error.account_sid = error.account_sid or self._account_sid
@@ -132,7 +164,12 @@ class Retrying:
         attempts = self._attempts or Attempts()
         loop = asyncio.get_running_loop()
         if attempts.ends_at is None:
-            attempts.ends_at = loop.time() + self._deadline
+            attempts.ends_at = self._deadline_of_block() or loop.time() + self._deadline
+        if attempts.ends_at <= loop.time():
+            # An earlier request of this operation took all of the time.
+            if scope is not None:
+                scope.prepare(request, attempts.failed + 1)
+            raise self._late(request, attempts, sent=False)
         sent = False
         timeout = asyncio.timeout_at(attempts.ends_at)
         try:
@@ -157,6 +194,7 @@ class Retrying:
         late.account_sid = self._account_sid
         late.attempts = attempts.failed + sent or None
         late.total_elapsed = self._deadline or 0.0
+        late.after_unknown = attempts.unknown and request.method not in ("GET", "HEAD")
         if request.repeat != "if_rejected" or not (attempts.unknown or sent):
             return late
         ambiguous = AmbiguousOutcomeError(request, late)
@@ -186,6 +224,7 @@ class Retrying:
         attempts = attempts or self._attempts
         after_unknown = False
         may_renew = self._renewable
+        writes = request.method not in ("GET", "HEAD")
         retries = 0
         failure: MarketplaceError | None = None
         while True:
@@ -202,7 +241,6 @@ class Retrying:
                 return value
             except Paused as pause:
                 attempts = attempts or Attempts()
-                attempts.pauses += 1
                 await self._sit_out(pause, request, attempts, scope)
                 continue
             except MarketplaceError as error:
@@ -216,41 +254,31 @@ class Retrying:
                     continue
                 verdict = verdict_on(error)
                 if verdict is Verdict.RESPONSE:
-                    if after_unknown and isinstance(error, APIError):
-                        error.after_unknown = True
+                    error.after_unknown |= writes and after_unknown
                     raise
                 attempts = attempts or Attempts()
                 attempts.failed += 1
                 attempts.spent += elapsed(error)
                 unknown = verdict is Verdict.UNKNOWN
                 after_unknown |= unknown
-                if attempts.unknown and not unknown and request.method != "GET":
-                    # This attempt was not processed. An earlier one may have been.
-                    error.after_unknown = True
-                delay = None
-                if not unknown or request.repeat == "always" or reconcile is not None:
-                    delay = self._policy.delay(
-                        attempts.failed,
-                        spent=attempts.spent,
-                        jitter=random.random(),
-                        retry_after=retry_after(error),
-                    )
-                if delay is None:
+                # Of the attempts before this one.
+                error.after_unknown |= writes and attempts.unknown
+                delay = self._delay(request, error, attempts, unknown=unknown, reconcile=reconcile)
+                is_last = delay is None or error.retry_withheld is not None
+                if is_last and (reconcile is None or not unknown):
                     if unknown and request.repeat == "if_rejected":
                         raise AmbiguousOutcomeError(request, error) from error
                     raise
-                withheld = None if self._quota is None else self._quota.take(error)
-                if withheld is not None:
-                    error.retry_withheld = withheld
-                    if not unknown or reconcile is None:
-                        raise
+                if delay is None:
+                    # Looking up what happened is not a retry. The service may still be at it.
+                    delay = self._policy.initial_backoff * random.random()
                 # Kept without its traceback, which refers to this frame.
                 failure = error.with_traceback(None)
             except Exception as error:
                 # Raised once: a hook of the session, or a header that cannot be sent.
                 if scope is not None:
                     scope.end_attempt(error)
-                if failure and attempts and attempts.unknown and request.method != "GET":
+                if failure and attempts and attempts.unknown and writes:
                     raise AmbiguousOutcomeError(request, failure) from error
                 raise
             retries += 1
@@ -258,45 +286,67 @@ class Retrying:
             attempts.unknown |= unknown
             asked = retry_after(failure)
             reason: WaitReason = "backoff" if asked is None or asked < delay else "retry_after"
+            if is_last:
+                reason = "look_up"
             self._watch.wait(scope, request, attempts, reason, delay, failure)
             await asyncio.sleep(delay)
             if reconcile is not None and unknown:
-                # This looks up what happened. It is no retry, and is never withheld.
                 try:
                     found = await reconcile()
                 except MarketplaceError as error:
                     raise AmbiguousOutcomeError(request, error) from error
                 if found is not None:
                     return found
+                if is_last:
+                    # The service may process it later.
+                    raise AmbiguousOutcomeError(request, failure) from failure
                 attempts.unknown = False
-                if withheld is not None:
-                    try:
-                        raise failure
-                    finally:
-                        del failure
             if self._quota is not None:
                 self._quota.count_retry()
+
+    def _delay(
+        self,
+        request: Request,
+        error: MarketplaceError,
+        attempts: Attempts,
+        *,
+        unknown: bool,
+        reconcile: Reconcile[T] | None,
+    ) -> float | None:
+        """Return the seconds to wait after a failed attempt, or None if the policy gives up.
+
+        Note on the error if the quota withholds the retry.
+        """
+        if unknown and request.repeat == "if_rejected" and reconcile is None:
+            return None
+        if isinstance(error, ResponseError) and error.permanent:
+            return None
+        delay = self._policy.delay(
+            attempts.failed,
+            spent=attempts.spent,
+            jitter=random.random(),
+            retry_after=retry_after(error),
+        )
+        if delay is not None and self._quota is not None:
+            error.retry_withheld = self._quota.take(error)
+        return delay
 
     async def _sit_out(
         self, pause: Paused, request: Request, attempts: Attempts, scope: Scope | None
     ) -> None:
         """Wait until the pause of the account ends, or raise if the call must not wait for it.
 
-        The first pause is free. Another one is a failed attempt, though nothing was sent.
+        Nothing was sent, so this is no attempt, and takes nothing from the quota. Only time bounds
+        it: the service may pause the account again and again.
         """
-        wait = max(0.0, pause.until - time.monotonic())
+        wait = max(0.0, pause.until - monotonic())
         left = self._policy.max_elapsed - attempts.spent
         if attempts.ends_at is not None:
             left = min(left, attempts.ends_at - asyncio.get_running_loop().time())
         error = api_error(request, pause.response)
         error.paused_for = wait
-        error.after_unknown = attempts.unknown and request.method != "GET"
-        if attempts.pauses > 1:
-            attempts.failed += 1
-            if attempts.failed < self._policy.attempts and self._quota is not None:
-                error.retry_withheld = self._quota.take(error)
-        out_of_attempts = attempts.failed >= self._policy.attempts
-        if wait > left or out_of_attempts or error.retry_withheld is not None:
+        error.after_unknown = attempts.unknown and request.method not in ("GET", "HEAD")
+        if wait > left:
             error.account_sid = self._account_sid
             error.attempts, error.total_elapsed = attempts.failed or None, attempts.spent
             try:

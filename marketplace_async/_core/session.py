@@ -3,8 +3,6 @@
 import asyncio
 import ssl as tls
 import sys
-import time
-import traceback
 from collections.abc import Mapping
 from functools import partial
 from typing import Final
@@ -16,7 +14,6 @@ from yarl import URL
 from .._version import __version__
 from ..credentials import Secret
 from ..errors import (
-    AmbiguousOutcomeError,
     ConnectError,
     RequestTimeoutError,
     ResponseError,
@@ -24,6 +21,7 @@ from ..errors import (
 )
 from .arguments import check_header_value, check_headers, check_positive
 from .bodies import read_body
+from .clocks import monotonic
 from .connection import (
     Bounds,
     ConnectTimeout,
@@ -34,15 +32,20 @@ from .connection import (
 )
 from .deadlines import Deadlines
 from .failures import explain, proxy_rejection
-from .masking import redacted, secrets_in
+from .hooks import hook_failure
+from .masking import redacted, secrets_of
 from .messages import Headers, Request, Response, mark_sent
 from .network import Network, Proxy
 from .observing import running_call
 from .pool import Pool
 from .watched import Watched
 
-# Requests whose responses `connection.py` can read.
-_DIRECT_METHODS: Final = frozenset({"GET", "POST", "DELETE"})
+# Requests whose responses `connection.py` cannot read: they have no body, or begin a tunnel.
+_INDIRECT_METHODS: Final = frozenset({"HEAD", "CONNECT"})
+# Methods whose requests always have a body, if only an empty one.
+_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
+# A shorter value of a header is no secret, and masking it would spoil messages.
+_SHORTEST_SECRET: Final = 8
 _USER_AGENT: Final = (
     f"marketplace_async/{__version__} aiohttp/{aiohttp.__version__} "
     f"Python/{sys.version_info.major}.{sys.version_info.minor}"
@@ -106,6 +109,10 @@ class Session:
         confidential: Whether the responses hold secrets.
         fresh: Whether a request that is not safe to repeat opens a connection for itself.
         headers: The headers of every request, from `headers_with`.
+
+    Attributes:
+        secrets: What every request contains that no message may show: the values of headers that
+            the application added, and the password of the proxy.
     """
 
     pool: Pool
@@ -125,6 +132,7 @@ class Session:
     _target: str = attrs.field(init=False, repr=False)
     _fixed_lines: str = attrs.field(init=False, repr=False)
     _bounds: Bounds = attrs.field(init=False, repr=False)
+    secrets: tuple[Secret, ...] = attrs.field(init=False, repr=False)
     _deadlines: Deadlines | None = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -147,6 +155,14 @@ class Session:
         if proxy is not None and forwarded and proxy.authorization is not None:
             fixed["Proxy-Authorization"] = proxy.authorization
         lines = "".join(f"{name}: {value}\r\n" for name, value in fixed.items())
+        secrets = [
+            value
+            for name, value in self.headers.items()
+            if name not in _FIXED_HEADERS and len(value) >= _SHORTEST_SECRET
+        ]
+        if proxy is not None and proxy.authorization is not None:
+            secrets.append(proxy.authorization)
+        object.__setattr__(self, "secrets", tuple(map(Secret, secrets)))
         object.__setattr__(self, "_base", base)
         object.__setattr__(self, "_origin", base.origin())
         object.__setattr__(self, "proxy", proxy)
@@ -188,12 +204,12 @@ class Session:
                 scope = None
         progress = Progress()
         watched: Watched | None = None
-        started = time.perf_counter()
+        started = monotonic()
         deadline = None if self._deadlines is None else self._deadlines.begin()
         failure: Exception
         cause: BaseException | None = None
         try:
-            if _direct and self.pool.direct and request.method in _DIRECT_METHODS:
+            if _direct and self.pool.direct and request.method not in _INDIRECT_METHODS:
                 reply = await self.pool.origin(self._origin, self.ssl, self._proxy_url).exchange(
                     self._message(request, authorization),
                     self._bounds,
@@ -203,40 +219,44 @@ class Session:
             else:
                 value = None if authorization is None else partial(_header, authorization)
                 session = self.pool.session()
-                watched = Watched(session, request.body, progress, value, self.headers)
-                headers = self._headers(request, authorization)
-                reply = await self._send_by_session(session, request, headers, watched)
+                watched = Watched(session, request, progress, value, self.headers)
+                reply = await self._send_by_session(
+                    session, request, self._headers(request, authorization), watched
+                )
         except asyncio.CancelledError as error:
             written = progress.stage >= Stage.WRITTEN
             if deadline is None or not deadline.take_back():
                 mark_sent(error, written)
                 # Drop the traceback: the frames it shows hold the Authorization header.
                 raise error.with_traceback(None) from None
-            missing = "response" if written else "connection"
-            through = "" if self.proxy is None else f" through the proxy {self.proxy.address}"
-            reason = f"no {missing}{through} within {self.timeout.total} s"
-            timed_out = RequestTimeoutError if written else ConnectError
-            failure = timed_out(request, reason, time.perf_counter() - started)
-            failure.timed_out = True
+            failure = self._timed_out(request, written, monotonic() - started)
         except Exception as error:  # noqa: BLE001 - a hook of the session may raise anything
-            raised = (watched and watched.error) or error
+            hook_error = watched and watched.hook_error
+            raised = hook_error or (watched and watched.error) or error
             written = progress.stage >= Stage.WRITTEN
-            elapsed = time.perf_counter() - started
-            failure, cause = self._failure(raised, request, written, elapsed, authorization)
-            watched = None
+            elapsed = monotonic() - started
+            if deadline is not None and deadline.expired:
+                # A middleware raised something else in place of the cancellation.
+                failure = self._timed_out(request, written, elapsed)
+            elif hook_error is not None:
+                failure, cause = hook_failure(raised, request, written, elapsed)
+            else:
+                failure, cause = self._failure(raised, request, written, elapsed, authorization)
+            watched = hook_error = None
             del raised
         else:
             if reply.status == 407 and self._target is not self._path:
-                raise self._proxy_rejection(request, time.perf_counter() - started)
+                raise self._proxy_rejection(request, monotonic() - started)
             response = Response(
                 reply.status,
                 reply.headers,
                 reply.body or b"",
-                time.perf_counter() - started,
+                monotonic() - started,
                 watched is not None and watched.sent > 1,
                 self.confidential,
                 authorization,
                 account,
+                self.secrets,
             )
             if scope is not None:
                 scope.responded(response)
@@ -255,6 +275,15 @@ class Session:
         finally:
             # Its traceback refers to this frame.
             del failure, cause
+
+    def _timed_out(self, request: Request, written: bool, elapsed: float) -> TransportError:
+        missing = "response" if written else "connection"
+        through = "" if self.proxy is None else f" through the proxy {self.proxy.address}"
+        reason = f"no {missing}{through} within {self.timeout.total} s"
+        kind = RequestTimeoutError if written else ConnectError
+        failure = kind(request, reason, elapsed)
+        failure.timed_out = True
+        return failure
 
     def _failure(
         self,
@@ -284,23 +313,15 @@ class Session:
                 # Its frames hold the futures of the event loop, which hold it.
                 cause = cause.with_traceback(None)
             reason, permanent = explain(error, self.proxy, written=written)
-            if authorization is not None:
-                # A malformed response can quote the request.
-                reason = redacted(reason, secrets_in(authorization.reveal()))
+            # A malformed response, or a proxy, can quote the request.
+            sent = self.secrets if authorization is None else (authorization, *self.secrets)
+            reason = redacted(reason, secrets_of(sent))
             failure = kind(request, reason, elapsed)
             failure.timed_out = isinstance(error, ConnectTimeout)
             if isinstance(failure, ConnectError):
                 failure.permanent = permanent
             return failure, cause
-        _clear_frames(error)
-        if not written:
-            return error, None
-        name = type(error).__name__
-        failure = kind(request, f"a {name} was raised after the request was sent", elapsed)
-        if request.method != "GET":
-            return AmbiguousOutcomeError(request, failure), error
-        # aiohttp raises ValueError for some malformed responses.
-        return (failure, error) if isinstance(error, ValueError) else (error, None)
+        return hook_failure(error, request, written, elapsed)
 
     def _proxy_rejection(self, request: Request, elapsed: float) -> ConnectError:
         assert self.proxy is not None
@@ -322,7 +343,7 @@ class Session:
         if request.content_type is not None:
             head += f"Content-Type: {request.content_type}\r\n"
         body = request.body
-        if body is not None or request.method == "POST":
+        if body is not None or request.method in _WITH_BODY:
             body = body or b""
             return f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
         return f"{head}\r\n".encode("latin-1")
@@ -335,18 +356,19 @@ class Session:
         watched: Watched,
     ) -> Reply:
         """Send a request with all that the session adds: proxy, traces, middlewares."""
-        response = await session.request(
-            request.method,
-            self._url(request),
-            data=watched.body,
-            headers=headers,
-            timeout=self._bounds.timers,
-            allow_redirects=False,
-            raise_for_status=False,
-            proxy=self._proxy_url,
-            ssl=self.ssl,
-            middlewares=watched.middlewares,
-        )
+        with watched.telling_hooks_apart():
+            response = await session.request(
+                request.method,
+                self._url(request),
+                data=watched.body,
+                headers=headers,
+                timeout=self._bounds.timers,
+                allow_redirects=False,
+                raise_for_status=False,
+                proxy=self._proxy_url,
+                ssl=self.ssl,
+                middlewares=watched.middlewares,
+            )
         try:
             body = await read_body(response, response.content, self.max_response_size)
         except BaseException:
@@ -380,19 +402,6 @@ class Session:
             query_string=request.query,
             encoded=True,
         )
-
-
-def _clear_frames(error: BaseException) -> None:
-    """Clear the variables in the frames that an exception shows: some hold the headers."""
-    pending, seen = [error], {id(error)}
-    while pending:
-        error = pending.pop()
-        traceback.clear_frames(error.__traceback__)
-        nested = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
-        for each in (error.__cause__, error.__context__, *nested):
-            if each is not None and id(each) not in seen:
-                seen.add(id(each))
-                pending.append(each)
 
 
 def _header(secret: Secret) -> str:

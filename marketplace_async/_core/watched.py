@@ -4,7 +4,9 @@ aiohttp does not report it. A body can: aiohttp holds the head back until the bo
 the first byte is sent no earlier. A request without a body counts as written once aiohttp has it.
 """
 
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -12,11 +14,13 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 
 from .connection import ExchangeError, Progress, Stage, input_check
+from .messages import Request
 
 NOT_CONNECTED: Final = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
     aiohttp.ConnectionTimeoutError,
+    aiohttp.ServerFingerprintMismatch,
 )
 # aiohttp drains its writer after this many bytes.
 _PIECE: Final = 2**16
@@ -30,19 +34,24 @@ class Watched:
     Attributes:
         body: The body to send, if there is one.
         sent: How often the request was sent: aiohttp, or another middleware, may send it again.
+        hook_error: What a hook of the session raised, if the exchange itself did not fail.
         middlewares: The middlewares of the request: those of its session, and this one.
     """
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
-        body: bytes | None,
+        request: Request,
         progress: Progress,
         authorization: Callable[[], str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.body = None if body is None else _Body(body, progress)
+        self.body = None if request.body is None else _Body(request.body, progress)
         self.sent = 0
+        self.hook_error: Exception | None = None
+        self._may_repeat = request.repeat == "always"
+        self._raised: list[Exception] = []
+        self._lost: Exception | None = None
         # A request's own middlewares replace those of its session: they are chained by hand.
         self.middlewares = (*getattr(session, "_middlewares", ()), self)
         self._progress = progress
@@ -60,9 +69,34 @@ class Watched:
         """Whether nothing of the request was sent, so that a response cannot be about it."""
         return self.body is not None and self.sent > 0 and self._progress.stage < Stage.WRITTEN
 
+    @contextmanager
+    def telling_hooks_apart(self) -> Iterator[None]:
+        """Note whether what the block raises comes from a hook of the session."""
+        try:
+            yield
+        except Exception as error:
+            # aiohttp wraps some errors: an OSError, and what the body raised.
+            wrapped = error.__cause__
+            for each in (self.error, wrapped, error):
+                if isinstance(each, Exception) and _is_of_trace(each):
+                    self.hook_error = each
+                    raise
+            seen = any(each is error or each is wrapped for each in self._raised)
+            if not (seen or self.error or isinstance(error, aiohttp.InvalidURL)):
+                is_wrapped = isinstance(error, aiohttp.ClientOSError)
+                self.hook_error = wrapped if is_wrapped and isinstance(wrapped, OSError) else error
+            raise
+        finally:
+            # Their tracebacks refer to frames that hold the headers.
+            self._raised.clear()
+            self._lost = None
+
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
+        if self._lost is not None:
+            # aiohttp would send some requests again, whether or not that is safe.
+            raise self._lost
         self._replace_credentials(request)
         self.sent += 1
         before = self._progress.stage
@@ -71,9 +105,16 @@ class Watched:
             self._progress.stage = Stage.WRITTEN
         try:
             return await handler(request)
-        except NOT_CONNECTED:
-            self._progress.stage = before
+        except Exception as error:
+            self._raised.append(error)
+            if isinstance(error, NOT_CONNECTED):
+                self._progress.stage = before
+            elif not self._may_repeat and self._progress.stage >= Stage.WRITTEN:
+                self._lost = error
             raise
+        finally:
+            # What the session's own middlewares see afterwards, also in the response.
+            request.headers.popall("Authorization", None)
 
     def _replace_credentials(self, request: aiohttp.ClientRequest) -> None:
         """Replace what the session adds: cookies of other accounts, or a password of `.netrc`.
@@ -124,6 +165,12 @@ class _Body(aiohttp.Payload):
             if not writer.output_size:
                 self._progress.stage = before
             raise
+
+
+def _is_of_trace(error: BaseException) -> bool:
+    """Return True if a callback of the session's trace configurations raised this."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == "aiohttp.tracing" for frame in frames)
 
 
 def _is_closed(writer: AbstractStreamWriter) -> bool:

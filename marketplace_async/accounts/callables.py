@@ -5,7 +5,6 @@ The default executor of asyncio looks up host names: calls that hang in it would
 
 import asyncio
 import inspect
-import time
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -19,6 +18,7 @@ from collections.abc import (
 from contextvars import copy_context
 from typing import Final, TypeVar
 
+from .._core.clocks import monotonic
 from .._core.threads import WorkerThread, to_daemon_thread
 from ..errors import CredentialsError
 
@@ -141,11 +141,11 @@ async def _timed(
 def _take(iterator: Iterator[T]) -> tuple[list[T], bool, Exception | None]:
     """Return the next items, whether they are the last, and the error that ended them."""
     items: list[T] = []
-    until = time.monotonic() + _BATCH_SECONDS
+    until = monotonic() + _BATCH_SECONDS
     try:
         for item in iterator:
             items.append(item)
-            if len(items) == _BATCH_SIZE or time.monotonic() > until:
+            if len(items) == _BATCH_SIZE or monotonic() > until:
                 return items, False, None
     except Exception as error:  # noqa: BLE001 - raised after the items
         return items, True, error

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -11,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from .._core.arguments import check_sid, check_text
 from .._core.codec import to, unusable
 from .._core.cursor import Meta
-from .._core.expectations import expecting
+from .._core.expectations import expecting, mismatches
 from .._core.messages import Request, Response, trusted_request
 from .._core.operation import Call
 from .._core.pagination import Paginator
@@ -85,7 +86,11 @@ class Accounts:
         return Paginator(
             self._call,
             f"{_ROOT}.json",
-            _page_of,
+            partial(
+                _page_of,
+                status=filters.get("Status"),
+                friendly_name=filters.get("FriendlyName"),
+            ),
             "accounts",
             filters,
             limit=limit,
@@ -152,10 +157,18 @@ def _account_of(request: Request, response: Response) -> Account:
     return account
 
 
-def _page_of(request: Request, response: Response) -> _Page:
+def _page_of(
+    request: Request, response: Response, *, status: str | None, friendly_name: str | None
+) -> _Page:
     page = to(_PageDocument)(request, response)
+    accounts = _accounts(request, response, page.accounts)
+    asked = {"status": status, "friendly_name": friendly_name}
+    for account in accounts:
+        if differences := mismatches(account, asked):
+            reason = f"{account.sid} does not belong to this list: {differences}"
+            raise unusable(request, response, reason)
     return _Page(
-        _accounts(request, response, page.accounts),
+        accounts,
         Meta("accounts", page.next_page_uri, page.uri, page.page_size),
     )
 

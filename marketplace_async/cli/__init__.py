@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_INSTALL = (
+    "  pip:   pip install 'marketplace_async[cli]'",
+    "  pipx:  pipx install 'marketplace_async[cli]'",
+    "  uvx:   uvx --from 'marketplace_async[cli]' marketplace-async demo",
+)
+
+
 def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run a command and return its exit status: see `marketplace_async.cli.status.Status`.
 
@@ -44,7 +51,7 @@ def _run_without_cyclopts(arguments: "Sequence[str]") -> int:
             print(error, file=sys.stderr)
             return 2
         return program.main(arguments[1:], "marketplace-async emulator")
-    print(MissingExtraError("the command line", "cli"), file=sys.stderr)
+    print(MissingExtraError("the command line", "cli"), *_INSTALL, sep="\n", file=sys.stderr)
     return 2
 
 

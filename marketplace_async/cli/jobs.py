@@ -237,11 +237,14 @@ def _failed(report: Report, hint: str, verb: str, *, wrote: bool) -> CommandErro
     return CommandError(message, hint or None, status, _details(failures))
 
 
+def _account(failure: fleet.Failure) -> str:
+    sid, name = failure.account_sid, failure.friendly_name
+    return f"{sid} ({name})" if name and name != sid else sid
+
+
 def _details(failures: fleet.Failures) -> list[str]:
     details = [
-        f"{failure.account_sid}{f' ({failure.friendly_name})' if failure.friendly_name else ''}: "
-        f"{failure.message}"
-        for failure in failures.first[:_MAX_DETAILS]
+        f"{_account(failure)}: {failure.message}" for failure in failures.first[:_MAX_DETAILS]
     ]
     if more := failures.count - len(details):
         where = f", listed in {failures.file}" if failures.file is not None else ""

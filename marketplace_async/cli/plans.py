@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from .. import fleet
+from .._core.files import replacing
 from .._core.printable import printable
+from ..fleet.markdown_text import MARK
 from .displays import Display
-from .jobs import count_accounts, plain
+from .jobs import check_file, count_accounts, plain
 from .plan_json import plain_group
 from .status import CommandError, usage_error
 from .streams import error_console, output_console
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
     from ..fleet.saved_plans import Header
@@ -79,6 +82,7 @@ def figures(
         "other_unmanaged": report.other_unmanaged,
         "removals": [attrs.asdict(one) for one in report.removals],
         "left_out": report.left_out,
+        "acceptances": [attrs.asdict(one) for one in report.acceptances],
         **listed,
     }
 
@@ -103,6 +107,25 @@ def saved_header(plan: Path) -> "Header":
         return read_header(plan)
     except fleet.JobError as error:
         raise CommandError(error.message) from None
+
+
+def check_markdown(file: Path) -> None:
+    """Raise CommandError unless a Markdown file is new, empty, or an earlier one. Blocks."""
+    check_file(file, "--markdown")
+    if not file.exists():
+        return
+    mark = MARK.encode()
+    with file.open("rb") as stream:
+        if stream.read(len(mark)) not in (mark, b""):
+            raise usage_error(
+                f"--markdown: {file} exists and is not from plan --markdown: pass another path"
+            )
+
+
+def write_markdown(file: Path, report: fleet.PlanReport) -> None:
+    """Write the Markdown of a plan. Blocks."""
+    with replacing(file) as stream:
+        stream.write(fleet.plan_markdown(report).encode())
 
 
 def desired_file(plan: Path, header: "Header") -> Path:
@@ -143,6 +166,34 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
                 console.print("   ", Text(printable(_name(target)), "dim"))
             if more := group.accounts - len(group.examples):
                 console.print("   ", Text(f"... and {more:,} more", "dim"))
+
+    show_acceptances(report, console)
+
+
+def show_acceptances(report: fleet.PlanReport, console: "Console") -> None:
+    """Print the prices and terms that the installations accept."""
+    from rich.text import Text
+
+    if not report.acceptances:
+        return
+    console.print(Text("Prices and terms that the installations accept:", "bold"))
+    for one in report.acceptances:
+        names = (printable(", ".join(one.unique_names)), "bold")
+        sid = (f" ({one.available_add_on_sid})", "dim")
+        on = f" on {count_accounts(one.accounts)}"
+        console.print("   ", Text.assemble(names, sid, on))
+        price, terms = offer_texts(one.offer)
+        for text in (f"price: {price}", f"terms: {terms}"):
+            for line in Text(text).wrap(console, max(console.width - 8, 20)):
+                line.rstrip()
+                console.print("       ", line)
+
+
+def offer_texts(offer: fleet.Offer | None) -> tuple[str, str]:
+    """Return the price and the terms of an offer in words."""
+    if offer is None:
+        return "not known to this plan", "not known to this plan"
+    return printable(offer.price_text), printable(offer.terms_text)
 
 
 def show_removals(report: fleet.PlanReport) -> None:
@@ -199,7 +250,8 @@ def _by_path(change: tuple[str, int]) -> tuple[str, int, str]:
 
 def _name(target: fleet.Target) -> str:
     name = target.friendly_name
-    return f"{target.account_sid} ({name})" if name else target.account_sid
+    is_told = name and name != target.account_sid  # a parent account often has its SID as name
+    return f"{target.account_sid} ({name})" if is_told else target.account_sid
 
 
 def _change(change: str) -> "Text":
@@ -224,6 +276,9 @@ class PlanDisplay(Display):
                 mark = _MARKS[step.action]
                 text = Text.assemble((mark, _STYLES[mark]), " ", printable(str(step)))
                 console.print("   ", text)
+                if step.offer is not None:
+                    price, terms = offer_texts(step.offer)
+                    console.print(Text(f"        price: {price}; terms: {terms}", "dim"))
                 for change in step.changes:
                     console.print("       ", _change(str(change)))
             for one in plan.unmanaged:

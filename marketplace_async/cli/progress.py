@@ -3,10 +3,10 @@
 import asyncio
 import sys
 import threading
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from .._core.clocks import monotonic
 from ..fleet import Progress
 from .status import note
 from .streams import error_console
@@ -125,7 +125,7 @@ class Bar(Progress):
 
     def counted(self, records: int, stats: "Stats") -> None:
         """Add records and update the request counters."""
-        now = time.monotonic()
+        now = monotonic()
         self._records += records
         self._throttled = stats.throttled
         self._sent.append((now, stats.sent))

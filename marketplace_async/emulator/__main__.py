@@ -81,7 +81,7 @@ def parser(program: str) -> argparse.ArgumentParser:
     add(
         "--catalogue",
         type=Path,
-        help="A JSON file with additional Add-ons. See the README for its format.",
+        help="A JSON file with additional Add-ons. See `docs/how-to/testing.md` for its format.",
     )
     add(
         "--concurrency",

@@ -70,8 +70,17 @@ class Listings:
         if parts is not None:
             return parts, True
         add_on = visible_add_on(call, self._catalogue)
-        module_info = {"name": add_on.friendly_name, "short_description": add_on.description}
-        return {"module_info": module_info}, add_on.partner_account_sid == call.account_sid
+        partner = add_on.partner_account_sid
+        if partner is not None:
+            parts = self._store.listing(add_on.sid, partner)
+        if parts is None:
+            parts = {
+                "module_info": {
+                    "name": add_on.friendly_name,
+                    "short_description": add_on.description,
+                }
+            }
+        return parts, partner == call.account_sid
 
 
 def _document(call: Call, sid: str, parts: Document) -> Document:

@@ -33,6 +33,8 @@ from .inventories import InventoryReport, inventory
 from .inventory_diff import InventoryChange, InventoryDiff, diff_inventories
 from .inventory_files import read_inventory
 from .loading import from_document, load, parse
+from .markdown_text import plan_markdown
+from .offers import Offer
 from .outputs import (
     Csv,
     ExtensionRecord,
@@ -45,7 +47,7 @@ from .outputs import (
     Sqlite,
 )
 from .parts import Part
-from .plan_report import Group, PlanReport, Removal, UnmanagedGroup
+from .plan_report import Acceptance, Group, PlanReport, Removal, UnmanagedGroup
 from .planning import plan
 from .problems import DesiredStateError
 from .progress import Progress
@@ -56,6 +58,7 @@ from .undoing import Undo, undo_of
 __all__ = [
     "ACCOUNT_TIMEOUT",
     "SHARD_SIZE",
+    "Acceptance",
     "AccountError",
     "AccountPlan",
     "AccountResult",
@@ -85,6 +88,7 @@ __all__ = [
     "JobError",
     "JournalWrite",
     "JsonLines",
+    "Offer",
     "Output",
     "Part",
     "PlanHtml",
@@ -112,6 +116,7 @@ __all__ = [
     "load",
     "parse",
     "plan",
+    "plan_markdown",
     "read_inventory",
     "read_journal",
     "schema",

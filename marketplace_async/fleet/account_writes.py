@@ -298,9 +298,10 @@ class AccountWriter:
         return Write(step.key, "done", record.sid, kept=kept)
 
 
-def changed(key: str) -> Write:
+def changed(key: str, what: str = "") -> Write:
     """Return a step as skipped, because of a change since the plan."""
-    return Write(key, "skipped", message=CHANGED, error="ChangedSincePlan")
+    message = f"{CHANGED}: {what}" if what else CHANGED
+    return Write(key, "skipped", message=message, error="ChangedSincePlan")
 
 
 def _outcome_of(error: Exception) -> WriteOutcome:

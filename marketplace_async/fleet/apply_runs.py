@@ -19,9 +19,10 @@ from ._engine.journal import Journal
 from ._engine.shards import AccountResult, Shard
 from ._engine.tally import State
 from .apply_report import ApplyReport
-from .catalogue import Catalogue
+from .catalogue import Catalogue, read_offers
 from .desired import Desired
 from .digests import Digests
+from .offers import Offers
 from .parts import Chosen, Part
 from .plan_report import PlanReport, Summary
 from .planning import Planner, PlanSteps
@@ -73,6 +74,7 @@ class Run:
     # The plans of accounts that are being changed.
     plans: dict[str, AccountPlan] = attrs.field(factory=dict)
     kept: dict[str, Kept] = attrs.field(factory=dict)
+    offers: Offers = attrs.field(factory=dict)
 
     async def run(
         self,
@@ -99,6 +101,8 @@ class Run:
             approved = await approved_by(plan)
             if approved:
                 with self.ending.caught():
+                    # An approval may take hours. From here on, prices and terms are not read again.
+                    self.offers = await read_offers(self.driver, plan.add_ons_to_install())
                     async with self.driver.phase("apply", plan.to_change):
                         await self._apply()
         if self.driver.in_flight and approved:
@@ -223,6 +227,7 @@ class Run:
             frozenset(sid for sid, plan in plans.items() if plan.problems),
             {one.sent: one.kept for one in self.kept.values()},
             (self.part,) if self.saved is None else (self.part, self.saved.header.part),
+            self.offers,
         )
         return Shard(remaining, task)
 

@@ -1,8 +1,9 @@
 """The catalogue: the Add-ons that a desired state installs, and whether they can be installed."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -29,11 +30,26 @@ from .configurations import Template, keys_of, merged
 from .desired import Desired, Wanted, or_default, overrides_of
 from .desired_file import AddOn
 from .masking import secret_values
+from .offers import Offers, read_offer
 from .problems import Problems, suggestion
 from .sources import iterating
 from .toml_text import Path
 
-Catalogue: TypeAlias = dict[str, AvailableAddOn]
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Catalogue:
+    """The Add-ons that a desired state installs.
+
+    Attributes:
+        add_ons: The Add-ons by SID.
+        offers: Their prices and terms by SID.
+    """
+
+    add_ons: Mapping[str, AvailableAddOn] = attrs.field(factory=dict, hash=False)
+    offers: Offers = attrs.field(factory=dict, hash=False)
+
 
 # The catalogue is the same for all accounts. Credentials that are rejected again and again are
 # hardly the fault of single accounts.
@@ -55,7 +71,40 @@ async def read_catalogue(driver: Driver, desired: Desired) -> Catalogue:
         MarketplaceError: The catalogue cannot be read.
     """
     if not desired.required_add_ons():
-        return {}
+        return Catalogue()
+
+    async def read(client: MarketplaceClient) -> tuple[Catalogue, Problems]:
+        problems = desired.problems()
+        return await _read(client, desired, problems), problems
+
+    catalogue, problems = await _with_some_client(driver, read)
+    await driver.disk(check_configurations, desired, catalogue, problems)
+    problems.check()
+    return catalogue
+
+
+async def read_offers(driver: Driver, sids: Collection[str]) -> Offers:
+    """Return the prices and terms of Add-ons as they are now, by SID.
+
+    An Add-on that can no longer be installed has none.
+
+    Raises:
+        CredentialsError: No account has credentials, or those of several accounts were rejected.
+        MarketplaceError: The catalogue cannot be read.
+    """
+
+    async def read(client: MarketplaceClient) -> Offers:
+        offers = {}
+        for sid in sids:
+            with suppress(NotFoundError):
+                offers[sid] = await read_offer(client, await client.available_add_ons.fetch(sid))
+        return offers
+
+    return await _with_some_client(driver, read) if sids else {}
+
+
+async def _with_some_client(driver: Driver, read: Callable[[MarketplaceClient], Awaitable[T]]) -> T:
+    """Read with the credentials of the first account that works."""
     rejected: dict[str, Exception] = {}
     unanswered = 0
     async with iterating(driver.connection.some_clients()) as clients:
@@ -63,8 +112,7 @@ async def read_catalogue(driver: Driver, desired: Desired) -> Catalogue:
             try:
                 if isinstance(client, Exception):
                     raise client
-                problems = desired.problems()
-                catalogue = await _read(client, desired, problems)
+                return await read(client)
             except Exception as error:
                 if isinstance(error, TransportError | ServerError):
                     unanswered += 1
@@ -75,10 +123,6 @@ async def read_catalogue(driver: Driver, desired: Desired) -> Catalogue:
                 rejected[sid] = error
                 if len(rejected) == _MAX_REJECTED:
                     break
-                continue
-            await driver.disk(check_configurations, desired, catalogue, problems)
-            problems.check()
-            return catalogue
     raise _no_credentials(driver, rejected)
 
 
@@ -105,7 +149,8 @@ def _no_credentials(driver: Driver, rejected: Mapping[str, Exception]) -> Except
 
 
 async def _read(client: MarketplaceClient, desired: Desired, problems: Problems) -> Catalogue:
-    catalogue: Catalogue = {}
+    catalogue: dict[str, AvailableAddOn] = {}
+    offers = {}
     for sid, paths in desired.required_add_ons().items():
         try:
             catalogue[sid] = await client.available_add_ons.fetch(sid)
@@ -113,6 +158,7 @@ async def _read(client: MarketplaceClient, desired: Desired, problems: Problems)
             for path in desired.paths_of(sid):
                 problems.add(path, f"Add-on {sid} does not exist")
             continue
+        offers[sid] = await read_offer(client, catalogue[sid])
         if not paths:
             continue
         names = set()
@@ -124,7 +170,7 @@ async def _read(client: MarketplaceClient, desired: Desired, problems: Problems)
             hint = suggestion(name, names) or f"; it has {', '.join(sorted(names)) or 'none'}"
             add_on = catalogue[sid].friendly_name or sid
             problems.add(paths[name], f"{add_on} has no such extension{hint}")
-    return catalogue
+    return Catalogue(catalogue, offers)
 
 
 def configuration_problem(
@@ -141,7 +187,7 @@ def configuration_problem(
         catalogue: The Add-ons that the desired state installs, by SID.
         secret: The secret keys.
     """
-    add_on = catalogue.get(wanted.available_add_on_sid or "")
+    add_on = catalogue.add_ons.get(wanted.available_add_on_sid or "")
     if add_on is None:
         return None
     configuration = wanted.configuration_to_write(current, secret) or {}
@@ -168,7 +214,7 @@ def check_configurations(desired: Desired, catalogue: Catalogue, problems: Probl
     differ from account to account.
     """
     for index, add_on in enumerate(desired.add_ons):
-        record = catalogue.get(or_default(add_on.available_add_on_sid, ""))
+        record = catalogue.add_ons.get(or_default(add_on.available_add_on_sid, ""))
         if record is None or add_on.state == "absent":
             continue
         try:

@@ -13,6 +13,7 @@ from ._engine.entries import Failure, Failures, JobError
 from ._engine.tally import Counts
 from .comparison import Change
 from .desired import Desired
+from .offers import Offer
 from .pages import records_in
 from .problems import path_text
 from .sources import Target
@@ -44,6 +45,7 @@ class Group:
         previous_name: The unique name until then, of Add-ons that are renamed, or removed under it.
         also_installed: Unique names under which accounts already have the Add-on to install, or
             the one that it replaces, each with its number of accounts. At most 20 different ones.
+        offer: The price and the terms that an installation accepts. None for other steps.
     """
 
     action: Action
@@ -57,6 +59,7 @@ class Group:
     differences: tuple[Change, ...] = ()
     previous_name: str | None = None
     also_installed: Counter[str] = attrs.field(factory=Counter)
+    offer: Offer | None = None
 
     def add(self, target: Target, step: Step) -> None:
         """Add the step of one more account."""
@@ -124,9 +127,31 @@ class Removal:
     sid: str | None
 
 
+@attrs.define(kw_only=True)
+class Acceptance:
+    """The price and the terms that the installations of an Add-on accept.
+
+    Attributes:
+        available_add_on_sid: The Add-on, `XB...`.
+        unique_names: The unique names under which it is to be installed.
+        offer: The price and the terms. None if the plan does not know them.
+        accounts: Number of accounts that accept them.
+    """
+
+    available_add_on_sid: str | None
+    unique_names: tuple[str, ...] = ()
+    offer: Offer | None
+    accounts: int = 0
+
+
 def _kind(change: str) -> str:
     """Return the mark and the path of a change."""
     return change.partition(" = ")[0]
+
+
+def _by_add_on(one: Acceptance) -> tuple[tuple[str, ...], str, str]:
+    digest = "" if one.offer is None else one.offer.digest
+    return one.unique_names, one.available_add_on_sid or "", digest
 
 
 def _by_number(group: UnmanagedGroup) -> tuple[int, str, str]:
@@ -155,6 +180,7 @@ class PlanReport(Serializable):
         removals: The installed Add-ons to remove, in the order of accounts: at most the first 20.
         left_out: Number of steps that the selected part leaves out, by action. "replace" counts
             replacements, which are removed and installed together or not at all.
+        acceptances: The prices and terms that the installations accept, by Add-on.
     """
 
     counts: Counts
@@ -168,6 +194,7 @@ class PlanReport(Serializable):
     other_unmanaged: int = 0
     removals: tuple[Removal, ...] = ()
     left_out: dict[str, int] = attrs.field(factory=dict, hash=False)
+    acceptances: tuple[Acceptance, ...] = ()
 
     @property
     def accounts(self) -> int:
@@ -181,6 +208,11 @@ class PlanReport(Serializable):
         for group in self.groups:
             totals[group.action] += group.accounts
         return {action: totals[action] for action in _ACTIONS}
+
+    def add_ons_to_install(self) -> tuple[str, ...]:
+        """Return the SIDs of the Add-ons to install, each once."""
+        sids = {one.available_add_on_sid for one in self.acceptances}
+        return tuple(sorted(sid for sid in sids if sid is not None))
 
     def check_removals(self, most: int) -> None:
         """Raise JobError if the plan removes more than `most` Add-ons. It names them."""
@@ -209,11 +241,12 @@ class Summary:
         self._names = desired.unique_names()
         self.to_change: int = 0
         self._steps = 0
-        self._groups: dict[tuple[str | None, ...], Group] = {}
+        self._groups: dict[tuple[str | Offer | None, ...], Group] = {}
         self._unmanaged: dict[tuple[str | None, ...], UnmanagedGroup] = {}
         self._other_unmanaged = 0
         self._removals: list[Removal] = []
         self._left_out: Counter[str] = Counter()
+        self._acceptances: dict[tuple[str | None, Offer | None], Acceptance] = {}
 
     def add(self, plan: AccountPlan) -> None:
         """Add the plan of one account."""
@@ -223,7 +256,7 @@ class Summary:
         for step in plan.steps:
             key = (
                 *(step.action, step.unique_name, step.available_add_on_sid, step.extension),
-                step.previous_name,
+                *(step.previous_name, step.offer),
             )
             if key not in self._groups:
                 self._groups[key] = Group(
@@ -232,8 +265,10 @@ class Summary:
                     available_add_on_sid=step.available_add_on_sid,
                     extension=step.extension,
                     previous_name=step.previous_name,
+                    offer=step.offer,
                 )
             self._groups[key].add(target, step)
+        self._add_acceptances(plan)
         for one in plan.unmanaged:
             self._add_unmanaged(target, one)
         self._left_out.update(plan.left_out)
@@ -253,6 +288,20 @@ class Summary:
         if removals:
             found = sorted((*self._removals, *removals), key=_by_account)
             self._removals = found[:_MAX_REMOVALS]
+
+    def _add_acceptances(self, plan: AccountPlan) -> None:
+        accepted = set()
+        for step in plan.steps:
+            if step.action == "install":
+                key = (step.available_add_on_sid, step.offer)
+                if key not in self._acceptances:
+                    self._acceptances[key] = Acceptance(available_add_on_sid=key[0], offer=key[1])
+                one = self._acceptances[key]
+                if step.unique_name not in one.unique_names:
+                    one.unique_names = tuple(sorted((*one.unique_names, step.unique_name)))
+                accepted.add(key)
+        for key in accepted:
+            self._acceptances[key].accounts += 1
 
     def _add_unmanaged(self, target: Target, one: UnmanagedAddOn) -> None:
         key = (one.unique_name, one.available_add_on_sid)
@@ -288,6 +337,7 @@ class Summary:
             other_unmanaged=self._other_unmanaged,
             removals=tuple(self._removals),
             left_out=dict(sorted(self._left_out.items())),
+            acceptances=tuple(sorted(self._acceptances.values(), key=_by_add_on)),
         )
 
     def _order(self, group: Group) -> tuple[int, int, str, str]:

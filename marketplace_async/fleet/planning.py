@@ -268,7 +268,9 @@ class PlanSteps(Task):
         secrets = observed.secret_values(desired.secret).union(
             desired.secret_values(), *(one.secret_values(desired.secret) for one in wanted)
         )
-        steps, problems = steps_for(wanted, observed, desired.secret, self.digests, secrets)
+        steps, problems = steps_for(
+            *(wanted, observed, desired.secret, self.digests, secrets, self.catalogue.offers)
+        )
         written = {
             step.unique_name: step.action for step in steps if step.action in ("install", "update")
         }

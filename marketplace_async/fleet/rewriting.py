@@ -2,11 +2,11 @@
 
 import asyncio
 import random
-import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from .._core.clocks import monotonic
 from ..errors import AmbiguousOutcomeError, MarketplaceError
 from ..retry import Retry, Verdict, retry_after, verdict_on
 
@@ -31,7 +31,7 @@ class Attempt:
     @classmethod
     def sequence(cls, retry: Retry) -> Iterator[Self]:
         """Yield the attempts that a retry policy allows."""
-        began = time.monotonic()
+        began = monotonic()
         may_have_written = False
         for number in range(1, retry.attempts + 1):
             attempt = cls(retry, number, began, may_have_written=may_have_written)
@@ -55,7 +55,7 @@ class Attempt:
             return False
         seconds = self._retry.delay(
             self._number,
-            spent=time.monotonic() - self._began,
+            spent=monotonic() - self._began,
             jitter=random.random(),
             retry_after=retry_after(error),
         )

@@ -13,6 +13,7 @@ from .comparison import Change, differences
 from .desired import Wanted
 from .digests import Digests
 from .masking import secret_values
+from .offers import Offer, Offers
 
 Action: TypeAlias = Literal["install", "rename", "update", "enable", "disable", "remove"]
 
@@ -34,6 +35,7 @@ class Step:
         previous_name: The unique name until the step, if it is renamed or removed under it.
         also_installed: The unique names under which the account already has the Add-on to install,
             or the one that it replaces, and which no entry of the desired state covers.
+        offer: The price and the terms that an installation accepts. None for other steps.
     """
 
     action: Action
@@ -46,6 +48,7 @@ class Step:
     after: str | None = None
     previous_name: str | None = None
     also_installed: tuple[str, ...] = ()
+    offer: Offer | None = None
 
     @property
     def key(self) -> str:
@@ -186,6 +189,7 @@ def steps_for(
     secret: Collection[str],
     digests: Digests,
     secrets: Collection[str] = (),
+    offers: Offers | None = None,
 ) -> tuple[tuple[Step, ...], tuple[Problem, ...]]:
     """Return the steps from the observed to the wanted state, and the problems.
 
@@ -197,13 +201,14 @@ def steps_for(
         secret: The secret keys. Their values are masked.
         digests: Computes the digests of the steps.
         secrets: Values that are masked under other keys as well.
+        offers: The prices and terms of the Add-ons to install, by SID.
 
     Raises:
         UnreadableFieldError: The steps depend on a field that is unknown.
     """
     _check_known(wanted, observed)
     covered = frozenset(name for one in wanted for name in one.names)
-    planner = _Planner(observed, secret, digests, secrets, covered)
+    planner = _Planner(observed, secret, digests, secrets, covered, offers or {})
     for one in wanted:
         planner.add(one)
     planner.steps.sort(key=lambda step: step.action != "remove")
@@ -242,6 +247,7 @@ class _Planner:
     digests: Digests
     secrets: Collection[str]
     covered: Collection[str]
+    offers: Offers
     steps: list[Step] = attrs.field(factory=list)
     problems: list[Problem] = attrs.field(factory=list)
 
@@ -301,7 +307,9 @@ class _Planner:
         changes = self._changes({}, configuration)
         after = self._digest(wanted, configuration)
         also = self._also_installed(wanted)
-        self._step("install", wanted, None, changes=changes, after=after, also_installed=also)
+        offer = self.offers.get(wanted.available_add_on_sid or "")
+        details = {"changes": changes, "after": after, "also_installed": also, "offer": offer}
+        self._step("install", wanted, None, **details)
         # The extensions of a new installation are disabled.
         for name, enabled in wanted.extensions.items():
             if enabled:

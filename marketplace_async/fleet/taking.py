@@ -11,6 +11,7 @@ from ._engine.shards import Task, TimeLimit
 from .account_writes import AccountWriter, changed
 from .desired import Desired, Wanted
 from .digests import Digests
+from .offers import Offers, offer_changes
 from .parts import Part
 from .planning import observe
 from .sources import Target
@@ -39,6 +40,7 @@ class TakeSteps(Task):
         kept: What the service is known to make of configurations: the digest of what it keeps, by
             the digest of what was sent.
         parts: The parts of the fleet that the plan, and its application, are limited to.
+        offers: The prices and terms of the Add-ons to install, by SID, read after the approval.
     """
 
     desired: Desired
@@ -47,6 +49,7 @@ class TakeSteps(Task):
     with_problems: frozenset[str] = frozenset()
     kept: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     parts: tuple[Part, ...] = ()
+    offers: Offers = attrs.field(factory=dict, hash=False)
 
     async def run(
         self, client: MarketplaceClient, target: Target, limit: TimeLimit
@@ -59,7 +62,9 @@ class TakeSteps(Task):
             async with limit.enforced():
                 # The account may have changed since it was planned.
                 observed = await observe(client, target, wanted)
-            steps, problems = steps_for(wanted, observed, self.desired.secret, self.digests)
+            steps, problems = steps_for(
+                *(wanted, observed, self.desired.secret, self.digests), offers=self.offers
+            )
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing was written
             return _nothing_written(approved, error)
         writer = AccountWriter(
@@ -121,7 +126,7 @@ class _Approval:
                 return Write(key, "unchanged")
             return self._broke(name, changed(key))
         if not self._covers(approved, step):
-            return self._broke(name, changed(key))
+            return self._broke(name, changed(key, _offer_changes(approved, step)))
         if self._writer.has_written and not self._writer.is_proven:
             self._stopped = "no response has shown whose account this is; see the first step"
             return _skipped(key, self._stopped)
@@ -176,3 +181,9 @@ def _nothing_written(approved: tuple[Step, ...], error: Exception) -> tuple[Writ
 
 def _skipped(key: str, message: str) -> Write:
     return Write(key, "skipped", message=message)
+
+
+def _offer_changes(approved: Step, step: Step) -> str:
+    if approved.offer == step.offer:
+        return ""
+    return offer_changes(approved.offer, step.offer)

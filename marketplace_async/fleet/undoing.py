@@ -15,7 +15,7 @@ import attrs
 from .._core.masking import MASK
 from .history import JournalWrite, read_journal
 
-_Content: TypeAlias = tuple[str, str, str, str]
+_Content: TypeAlias = tuple[str, str | None, str, str, str]
 
 # The names of values that are not JSON in a desired state.
 _SPECIAL: Final = frozenset({"env", "null", "literal", "remove"})
@@ -43,10 +43,10 @@ class Undo:
 
 
 def undo_of(journal: str | os.PathLike[str], *, run: str = "last") -> Undo:
-    """Return the desired state that puts back what a run updated, enabled or disabled. Blocks.
+    """Return the desired state that puts back what a run updated, renamed, enabled or disabled.
 
-    Review and apply it like any other: `plan` shows what differs from the accounts as they are now.
-    An installation or a removal is not undone: its command is in `not_undone`.
+    Blocks. Review and apply it like any other: `plan` shows what differs from the accounts as they
+    are now. An installation or a removal is not undone: its command is in `not_undone`.
 
     Args:
         journal: The journal of `apply`.
@@ -76,6 +76,8 @@ def undo_of(journal: str | os.PathLike[str], *, run: str = "last") -> Undo:
         entry = entries.setdefault((write.account_sid, write.step.unique_name), _Entry(write))
         if write.step.action == "update":
             entry.configuration = write.before
+        elif write.step.action == "rename":
+            entry.previous_name = write.step.previous_name
         elif write.step.extension is not None:
             entry.extensions[write.step.extension] = write.step.action == "disable"
         entry.changes += 1
@@ -95,6 +97,8 @@ class _Entry:
     write: JournalWrite
     configuration: dict[str, Any] | None = None
     extensions: dict[str, bool] = attrs.field(factory=dict)
+    # The unique name until the run, if it renamed the Add-on.
+    previous_name: str | None = None
     changes: int = 0
 
 
@@ -109,10 +113,6 @@ def _problem(write: JournalWrite, changed: set[tuple[str, str]]) -> str | None:
         return f"{head}: to undo it, run with the account's credentials: {command}"
     if step.action == "remove":
         return f"{head}: to undo it, run with the account's credentials: {_install(write)}"
-    if step.action == "rename":
-        words = ["marketplace-async", "installed", "update", write.installed_add_on_sid or "XE..."]
-        command = shlex.join([*words, "--unique-name", step.previous_name or ""])
-        return f"{head}: to undo it, run with the account's credentials: {command}"
     if (write.account_sid, step.unique_name) in changed:
         return f"{head}: the run installed or removed the Add-on itself"
     if step.available_add_on_sid is None:
@@ -179,9 +179,12 @@ def _document(
             f"{_text(name)} = {'true' if enabled else 'false'}"
             for name, enabled in sorted(entry.extensions.items())
         )
-        content = (step.unique_name, step.available_add_on_sid or "", configuration, extensions)
+        content = (
+            *(entry.previous_name or step.unique_name, entry.previous_name and step.unique_name),
+            *(step.available_add_on_sid or "", configuration, extensions),
+        )
         accounts.setdefault(content, []).append(entry.write.account_sid)
-    lines = [f"# Puts back what run {run} of apply updated, enabled or disabled."]
+    lines = [f"# Puts back what run {run} of apply updated, renamed, enabled or disabled."]
     lines += ["# Review it with plan: an Add-on that was removed since would be installed again."]
     if secrets.variables:
         lines += ["# Secrets cannot be restored from the journal, which has them masked. Set their"]
@@ -189,8 +192,10 @@ def _document(
     lines += [f"# Not undone: {_comment(one)}" for one in not_undone]
     if secrets.variables:
         lines += [f"secret = [{', '.join(map(_text, sorted(secrets.keys)))}]"]
-    for (unique_name, add_on, configuration, extensions), sids in accounts.items():
+    for (unique_name, renamed, add_on, configuration, extensions), sids in accounts.items():
         lines += ["", "[[add_ons]]", f"unique_name = {_text(unique_name)}"]
+        if renamed is not None:
+            lines += [f"previous_names = [{_text(renamed)}]"]
         lines += [f"available_add_on_sid = {_text(add_on)}", "accept_terms_of_service = true"]
         lines += ["accounts = { sids = [", *(f"    {_text(sid)}," for sid in sids), "] }"]
         if configuration:

@@ -19,8 +19,8 @@ class InstalledAddOn(Record, Serializable):
         description: A short description of the Add-on.
         configuration: The configuration, which meets the Add-on's schema.
         unique_name: A name that is unique within the account.
-        date_created: When it was installed, in UTC.
-        date_updated: When it was last changed, in UTC.
+        date_created: When it was installed. The service writes UTC.
+        date_updated: When it was last changed. The service writes UTC.
         url: The absolute URL of this record.
         links: The URLs of related resources: `extensions` and `available_add_on`.
     """

@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 
 from .._core.arguments import check_flag, check_sid, check_text
-from .._core.codec import plain_and_json, to
+from .._core.codec import plain_and_json, to, unusable
 from .._core.cursor import Meta
 from .._core.expectations import expecting, expecting_each
-from .._core.messages import FORM, Request, form, trusted_request
+from .._core.messages import FORM, Request, Response, form, trusted_request
 from .._core.operation import Call, Parse
 from .._core.pagination import Listable, complete
 from .._core.records import Envelope
@@ -81,7 +81,8 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             ConflictError: The unique name is taken.
             NotFoundError: There is no such Add-on.
             AmbiguousOutcomeError: The Add-on may or may not be installed. With a unique name, the
-                client looks the installation up and retries; this is raised only if that fails.
+                client looks the installation up and retries; this is raised if a look-up fails, or
+                the one after the last attempt finds nothing.
             UnusableResponseError: An Add-on was installed, but the response does not confirm that
                 it is this one.
             MarketplaceError: The request failed. The Add-on was not installed.
@@ -178,7 +179,11 @@ class InstalledAddOns(Listable[InstalledAddOn]):
                 if not error.after_unknown:
                     raise
                 # This record may already have the name, from an attempt whose response was lost.
-                current = await self.fetch(sid)
+                try:
+                    current = await self.fetch(sid)
+                except MarketplaceError as failure:
+                    failure.after_unknown = True
+                    raise
                 renamed = unique_name is None or current.unique_name == unique_name
                 known = configuration is None or "configuration" not in current.unreadable
                 if not (renamed and known and has_configuration(current, configuration)):
@@ -241,7 +246,10 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             ConfigurationError: `check_schema` found violations. This is a ValueError, too.
             ConflictError: A different Add-on uses the name. It is left unchanged.
             NotEnsuredError: The result is not what was asked; the error says what differs. The
-                service may add defaults, or change the case of names.
+                service may add defaults, or treat names as equal that differ in case.
+            UnusableResponseError: Something was changed, but the response does not confirm that it
+                is this: it has another name, for example in lower case, or another SID. Also: a SID
+                that the service returned is malformed, and nothing was changed.
             UnreadableFieldError: A field that decides what to do is unknown. Nothing was changed.
             IncompleteListError: The list of installed Add-ons does not say that it is complete.
                 Nothing was changed.
@@ -292,6 +300,8 @@ class InstalledAddOns(Listable[InstalledAddOn]):
             search = await self._search(wish.unique_name)
         else:
             search.all_of(inventory)
+            if search.found is not None:
+                check_sid("XE", search.found.sid, "inventory: sid")
         for rounds_left in reversed(range(_ROUNDS)):
             # After a concurrent change: look the name up and compare again.
             found = search.found
@@ -370,12 +380,35 @@ class InstalledAddOns(Listable[InstalledAddOn]):
 
     async def _search(self, unique_name: str) -> Search:
         search = Search(unique_name)
-        async with aclosing(complete(self.list())) as records:
+        found = Listable[InstalledAddOn](
+            self._call,
+            self._path,
+            _addressable(self._parse_page, unique_name),
+            self._key,
+            self._operation,
+        )
+        async with aclosing(complete(found.list())) as records:
             async for record in records:
                 if search.see(record):
                     return search
         search.end()
         return search
+
+
+def _addressable(parse: Parse[_Page], unique_name: str) -> Parse[_Page]:
+    """Return a parser that also checks the SID of the record with this name: it is to be used."""
+
+    def parse_and_check(request: Request, response: Response) -> _Page:
+        page = parse(request, response)
+        for number, record in enumerate(page.installed_add_ons):
+            if record.unique_name == unique_name:
+                try:
+                    check_sid("XE", record.sid, f"installed_add_ons[{number}].sid")
+                except ValueError as error:
+                    raise unusable(request, response, str(error)) from None
+        return page
+
+    return parse_and_check
 
 
 def _of_other_accounts(page: _Page, account_sid: str) -> list[InstalledAddOn]:

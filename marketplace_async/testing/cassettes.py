@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from .._core import session
 from .._core.frames import hide_arguments
-from .._core.masking import MASK, redacted, redacted_bytes, secrets_in
+from .._core.masking import MASK, redacted, redacted_bytes, secrets_of
 from .._core.messages import FORM, Request
 from ..credentials import Secret
 
@@ -119,8 +119,10 @@ class _Scrubber:
             of: session.Session, request: Request, authorization: Secret | None
         ) -> dict[str, str]:
             shown = headers(of, request, authorization)
+            for secret in secrets_of(of.secrets):
+                self.learn(secret)
             if authorization is not None:
-                for secret in secrets_in(authorization.reveal()):
+                for secret in secrets_of([authorization]):
                     self.learn(secret)
                 shown["Authorization"] = _user(authorization)
             return shown

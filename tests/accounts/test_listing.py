@@ -25,6 +25,7 @@ from marketplace_async import (
     Response,
     ResponseError,
     Retry,
+    UnusableResponseError,
     accounts,
     capture,
 )
@@ -167,6 +168,22 @@ def test_the_host_for_accounts_includes_region_and_edge() -> None:
 def responding_with(document: Any) -> AbstractAsyncContextManager[MarketplaceClient]:
     """A client of a server that sends this document in every response."""
     return serving(sending(http_response(json.dumps(document).encode())))
+
+
+async def test_accounts_that_the_filters_exclude_do_not_belong_to_the_list() -> None:
+    document = {
+        "accounts": [{"sid": PARENT, "status": "suspended", "friendly_name": "Shop"}],
+        "next_page_uri": None,
+    }
+    async with responding_with(document) as client:
+        for filters, reason in (
+            ({"status": "active"}, "status is 'suspended', not 'active'"),
+            ({"friendly_name": "Store"}, "friendly_name is 'Shop', not 'Store'"),
+        ):
+            with pytest.raises(UnusableResponseError, match=f"{PARENT} does not .*: {reason}"):
+                await client.accounts.list(**filters).collect()  # type: ignore[arg-type]
+        asked = client.accounts.list(status="suspended", friendly_name="Shop")
+        assert len(await asked.collect()) == 1
 
 
 @pytest.mark.parametrize(

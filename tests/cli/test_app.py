@@ -36,8 +36,9 @@ def test_the_demo_shows_every_step_and_succeeds() -> None:
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert finished.stderr == ""
     steps = re.findall(r"^(\d)\. (.+)$", finished.stdout, re.MULTILINE)
-    assert [number for number, _ in steps] == list("12345678")
-    assert finished.stdout.count("✓") == 9
+    assert [number for number, _ in steps] == list("123456789")
+    assert finished.stdout.count("✓") == 10
+    assert re.search(r"500 accounts in \d+\.\d s; one at a time, in \d+\.\d s", finished.stdout)
     assert "✗" not in finished.stdout
     assert "Every step succeeded" in finished.stdout
     assert "marketplace-async emulator" in finished.stdout.split("What next")[1]
@@ -215,7 +216,45 @@ def test_the_error_of_a_missing_extra_names_the_extra(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert finished.returncode == 2
+    message, *lines = finished.stderr.splitlines()
     assert re.fullmatch(
-        rf"(error: )?the .+ needs an extra: install marketplace_async\[{extra}\]\n",
-        finished.stderr,
+        rf"(error: )?the .+ needs an extra: install marketplace_async\[{extra}\]", message
     )
+    if extra == "cli":
+        for line in (
+            "pip install 'marketplace_async[cli]'",
+            "pipx install 'marketplace_async[cli]'",
+            "uvx --from 'marketplace_async[cli]' marketplace-async demo",
+        ):
+            assert any(each.endswith(f"  {line}") for each in lines)
+    else:
+        assert lines == []
+
+
+def test_an_older_python_is_named() -> None:
+    program = (
+        "import sys; sys.version_info = (3, 10, 13, 'final', 0)\n"
+        "try: import marketplace_async\n"
+        "except ImportError as error: print(error)\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    message = "marketplace_async needs Python 3.11 or later; this is Python 3.10.13\n"
+    assert finished.stdout == message
+
+
+@pytest.mark.parametrize(
+    ("folder", "line"),
+    [
+        ("/home/you/.cache/uv/archive-v0/x/lib", "uv tool install 'marketplace_async[cli]'"),
+        ("/home/you/.local/share/uv/tools/x/lib", "pip install 'marketplace_async'"),
+        ("/home/you/.local/share/pipx/venvs/x/lib", "pip install 'marketplace_async'"),
+        ("/home/you/project/.nox/demo/lib", "pip install '.[cli]'"),
+        ("/home/you/project/.venv/lib", "marketplace-async emulator"),
+    ],
+)
+def test_the_demo_says_what_to_do_next_for_each_way_to_install(folder: str, line: str) -> None:
+    first, following, *_ = demo.next_steps(f"{folder}/demo.py").splitlines()[2:]
+    assert first.startswith(f"  {line}")
+    assert "marketplace-async emulator" in first + following

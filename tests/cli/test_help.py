@@ -39,13 +39,12 @@ def test_help_fits_80_columns_and_explains_each_option(
                 assert argument.parameter.help, argument.names
 
 
-def test_the_help_and_the_readme_list_every_exit_status(
+def test_the_help_and_the_documentation_list_every_exit_status(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     main(["help", "exit-statuses"])
     help_text = capsys.readouterr().out
-    readme = (PROJECT / "README.md").read_text()
-    table = readme.split("### Exit statuses")[1].split("\n#")[0]
+    table = (PROJECT / "docs" / "reference" / "exit-statuses.md").read_text()
     numbers = sorted(int(status) for status in Status)
     assert [
         int(number) for number in re.findall(r"^ +(\d+)  \w", help_text, re.MULTILINE)

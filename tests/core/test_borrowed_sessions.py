@@ -1,9 +1,11 @@
 """Borrowed sessions: what they add never mixes with the credentials of the client."""
 
 import asyncio
+import pickle
 import traceback
 import warnings
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from support.raw_servers import web_server
+from support.raw_servers import free_port, raw_server, web_server
 
 from marketplace_async import (
     AccountToken,
@@ -19,6 +21,8 @@ from marketplace_async import (
     BillableItem,
     ConflictError,
     MarketplaceClient,
+    MarketplaceError,
+    Request,
     Retry,
 )
 from marketplace_async.emulator import Emulator
@@ -27,6 +31,7 @@ from marketplace_async.testing import account
 XE = "XE" + "a" * 32
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 FAST = Retry(attempts=3, initial_backoff=0.001)
+ONCE = Retry(attempts=1)
 CREDENTIALS = AccountToken(account().account_sid, "geheim-42")
 BASIC = CREDENTIALS.authorization.reveal().removeprefix("Basic ")
 ITEM = BillableItem("BI" + "a" * 32, 1)
@@ -97,6 +102,67 @@ def test_a_session_with_credentials_is_refused_at_once() -> None:
             assert "geheim" not in str(error.value)
 
     asyncio.run(create())
+
+
+async def test_a_session_that_does_not_decompress_is_refused_at_once() -> None:
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        with pytest.raises(ValueError, match=r"^session: it does not decompress .*auto_decompress"):
+            MarketplaceClient(account(), session=session)
+
+
+async def test_no_middleware_sees_the_credentials(service: Service) -> None:
+    seen: list[Any] = []
+
+    async def spying(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        seen.append(dict(request.headers))
+        try:
+            response = await handler(request)
+            seen.append(dict(response.request_info.headers))
+            return response
+        finally:
+            seen.append(dict(request.headers))
+
+    nobody = f"http://127.0.0.1:{free_port()}"
+    async with aiohttp.ClientSession(middlewares=(spying,)) as session:
+        for url in (service.url, nobody):
+            client = MarketplaceClient(CREDENTIALS, base_url=url, session=session, retry=ONCE)
+            with suppress(MarketplaceError):
+                await client.installed_add_ons.fetch(XE)
+            with suppress(MarketplaceError):
+                await client.installed_add_ons.usage(XE).create([ITEM])
+    assert len(seen) == 2 * 3 + 2 * 2
+    assert BASIC not in repr(seen)
+    assert {headers["Authorization"] for headers in service.headers} == {f"Basic {BASIC}"}
+
+
+KEY = "key-of-the-gateway"
+
+
+def with_key(url: str, session: aiohttp.ClientSession | None) -> MarketplaceClient:
+    return MarketplaceClient(
+        CREDENTIALS, base_url=url, session=session, headers={"X-Api-Key": KEY}, retry=ONCE
+    )
+
+
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_a_header_that_the_application_adds_is_masked_where_it_is_echoed(
+    borrowed: bool,
+) -> None:
+    async def echo(request: web.Request) -> web.Response:
+        message = f"rejected {request.headers['X-Api-Key']}"
+        return web.json_response({"code": 20001, "message": message}, status=400)
+
+    texts = []
+    async with web_server(echo) as service, aiohttp.ClientSession() as session:
+        for url in (service, f"http://127.0.0.1:{free_port()}"):
+            async with with_key(url, session if borrowed else None) as client:
+                with pytest.raises(MarketplaceError) as error:
+                    await client.installed_add_ons.fetch(XE)
+            texts.append(shown(error.value) + str(pickle.dumps(error.value)))
+    assert "rejected ***" in texts[0]
+    assert KEY not in "".join(texts)
 
 
 async def test_neither_netrc_nor_a_default_header_replaces_the_credentials(
@@ -222,6 +288,88 @@ async def test_an_error_of_a_middleware_holds_no_credentials(service: Service) -
     assert BASIC not in shown(error.value)
     assert BASIC not in shown(unknown.value)
     assert isinstance(unknown.value.__cause__, LookupError)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before it is sent", "afterwards"])
+@pytest.mark.parametrize(
+    "failure",
+    [OSError("vault"), TimeoutError("vault"), aiohttp.ClientError("vault"), LookupError("vault")],
+    ids=repr,
+)
+async def test_the_error_of_a_middleware_is_not_taken_for_one_of_the_network(
+    service: Service, failure: Exception, after: bool
+) -> None:
+    calls = 0
+
+    async def failing(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        nonlocal calls
+        calls += 1
+        if after:
+            await handler(request)
+        raise failure
+
+    async with aiohttp.ClientSession(middlewares=(failing,)) as session:
+        client = MarketplaceClient(CREDENTIALS, base_url=service.url, session=session, retry=FAST)
+        with pytest.raises(type(failure)) as raised:
+            await client.installed_add_ons.fetch(XE)
+        assert raised.value is failure
+        with pytest.raises((type(failure), AmbiguousOutcomeError)) as unknown:
+            await client.installed_add_ons.usage(XE).create([ITEM])
+        assert (unknown.value.__cause__ if after else unknown.value) is failure
+    assert calls == 2
+    assert len(service.headers) == (2 if after else 0)
+
+
+@pytest.mark.parametrize("event", ["on_connection_create_start", "on_request_headers_sent"])
+async def test_the_error_of_a_trace_is_not_taken_for_one_of_the_network(
+    service: Service, event: str
+) -> None:
+    calls = 0
+
+    async def failing(session: Any, context: SimpleNamespace, params: Any) -> None:
+        nonlocal calls
+        calls += 1
+        raise ConnectionResetError("the collector is gone")
+
+    tracing = aiohttp.TraceConfig()
+    getattr(tracing, event).append(failing)
+    async with aiohttp.ClientSession(trace_configs=[tracing]) as session:
+        client = MarketplaceClient(CREDENTIALS, base_url=service.url, session=session, retry=FAST)
+        with pytest.raises((ConnectionResetError, AmbiguousOutcomeError)):
+            await client.installed_add_ons.usage(XE).create([ITEM])
+    assert calls == 1
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "POST", "OPTIONS"])
+@pytest.mark.parametrize("borrowed", [False, True])
+async def test_aiohttp_never_sends_a_request_again_that_is_not_safe_to_repeat(
+    method: str, borrowed: bool
+) -> None:
+    received: list[bytes] = []
+
+    async def close_at_the_second(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            received.append(head[: head.index(b" ")])
+            if b"Content-Length: 3" in head:
+                await reader.readexactly(3)
+            if len(received) > 1:
+                return
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    async with raw_server(close_at_the_second) as url, aiohttp.ClientSession() as session:
+        async with MarketplaceClient(
+            CREDENTIALS, base_url=url, session=session if borrowed else None, retry=FAST
+        ) as client:
+            request = Request(method, "/v1/Thing", body=b"x=1", repeat="if_rejected")
+            await client.send(request)
+            with pytest.raises(AmbiguousOutcomeError):
+                await client.send(request)
+    assert received == [method.encode()] * 2
 
 
 async def test_a_middleware_may_handle_a_rejection_itself(service: Service) -> None:

@@ -73,6 +73,9 @@ async def test_a_certificate_with_another_fingerprint_is_not_trusted(authority: 
     async with tls_server(authority.server()) as url:
         other = aiohttp.Fingerprint(hashlib.sha256(b"other").digest())
         error = await failure(url, ssl=other)
+        assert error.reason.endswith("has another fingerprint than ssl= says")
+        async with aiohttp.ClientSession() as session:
+            error = await failure(url, ssl=other, session=session)
     assert error.reason.endswith("has another fingerprint than ssl= says")
 
 

@@ -45,6 +45,9 @@ class Pages:
     def operation(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def one_deadline(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def fail(self, request: Request, error: ResponseError) -> NoReturn:
         raise error
 

@@ -99,6 +99,17 @@ async def test_a_failed_renewal_does_no_harm_while_the_token_is_valid() -> None:
             await client.listings.list_own()
 
 
+async def test_a_renewal_that_hangs_delays_no_request_while_the_token_is_valid() -> None:
+    async with Emulator(token_lifetime=4.0) as emulator, client_of(emulator) as client:
+        await client.listings.list_own()
+        emulator.faults.add("POST", "/v2/token", delay=3600.0)
+        await asyncio.sleep(3.65)  # a tenth of the lifetime is left
+        for _ in range(3):
+            await client.listings.list_own()
+        assert tokens_issued(emulator) == 1
+        assert {entry.status for entry in emulator.log if "Listings" in entry.path} == {200}
+
+
 async def test_any_operation_is_sent_once_more_with_a_new_token() -> None:
     async with (
         Emulator() as emulator,

@@ -70,6 +70,9 @@ class Pages:
     def operation(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def one_deadline(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def fail(self, request: Request, error: ResponseError) -> NoReturn:
         raise error
 
@@ -495,6 +498,9 @@ class UnsteadyPages:
         return self
 
     def operation(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def one_deadline(self) -> AbstractContextManager[None]:
         return nullcontext()
 
     def fail(self, request: Request, error: ResponseError) -> NoReturn:

@@ -3,6 +3,7 @@
 import asyncio
 import pickle
 import traceback
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from marketplace_async import (
     ConnectError,
     CredentialsError,
     MarketplaceClient,
+    MarketplaceError,
     Retry,
     Timeout,
 )
@@ -241,6 +243,27 @@ async def test_a_tunnel_that_is_not_allowed_is_asked_for_once(response: str, att
     where = f"the proxy {running.address} (from HTTPS_PROXY) refused to connect: {response}"
     assert error.value.reason.startswith(where)
     assert ("NO_PROXY" in error.value.reason) is (response[:3] in ("401", "403"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_password_that_a_proxy_echoes_is_masked(scheme: str) -> None:
+    encoded = b64encode(b"user:geheim-42").decode()
+    answer = f"502 cannot accept Basic {encoded} of geheim-42"
+    async with proxy(response=answer) as running:
+        url = running.url.replace("://", "://user:geheim-42@")
+        client = MarketplaceClient(
+            account(),
+            base_url=f"{scheme}://{HOST}",
+            proxy=url,
+            allow_http=True,
+            retry=Retry(attempts=1),
+        )
+        async with client:
+            with pytest.raises(MarketplaceError) as error:
+                await client.installed_add_ons.fetch(XE)
+    shown = repr(error.value) + str(error.value) + str(pickle.dumps(error.value))
+    assert "geheim-42" not in shown
+    assert encoded not in shown
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -112,6 +112,21 @@ def test_nan_is_no_number() -> None:
     assert repr(record.unreadable) == "mappingproxy({'configuration': {'a': nan}})"
 
 
+@pytest.mark.parametrize("depth", [400, 600, 900])
+def test_a_field_that_is_nested_deeply_costs_at_most_itself(depth: int) -> None:
+    nested = b'{"a":' * depth + b"1" + b"}" * depth
+    odd = json.loads(raw_document("configuration", b"{}"))
+    del odd["description"]
+    first, second = page_of(
+        DOCUMENT,
+        json.dumps(odd).encode().replace(b'"configuration": {}', b'"configuration":' + nested),
+    )
+    assert first == RECORD
+    assert second.unreadable.keys() >= {"description"}
+    if "configuration" in second.unreadable:
+        assert (second.configuration, second.unreadable["configuration"]) == (None, None)
+
+
 @pytest.mark.parametrize("name", sorted(DOCUMENT.keys() - {"sid"}))
 def test_a_missing_field_is_unknown_and_a_null_is_not(name: str) -> None:
     record = read({key: value for key, value in DOCUMENT.items() if key != name})

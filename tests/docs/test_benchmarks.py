@@ -1,4 +1,4 @@
-"""The benchmarks run, and the README shows the saved results."""
+"""The benchmarks run, and the documentation shows the saved results."""
 
 import asyncio
 import json
@@ -302,12 +302,16 @@ def test_a_profile_tells_where_the_time_goes(server: Server) -> None:
 # -- the saved results
 
 
-def test_the_chart_and_the_readme_show_the_saved_results() -> None:
+def test_the_chart_and_the_documentation_show_the_saved_results() -> None:
     results = report.load()
     assert not results.quick
-    assert (report.FOLDER / "results.svg").read_text() == chart.draw(results)
-    _, _, rest = report.README.read_text().partition(report.BEGIN)
-    assert rest.partition(report.END)[0].strip() == report.section(results)
+    assert report.CHART.read_text() == chart.draw(results)
+    for file, text in (
+        (report.PAGE, report.section(results)),
+        (report.README, report.headlines(results)),
+    ):
+        _, _, rest = file.read_text().partition(report.BEGIN)
+        assert rest.partition(report.END)[0].strip() == text
 
 
 def test_the_table_marks_missed_goals() -> None:

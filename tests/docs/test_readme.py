@@ -1,4 +1,4 @@
-"""Every Python block of the README is a complete program that runs unchanged."""
+"""Every Python block of the README and of the manual is a program that runs unchanged."""
 
 import asyncio
 import re
@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from support.manual import MANUAL
 from support.paths import PROJECT
 from support.programs import environ
 
@@ -21,7 +22,7 @@ from marketplace_async.emulator import Emulator
 from marketplace_async.testing import account
 
 README = (PROJECT / "README.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^```python\n(.*?)^```", MANUAL, re.MULTILINE | re.DOTALL)
 NAMED = {block.split("\n")[0].removeprefix("# "): block for block in BLOCKS if block[0] == "#"}
 PROGRAMS = [block for block in BLOCKS if block not in NAMED.values()]
 XE = "XE" + "a" * 32
@@ -43,8 +44,8 @@ def running(program: str, base_url: str, *arguments: str, **more: str) -> Iterat
         process.communicate()
 
 
-def test_the_readme_has_the_expected_blocks() -> None:
-    assert len(PROGRAMS) == 16
+def test_the_manual_has_the_expected_blocks() -> None:
+    assert len(PROGRAMS) == 18
     assert set(NAMED) == {"conftest.py", "test_install.py", "service.py", "worker.py"}
 
 
@@ -66,7 +67,7 @@ def test_the_programs_print_the_described_output(served: Emulator) -> None:
             out, errors = process.communicate(timeout=60)
             return str(out + errors)
 
-    assert "IBM Watson Speech to Text" in output("print(add_on.sid")
+    assert "readme" in output("print(add_on.sid")
     assert "12.355 [True]" in output("BillableItem(")
     assert "installed {'callback_method': 'GET'}\nunchanged" in output("ensured.action")
     assert "callback_url 5 is not of type" in output("configuration_errors(")
@@ -236,7 +237,16 @@ def test_the_error_table_lists_every_error() -> None:
     errors = {
         name for name in _public.__all__ if name.endswith("Error") and name != "MarketplaceError"
     }
-    assert set(re.findall(r"^\| `(\w+Error)` \|", README, re.MULTILINE)) == errors
+    assert (
+        set(
+            re.findall(
+                r"^\| `(\w+Error)` \|",
+                (PROJECT / "docs" / "reference" / "errors.md").read_text(),
+                re.MULTILINE,
+            )
+        )
+        == errors
+    )
 
 
 def test_the_option_table_lists_every_option_of_the_emulator() -> None:
@@ -248,7 +258,7 @@ def test_the_option_table_lists_every_option_of_the_emulator() -> None:
     }
     assert options == {
         name
-        for row in re.findall(r"^\| (`--.+?) \|", README, re.MULTILINE)
+        for row in re.findall(r"^\| (`--.+?) \|", MANUAL, re.MULTILINE)
         for name in re.findall(r"--[\w-]+", row)
     }
 
@@ -257,3 +267,7 @@ def test_the_readme_and_ci_run_the_same_commands() -> None:
     assert "pip install nox && nox -s demo" in README
     assert "pip install nox && nox -s tests" in README
     assert "pip install nox && nox -s tests" in (PROJECT / ".ci" / "run").read_text()
+
+
+def test_the_readme_fits_on_two_hundred_lines() -> None:
+    assert len(README.splitlines()) <= 200

@@ -33,9 +33,9 @@ INSTEAD_OF = {
 
 
 def lines() -> Iterator[tuple[str, str]]:
-    files = [PROJECT / "README.md", PROJECT / "noxfile.py"]
+    files = [*({*PROJECT.glob("*.md")} - {PROJECT / "CHANGELOG.md"}), PROJECT / "noxfile.py"]
     files += sorted((PROJECT / "docs").rglob("*.md"))
-    for folder in ("marketplace_async", "tests", "benchmarks", "examples"):
+    for folder in ("marketplace_async", "tests", "benchmarks", "examples", "tools"):
         files += sorted((PROJECT / folder).rglob("*.py"))
     for file in files:
         name = str(file.relative_to(PROJECT))

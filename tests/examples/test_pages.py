@@ -3,12 +3,14 @@
 import re
 
 import pytest
+from support.manual import PAGES as MANUAL_PAGES
 from support.paths import PROJECT
 from support.services import output_of
 
 from marketplace_async.emulator import Emulator
 
-PAGES = sorted((PROJECT / "docs" / "how-to").glob("*.md"))
+# `tests/docs/test_readme.py` runs the programs of the manual.
+PAGES = sorted({*(PROJECT / "docs" / "how-to").glob("*.md")} - {*MANUAL_PAGES})
 PROGRAMS = [
     pytest.param(program, id=f"{page.stem}-{number}")
     for page in PAGES
@@ -44,6 +46,6 @@ async def test_the_programs_print_what_the_pages_say(marketplace_emulator: Emula
 
 
 def test_links_between_the_pages_lead_somewhere() -> None:
-    for page in PAGES:
+    for page in [PROJECT / "README.md", *(PROJECT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

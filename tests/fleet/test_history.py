@@ -79,6 +79,42 @@ async def test_the_journal_tells_who_changed_what_and_an_undo_puts_it_back(
         await asyncio.to_thread(fleet.read_journal, journal, run="x")
 
 
+async def test_an_undo_renames_back_together_with_all_that_the_run_changed(
+    shops: Fleet, tmp_path: Path
+) -> None:
+    journal = tmp_path / "fleet.journal"
+    first = await shops.state()
+    renamed = f"""
+[[add_ons]]
+unique_name = "voicebase"
+previous_names = ["voicebase_transcription"]
+available_add_on_sid = "{VOICEBASE}"
+accept_terms_of_service = true
+accounts = {{ friendly_names = ["Shop 1", "Shop 2"] }}
+configuration = {{ callback_url = "https://example.com" }}
+extensions = {{ recording-dial = true }}
+
+[[add_ons.overrides]]
+accounts = {{ friendly_names = ["Shop 2"] }}
+configuration = {{ callback_url = "https://example.com/new" }}
+"""
+    assert (await applied(shops, renamed, journal)).writes == {"done": 5}
+    second = await shops.state()
+    assert set(second["Shop 1"]) == {"voicebase"}
+    undo = await asyncio.to_thread(fleet.undo_of, journal)
+    assert (undo.changes, undo.not_undone) == (5, ())
+    assert undo.desired is not None
+    report = await applied(shops, undo.desired, journal)
+    assert report.writes == {"done": 5}
+    assert (report.plan.totals["rename"], report.plan.totals["install"]) == (2, 0)
+    assert await shops.state() == first
+    again = await asyncio.to_thread(fleet.undo_of, journal)
+    assert (again.changes, again.not_undone) == (5, ())
+    assert again.desired is not None
+    await applied(shops, again.desired, journal)
+    assert await shops.state() == second
+
+
 async def test_another_journal_is_rejected(shops: Fleet, tmp_path: Path) -> None:
     await fleet.inventory(shops.source, tmp_path / "a.jsonl")
     with pytest.raises(JobError, match="is the journal of another job"):

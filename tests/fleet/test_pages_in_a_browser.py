@@ -19,6 +19,7 @@ from marketplace_async.fleet import (
     Failure,
     Html,
     InventoryRecord,
+    Offer,
     PlanHtml,
     Step,
 )
@@ -253,3 +254,45 @@ def test_the_page_of_a_plan_shows_steps_drift_problems_and_failures(
         assert [text.split()[-1] for text in marks] == ["update", "remove"]
         tab.locator("#rows .row").click()
         expect(tab.locator("#detail pre")).to_contain_text('~ url = "<i>" → "new"')
+
+
+def test_the_page_of_a_plan_shows_prices_terms_and_what_several_steps_are(
+    browser: Any, tmp_path: Path
+) -> None:
+    page = tmp_path / "plan.html"
+    output = PlanHtml(page)
+    output.begin()
+    hostile = HOSTILE[0]
+    offers = (
+        Offer(pricing_type="per minute", pricing="$1", terms=hostile, digest="sha256:1"),
+        Offer(digest="sha256:2"),
+    )
+    for number in (1, 2, 3):
+        add_on = sid("XB", number // 3)
+        remove = Step(action="remove", unique_name="spam", sid=sid("XE", number))
+        install = Step(
+            action="install",
+            unique_name="spam",
+            available_add_on_sid=add_on,
+            offer=offers[number // 3],
+        )
+        rename = Step(action="rename", unique_name="new", previous_name="old", sid=sid("XE", 9))
+        plan = AccountPlan(sid("AC", number), f"Shop {number}", (remove, install, rename))
+        output.write(plan.account_sid, [plan])
+    output.close()
+    with opened(browser, page, "Marketplace plan") as tab:
+        marks = tab.locator("#rows .row").first.locator(".mark").all_inner_texts()
+        assert sorted(" ".join(text.split()) for text in marks) == ["→ rename", "− + 2 steps"]
+        assert tab.locator("#rows .mark.bad").count() == 3
+        tab.locator("#offers").click()
+        sections = tab.locator("#detail section")
+        expect(sections).to_have_count(2)
+        expect(sections.first).to_contain_text("2 accounts")
+        expect(sections.first).to_contain_text("Price: per minute; $1")
+        expect(sections.first).to_contain_text(f"Terms: {hostile}")
+        expect(sections.last).to_contain_text("Price: not stated by the service")
+        tab.keyboard.press("Escape")
+        tab.locator("#rows .row").first.click()
+        expect(tab.locator("#detail")).to_contain_text("old → new")
+        expect(tab.locator("#detail")).to_contain_text("Terms: <img")
+        tab.keyboard.press("Escape")

@@ -22,7 +22,7 @@ from marketplace_async import (
 )
 from marketplace_async.emulator import Emulator
 from marketplace_async.fleet import DesiredStateError
-from marketplace_async.fleet.catalogue import check_configurations
+from marketplace_async.fleet.catalogue import Catalogue, check_configurations
 from marketplace_async.resources.available_add_ons import configuration_errors
 
 DESIRED = f"""
@@ -239,7 +239,7 @@ def check(
     desired = fleet.from_document({"add_ons": [add_on], "secret": changes.get("secret", [])})
     problems = desired.problems()
     record = AvailableAddOn(sid=SPAM_SCORE, configuration_schema=schema)
-    check_configurations(desired, {SPAM_SCORE: record}, problems)
+    check_configurations(desired, Catalogue({SPAM_SCORE: record}), problems)
     try:
         problems.check()
     except DesiredStateError as error:

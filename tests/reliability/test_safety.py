@@ -1,4 +1,7 @@
-"""Safety under faults: no request is lost or applied twice. The README shows the table."""
+"""Safety under faults: no request is lost or applied twice.
+
+`docs/explanation/retries.md` shows the table.
+"""
 
 import asyncio
 import contextlib
@@ -70,7 +73,7 @@ class World:
 Operation = Callable[[World], Awaitable[object]]
 START = (1, 0, 1, "old", False, None)
 
-# By the name in the README: HTTP method, path, call, and the state after the call took effect.
+# By the name in the documentation: HTTP method, path, call, and the state after the effect.
 OPERATIONS: dict[str, tuple[str, str, Operation, tuple[Any, ...]]] = {
     "list": (
         "GET",
@@ -276,11 +279,11 @@ async def test_each_operation_is_retried_if_it_was_not_sent(
             assert await world.state() == done
 
 
-def test_the_readme_shows_this_table() -> None:
-    readme = (PROJECT / "README.md").read_text()
+def test_the_documentation_shows_this_table() -> None:
+    page = (PROJECT / "docs" / "explanation" / "retries.md").read_text()
     header = f"| | {' | '.join(COLUMNS)} |\n| {' | '.join(['---'] * (len(COLUMNS) + 1))} |\n"
     rows = "".join(f"| {name} | retried | {' | '.join(row)} |\n" for name, row in TABLE.items())
-    assert header + rows in readme
+    assert header + rows in page
 
 
 async def test_a_failed_connection_is_retried_for_any_operation(
@@ -398,7 +401,7 @@ async def test_without_retries_an_unknown_outcome_is_ambiguous_at_once() -> None
     async with emulated(retry=Retry(attempts=1)) as (client, emulator):
         emulator.faults.add("POST", "*", status=500)
         with pytest.raises(AmbiguousOutcomeError):
-            await create(client)
+            await create(client, unique_name=None)
         emulator.faults.add("GET", "*", status=500)
         with pytest.raises(ServerError):
             await client.listings.list_own()

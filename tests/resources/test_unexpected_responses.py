@@ -353,6 +353,21 @@ async def test_an_inventory_of_another_account_is_refused() -> None:
     assert service.requests == []
 
 
+async def test_ensure_names_a_malformed_sid_that_the_service_returned() -> None:
+    other = installed(sid="odd", unique_name="other")
+    service = Service(page(other, installed(sid="bogus", configuration={})))
+    reason = r"installed_add_ons\[1\]\.sid: 'bogus' is not the SID of an installed Add-on"
+    with pytest.raises(UnusableResponseError, match=reason) as error:
+        await ensure(service.call)
+    assert error.value.request.operation == "installed_add_ons.list"
+    assert service.requests == ["GET /v1/InstalledAddOns"]
+    # Another record's odd SID decides nothing.
+    assert (await ensure(Service(page(other, installed())).call)).action == "unchanged"
+    inventory = [InstalledAddOn(sid="bogus", account_sid=AC, unique_name="spam")]
+    with pytest.raises(ValueError, match="inventory: sid: 'bogus' is not the SID"):
+        await ensure(service.call, inventory=inventory)
+
+
 @pytest.mark.parametrize("field", ["unique_name", "links", "configuration", "account_sid"])
 async def test_a_lost_create_is_not_reconciled_on_an_unknown_field(field: str) -> None:
     lost = TransportError(Request("POST", "/v1/InstalledAddOns"), "lost")

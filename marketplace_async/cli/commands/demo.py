@@ -1,13 +1,15 @@
 """`marketplace-async demo`: a tour of the client against an emulator."""
 
 import asyncio
-import time
 import uuid
 from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.syntax import Syntax
 from rich.table import Table
 
@@ -18,19 +20,27 @@ from ... import (
     InstalledAddOn,
     MarketplaceClient,
     MarketplaceError,
+    bulk,
 )
+from ..._core.clocks import monotonic
 from ...testing import emulated
 from ..streams import output_console
+
+if TYPE_CHECKING:
+    from ...emulator import Emulator
 
 TRANSCRIPTION = "XB85b56ed9ce713e0ac62342b901233193"
 SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 CONFIGURATION = {"callback_url": "https://example.com/done", "callback_method": "POST"}
 
-NEXT_STEPS = """\
-What next? From this folder, in your own environment:
+NAME = "marketplace_async"
+READING = 500  # accounts of the last scene
+LATENCY = 0.002  # seconds per response in it
 
-  pip install '.[cli]'
-  marketplace-async emulator --port 8912     an emulator to develop against
+NEXT_STEPS = """\
+What next?
+
+{install}  marketplace-async emulator --port 8912     an emulator to develop against
 
 and in another terminal:
 
@@ -42,8 +52,22 @@ and in another terminal:
   >>> client = MarketplaceClient.from_env()
   >>> await client.available_add_ons.list().collect()
 
-The README covers the rest.
+The documentation covers the rest.
 """
+
+
+def next_steps(path: str = __file__) -> str:
+    """Return what to do next. It fits how the package was installed, which its path tells."""
+    folders = Path(path).parts
+    if "pipx" in folders or {"uv", "tools"} <= {*folders}:  # in an environment of its own
+        install = f"pip install '{NAME}'           in the environment of your project"
+    elif "uv" in folders:  # uvx: in a cache
+        install = f"uv tool install '{NAME}[cli]'"
+    elif ".nox" in folders:
+        install = "pip install '.[cli]'                       in an environment of your own"
+    else:
+        install = ""
+    return NEXT_STEPS.format(install=f"  {install}\n" if install else "")
 
 
 class Unexpected(Exception):
@@ -58,14 +82,16 @@ def expect(condition: bool, problem: str) -> None:
 async def run(base_url: str | None, console: Console | None = None) -> int:
     """Run the demo and return its exit status."""
     console = console or output_console(soft_wrap=False)
-    started = time.perf_counter()
+    started = monotonic()
     accounts = [AccountToken(f"AC{uuid.uuid4().hex}", "made-up") for _ in range(3)]
     demo = Demo(console)
+    emulator: Emulator | None = None
     try:
         async with AsyncExitStack() as stack:
             if base_url is None:
-                client, emulator = await stack.enter_async_context(emulated())
-                where = f"an emulator at {emulator.url}"
+                client, own = await stack.enter_async_context(emulated())
+                emulator = own
+                where = f"an emulator at {own.url}"
             else:
                 client = await stack.enter_async_context(
                     MarketplaceClient(accounts[0], base_url=base_url)
@@ -73,12 +99,14 @@ async def run(base_url: str | None, console: Console | None = None) -> int:
                 where = base_url
             console.print(f"[bold]marketplace_async[/]: three made-up accounts on {escape(where)}")
             await demo.run([client.with_credentials(account) for account in accounts])
+            if emulator is not None:
+                await demo.read_many(emulator)
     except (Unexpected, MarketplaceError, ValueError) as error:
         demo.failed(str(error))
         return 1
-    seconds = time.perf_counter() - started
+    seconds = monotonic() - started
     console.print(f"\n[bold green]Every step succeeded[/] in {seconds:.1f} s.\n")
-    console.print(NEXT_STEPS, markup=False, soft_wrap=True)
+    console.print(next_steps(), markup=False, soft_wrap=True)
     return 0
 
 
@@ -296,3 +324,45 @@ for client in clients:
                 deleted += 1
             expect(await client.installed_add_ons.list().first() is None, "an Add-on is left")
         self._done(f"{deleted} deleted, none left")
+
+    async def read_many(self, emulator: "Emulator") -> None:
+        """Read many accounts one at a time, then at once, and compare the times."""
+        self._step(
+            f"Read {READING} accounts at once",
+            """\
+outcomes = await bulk.settle(read, accounts)""",
+        )
+        accounts = [AccountToken(f"AC{uuid.uuid4().hex}", "made-up") for _ in range(READING)]
+        for account in accounts:
+            emulator.install(account.account_sid, SPAM_SCORE)
+        emulator.faults.add("GET", "*", delay=LATENCY, times=None)
+        (client,) = self._clients[:1]
+        with self._progress() as progress:
+
+            async def read(account: AccountToken) -> int:
+                found = await client.with_credentials(account).installed_add_ons.list().collect()
+                progress.advance(task)
+                return len(found)
+
+            task = progress.add_task("one at a time", total=READING)
+            started = monotonic()
+            for account in accounts:
+                await read(account)
+            one_at_a_time = monotonic() - started
+            task = progress.add_task("at once", total=READING)
+            started = monotonic()
+            outcomes = await bulk.settle(read, accounts)
+            at_once = monotonic() - started
+        expect(sum(o.value for o in outcomes if o.ok) == READING, "an account was not read")
+        self._done(
+            f"{READING} accounts in {at_once:.1f} s; one at a time, in {one_at_a_time:.1f} s, "
+            f"with {LATENCY * 1000:.0f} ms per response. Responses of Twilio take longer."
+        )
+
+    def _progress(self) -> Progress:
+        return Progress(
+            TextColumn("   {task.description:13}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            console=self._console,
+        )

@@ -63,7 +63,7 @@ def emulator(
     accounts_file
         A file with one SID:SECRET per line, for secrets that other users must not read.
     catalogue
-        A JSON file with additional Add-ons. See the README for its format.
+        A JSON file with additional Add-ons. See `docs/how-to/testing.md` for its format.
     concurrency
         Maximum concurrent requests per account. Further requests receive a 429 response.
     latency

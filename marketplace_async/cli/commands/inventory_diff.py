@@ -97,7 +97,7 @@ def _show(found: "fleet.InventoryDiff") -> None:
     for one in found.changes:
         name = one.unique_name or one.available_add_on_sid or "an Add-on"
         account = one.account_sid
-        if one.account_friendly_name:
+        if one.account_friendly_name and one.account_friendly_name != one.account_sid:
             account += f" ({one.account_friendly_name})"
         console.print(
             marked(_MARKS[one.action], f"{one.action} {name} on {account}"), f"[dim]{one.sid}[/dim]"

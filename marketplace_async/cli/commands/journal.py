@@ -29,7 +29,7 @@ _FIELDS: Final = (
     *("outcome", "changes", "before", "after", "message"),
 )
 _COLUMNS: Final = (
-    *("begun", "account_sid", "action", "unique_name", "outcome", "extension", "friendly_name"),
+    *("account_sid", "action", "unique_name", "outcome", "begun", "extension", "friendly_name"),
     *("user", "message"),
 )
 
@@ -93,7 +93,7 @@ async def undo(
     to: Path | None = None,
     overwrite: Flag = False,
 ) -> int:
-    """Write the desired state that puts back what a run updated, enabled or disabled.
+    """Write the desired state that puts back what a run updated, renamed or switched.
 
     Changes nothing. Review and apply the file like any other, with plan and apply. Installations
     and removals are listed with the command to run, and the exit status is then 3.

@@ -28,6 +28,7 @@ async def plan(
     to: Path | None = None,
     out: Path | None = None,
     html: Path | None = None,
+    markdown: Path | None = None,
     resume: Flag = False,
     overwrite: Flag = False,
     unmanaged: Flag = False,
@@ -49,6 +50,8 @@ async def plan(
         Save the plan to this file, for `apply --plan`.
     html
         Write a page for the browser (.html), instead of --to.
+    markdown
+        Also write a summary for a pull request (Markdown).
     resume
         Continue an interrupted plan and retry failed accounts.
     overwrite
@@ -87,6 +90,10 @@ async def plan(
         await to_daemon_thread(jobs.check_file, to, option)
     if out is not None:
         await to_daemon_thread(jobs.check_file, out, "--out")
+    if markdown is not None:
+        if markdown in (to, out):
+            raise usage_error(f"--markdown: {markdown} is the file of another option as well")
+        await to_daemon_thread(plans.check_markdown, markdown)
     state = await to_daemon_thread(fleet.load, desired)
     part = selection.part(state)
     failures: list[fleet.Failure] = []
@@ -123,6 +130,8 @@ async def plan(
             )
         )
     broken: OSError | None = None
+    if markdown is not None:
+        await to_daemon_thread(plans.write_markdown, markdown, report)
     if format == "json":
         if out is not None or report.failures.file is not None:
             failures = await to_daemon_thread(plans.failures_of, report.failures)

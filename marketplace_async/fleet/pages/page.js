@@ -43,8 +43,13 @@ const MARKS = {
   failed: ["✕", "failed", "bad", "The account could not be read"],
 };
 
-function mark(state, count) {
-  const [symbol, label, style] = MARKS[state];
+function mark(state, count, states = []) {
+  let [symbol, label, style] = MARKS[state];
+  if (state === "several" && states.length) {
+    // Several steps show what each of them is, so that no removal hides among them.
+    symbol = states.map((each) => MARKS[each][0]).join(" ");
+    if (states.includes("remove")) style = "bad";
+  }
   return element("span", `mark ${style}`, element("b", "", symbol), element("span", "", count > 1 ? `${count} ${label}` : label));
 }
 
@@ -174,7 +179,7 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     grid.setAttribute("aria-colcount", columns.length + 1);
     const used = new Set(accounts.flatMap((one) => [...one.states, ...[...one.cells.values()].map((each) => each.state)]));
-    for (const state of Object.keys(MARKS)) if (used.has(state)) $("legend").append(element("span", "key", mark(state), MARKS[state][3]));
+    for (const state of Object.keys(MARKS)) if (used.has(state) && state !== "several") $("legend").append(element("span", "key", mark(state), MARKS[state][3]));
   }
 
   function cell(role, index, ...children) {
@@ -236,8 +241,9 @@ document.addEventListener("DOMContentLoaded", () => {
       const found = one.cells.get(each.key);
       const place = cell("gridcell", position + 1);
       if (found) {
-        place.append(mark(found.state, found.items.length));
-        place.setAttribute("aria-label", `${visible(each.label)}: ${MARKS[found.state][3]}`);
+        place.append(mark(found.state, found.items.length, [...found.states]));
+        const meanings = found.state === "several" ? [...found.states] : [found.state];
+        place.setAttribute("aria-label", `${visible(each.label)}: ${meanings.map((state) => MARKS[state][3]).join(", ")}`);
       }
       made.append(place);
     });
@@ -260,17 +266,21 @@ document.addEventListener("DOMContentLoaded", () => {
     else grid.scrollLeft = 0;
   }
 
+  function closeButton() {
+    const close = element("button", "", "Close");
+    close.type = "button";
+    close.addEventListener("click", () => detail.close());
+    return close;
+  }
+
   function show(index) {
     const one = shown[index];
     if (!one) return;
     row = index;
     draw();
-    const close = element("button", "", "Close");
-    close.type = "button";
-    close.addEventListener("click", () => detail.close());
     const name = element("h2", "", nameOf(one));
     name.id = "detail-name";
-    detail.replaceChildren(element("div", "top", element("div", "", name, element("span", "sid", one.sid)), close));
+    detail.replaceChildren(element("div", "top", element("div", "", name, element("span", "sid", one.sid)), closeButton()));
     if (one.failure) detail.append(element("section", "", element("h3", "", mark("failed"), one.failure.error), element("p", "", one.failure.message)));
     for (const each of allColumns) {
       const found = one.cells.get(each.key);
@@ -291,14 +301,54 @@ document.addEventListener("DOMContentLoaded", () => {
     return made;
   }
 
+  function subject(one) {
+    if (one.extension) return `${one.extension} of ${one.unique_name}`;
+    if (one.action === "rename") return `${one.previous_name} → ${one.unique_name}`;
+    return one.previous_name || one.unique_name;
+  }
+
   function step(one) {
-    const made = element("section", "", element("h3", "", mark(one.action), one.extension ? `${one.extension} of ${one.unique_name}` : one.unique_name));
+    const made = element("section", "", element("h3", "", mark(one.action), subject(one)));
     if (one.sid) made.append(element("span", "sid", one.sid));
     const lines = one.changes.map(({ path, before, after }) => before === null || before === undefined
       ? element("span", "good", `+ ${path} = ${after}`)
       : after === null || after === undefined ? element("span", "removed", `- ${path} = ${before}`) : element("span", "warn", `~ ${path} = ${before} → ${after}`));
     if (lines.length) made.append(element("pre", "", ...lines));
+    if (one.offer) made.append(...offerOf(one.offer));
     return made;
+  }
+
+  function offerOf({ pricing_type: type, pricing, terms }) {
+    const price = [type, pricing].filter(Boolean).join("; ");
+    return [["Price", price], ["Terms", terms]].map(([name, text]) => element("p", "soft", `${name}: ${text || "not stated by the service"}`));
+  }
+
+  /** Offer the prices and terms that installations accept, by Add-on. */
+  function offers() {
+    const found = new Map();
+    for (const one of accounts) for (const record of one.records.values()) for (const each of record.steps ?? []) {
+      if (!each.offer) continue;
+      const key = `${each.available_add_on_sid} ${each.offer.digest}`;
+      if (!found.has(key)) found.set(key, { sid: each.available_add_on_sid, offer: each.offer, names: new Set(), accounts: new Set() });
+      found.get(key).names.add(each.unique_name);
+      found.get(key).accounts.add(one.sid);
+    }
+    if (!found.size) return;
+    const button = element("button", "", "Prices and terms");
+    button.type = "button";
+    button.id = "offers";
+    button.addEventListener("click", () => {
+      const title = element("h2", "", "Prices and terms that the installations accept");
+      title.id = "detail-name";
+      detail.replaceChildren(element("div", "top", element("div", "", title), closeButton()));
+      for (const { sid, offer, names, accounts: on } of found.values()) {
+        const heading = element("h3", "", [...names].sort().join(", "), element("span", "mark info", plural(on.size, "account")));
+        detail.append(element("section", "", heading, element("span", "sid", sid), ...offerOf(offer)));
+      }
+      detail.showModal();
+      detail.scrollTop = 0;
+    });
+    $("shown").before(button);
   }
 
   let waiting = false;
@@ -330,6 +380,7 @@ document.addEventListener("DOMContentLoaded", () => {
     if (event.key === "ArrowDown" && event.target === search) { event.preventDefault(); grid.focus(); }
   });
   totals();
+  offers();
   controls();
   apply();
 });

@@ -1,0 +1,1 @@
+"""Write the generated pages and pictures of the documentation."""
