@@ -198,7 +198,8 @@ def _is_name(text: str) -> bool:
 
 
 def _looks_special(value: Mapping[str, Any]) -> bool:
-    return len(value) == 1 and not _SPECIAL.isdisjoint(value)
+    # The part of a table that accounts have in common, or not, may have a single key.
+    return not _SPECIAL.isdisjoint(value)
 
 
 def _ignorable(path: Sequence[str]) -> str:

@@ -128,7 +128,8 @@ def test_a_day_of_500_accounts(company: Company, tmp_path: Path) -> None:
     again = done("plan", "undo.toml", "--subaccounts")
     assert "1 to update" in again
     assert "1 to disable" in again
-    assert "2 steps done on 2 accounts" in done("apply", "undo.toml", "--subaccounts", "--yes")
+    assert "1 to rename" in again
+    assert "3 steps done on 3 accounts" in done("apply", "undo.toml", "--subaccounts", "--yes")
 
     # What has changed since the morning?
     done("inventory", "--subaccounts", "--extensions", "--to", "evening.jsonl")

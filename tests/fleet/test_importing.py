@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 from support.fleet import PARENT, SPAM_SCORE, TRANSCRIPTION, VOICEBASE, Fleet
 
 from marketplace_async import MarketplaceClient, fleet
@@ -76,6 +76,23 @@ fleets = st.lists(
 
 @settings(max_examples=150, deadline=None)
 @given(installed=fleets, known=st.booleans())
+@example(
+    [
+        (SIDS[0], "a", ANYTHING, {"a": {"env": "x", "b": 1}}),
+        (SIDS[1], "a", ANYTHING, {"a": {"env": "y", "b": 1}}),
+    ],
+    True,
+)
+@example(
+    [(SIDS[0], "a", ANYTHING, {"a": {"b": 1}}), (SIDS[1], "a", ANYTHING, {"a": {"env": "y"}})], True
+)
+@example(
+    [
+        (SIDS[0], "a", ANYTHING, {"a": {"null": True, "b": 1}}),
+        (SIDS[1], "a", ANYTHING, {"a": {"null": True}}),
+    ],
+    True,
+)
 def test_any_fleet_is_reproduced(installed: list[Any], known: bool) -> None:
     records = [
         record(sid, configuration, unique_name=name, add_on=add_on)
