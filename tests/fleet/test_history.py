@@ -122,8 +122,7 @@ async def test_another_journal_is_rejected(shops: Fleet, tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError):
         await asyncio.to_thread(fleet.read_journal, tmp_path / "missing")
     empty = tmp_path / "empty"
-    with sqlite3.connect(empty):
-        pass
+    sqlite3.connect(empty).close()
     with pytest.raises(JobError, match="is empty"):
         await asyncio.to_thread(fleet.read_journal, empty)
 
