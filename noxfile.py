@@ -139,7 +139,9 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check types with mypy for every supported Python version, and with pyright."""
-    session.install("-e", ".[cli,emulator]", "mypy", "pyright", "nox", *TESTS, *PEERS)
+    session.install(
+        "-e", ".[cli,emulator]", "mypy", "pyright", "nox", "types-pyyaml", *TESTS, *PEERS
+    )
     install_optional(session, RECIPES)
     for version in SUPPORTED:
         session.run("mypy", "--python-version", version)
