@@ -194,6 +194,7 @@ def docs(session: nox.Session) -> None:
     """Build the documentation into `site/`. Warnings and broken links are errors."""
     session.install("-e", ".[cli,emulator]", *DOCS)
     session.run("python", "-m", "docs.generators.reference")
+    session.run("python", "-m", "docs.generators.rooms")
     session.run("mkdocs", "build", "--strict", *session.posargs)
 
 

@@ -45,7 +45,7 @@ def running(program: str, base_url: str, *arguments: str, **more: str) -> Iterat
 
 
 def test_the_manual_has_the_expected_blocks() -> None:
-    assert len(PROGRAMS) == 18
+    assert len(PROGRAMS) == 20
     assert set(NAMED) == {"conftest.py", "test_install.py", "service.py", "worker.py"}
 
 

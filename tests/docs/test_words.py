@@ -35,7 +35,7 @@ INSTEAD_OF = {
 def lines() -> Iterator[tuple[str, str]]:
     files = [*({*PROJECT.glob("*.md")} - {PROJECT / "CHANGELOG.md"}), PROJECT / "noxfile.py"]
     files += sorted((PROJECT / "docs").rglob("*.md"))
-    for folder in ("marketplace_async", "tests", "benchmarks", "examples", "tools"):
+    for folder in ("marketplace_async", "tests", "benchmarks", "examples", "docs"):
         files += sorted((PROJECT / folder).rglob("*.py"))
     for file in files:
         name = str(file.relative_to(PROJECT))

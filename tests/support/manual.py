@@ -25,6 +25,8 @@ PAGES: Final = [
             "how-to/network",
             "reference/errors",
             "explanation/retries",
+            "explanation/responses",
+            "explanation/limits",
             "how-to/logging",
             "how-to/listings",
             "tutorial/webhooks",
