@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib import import_module
 
 import pytest
-from support.manual import BLOCK, DOCS, PAGES
+from support.manual import BLOCK, COURSE, DOCS, PAGES
 from support.paths import PROJECT
 
 from docs.generators import reference
@@ -53,7 +53,7 @@ def test_every_page_is_in_the_navigation() -> None:
 
 
 def test_every_python_block_belongs_to_a_page_whose_blocks_are_run() -> None:
-    run = {*PAGES, *(DOCS / "how-to").glob("*.md")}  # the latter by `tests/examples`
+    run = {*PAGES, *COURSE, *(DOCS / "how-to").glob("*.md")}  # the latter by `tests/examples`
     for page in DOCS.rglob("*.md"):
         languages = {language for language, _ in BLOCK.findall(page.read_text())}
         assert page in run or not languages & {"python", "py"}, page
@@ -61,7 +61,7 @@ def test_every_python_block_belongs_to_a_page_whose_blocks_are_run() -> None:
 
 def test_every_transcript_belongs_to_the_manual() -> None:
     emulator = DOCS / "how-to" / "emulator.md"  # the output of a server, which does not end
-    for page in {*DOCS.rglob("*.md")} - {*PAGES, emulator}:
+    for page in {*DOCS.rglob("*.md")} - {*PAGES, *COURSE, emulator}:
         assert not re.search(r"^```console\n\$ ", page.read_text(), re.MULTILINE), page
 
 

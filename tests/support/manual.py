@@ -42,6 +42,11 @@ PAGES: Final = [
         )
     ),
 ]
+# The course of the tutorial, in order. Its files and commands are run by themselves.
+COURSE: Final = [
+    DOCS / "tutorial" / f"{name}.md"
+    for name in ("start", "install-an-add-on", "read-lists", "accounts", "write-a-test")
+]
 MANUAL: Final = "\n".join(page.read_text() for page in PAGES)
 
 BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
