@@ -199,6 +199,16 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def package(session: nox.Session) -> None:
+    """Build the wheel and the sdist, and check what a package index would show of them."""
+    session.install("build", "twine")
+    dist = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist))
+    session.run("twine", "check", "--strict", *map(str, sorted(dist.iterdir())))
+
+
+@nox.session
 def prism(session: nox.Session) -> None:
     """Run every operation against Prism, which invents responses that the description allows."""
     path = _prism(session)
