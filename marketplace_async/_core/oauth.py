@@ -25,6 +25,10 @@ from .tasks import Tasks, result_of
 # A token is renewed when a tenth of its lifetime is left, but at most a minute before it expires.
 _RENEWAL_SHARE = 0.1
 _RENEWAL_SECONDS = 60.0
+# Nor is it used at its very end, when it could expire on the way: a twentieth of its lifetime, but at
+# most 5 seconds.
+_END_SHARE = 0.05
+_END_SECONDS = 5.0
 # Seconds until a renewal that failed is repeated, while the token is still valid.
 _RENEWAL_PAUSE = 1.0
 # The lifetime of a token whose response omits it. A token that expires earlier is renewed
@@ -80,7 +84,7 @@ class Tokens:
         self._tasks = tasks
         self._current: Secret | None = None
         self._renew_at = 0.0
-        self._expires_at = 0.0
+        self._ends_at = 0.0
         self._fetching: asyncio.Task[Secret] | None = None
 
     async def authorization(self) -> Secret:
@@ -96,7 +100,7 @@ class Tokens:
         if self._fetching is None or self._fetching.get_loop().is_closed():
             self._fetching = self._tasks.start(self._fetch())
             self._fetching.add_done_callback(self._fetched)
-        if self._current is not None and now < self._expires_at:
+        if self._current is not None and now < self._ends_at:
             # Its renewal may fail, or hang. Nothing waits for it as long as this token is valid.
             return self._current
         return await result_of(self._fetching)
@@ -111,7 +115,7 @@ class Tokens:
         if not task.cancelled() and task.exception() is not None:
             # The next request asks again, but not each of those that follow at once.
             again_at = max(self._renew_at, monotonic() + _RENEWAL_PAUSE)
-            self._renew_at = min(again_at, self._expires_at)
+            self._renew_at = min(again_at, self._ends_at)
 
     async def _fetch(self) -> Secret:
         # Keep the secret out of local variables: tracebacks can show them.
@@ -144,8 +148,9 @@ class Tokens:
                 raise TokenError(ResponseError(attrs.evolve(request, body=None), response, fault))
             lifetime = document.lifetime
             self._current = Secret(f"Bearer {document.access_token}")
-            self._expires_at = started + lifetime
-            self._renew_at = self._expires_at - min(lifetime * _RENEWAL_SHARE, _RENEWAL_SECONDS)
+            expires_at = started + lifetime
+            self._renew_at = expires_at - min(lifetime * _RENEWAL_SHARE, _RENEWAL_SECONDS)
+            self._ends_at = expires_at - min(lifetime * _END_SHARE, _END_SECONDS)
             return self._current
         try:
             raise failure

@@ -5,7 +5,7 @@ import logging
 import pickle
 import traceback
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,6 +25,8 @@ from marketplace_async import (
     TokenError,
     capture,
 )
+from marketplace_async._core import oauth
+from marketplace_async._core.clocks import monotonic
 from marketplace_async._core.oauth import _TokenDocument
 from marketplace_async.credentials import from_env
 from marketplace_async.emulator import Emulator
@@ -76,34 +78,49 @@ async def test_cancelling_a_request_that_waits_for_a_token_fails_no_other() -> N
 
 
 async def test_a_token_is_renewed_before_it_expires() -> None:
-    async with Emulator(token_lifetime=0.3) as emulator, client_of(emulator) as client:
-        for _ in range(20):
+    async with Emulator(token_lifetime=2.0) as emulator, client_of(emulator) as client:
+        for _ in range(45):
             await client.listings.list_own()
-            await asyncio.sleep(0.04)
+            await asyncio.sleep(0.1)
         assert {entry.status for entry in emulator.log} == {200}
-        assert 3 <= tokens_issued(emulator) <= 5
+        assert 3 <= tokens_issued(emulator) <= 4
 
 
-async def test_a_failed_renewal_does_no_harm_while_the_token_is_valid() -> None:
-    async with (
-        Emulator(token_lifetime=1.0) as emulator,
-        client_of(emulator, retry=Retry(attempts=1)) as client,
-    ):
+@pytest.fixture
+def passing(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Let seconds pass for the client, whose tokens live an hour."""
+    passed = 0.0
+
+    def let_pass(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+
+    monkeypatch.setattr(oauth, "monotonic", lambda: monotonic() + passed)
+    return let_pass
+
+
+async def test_a_failed_renewal_does_no_harm_while_the_token_is_valid(
+    passing: Callable[[float], None],
+) -> None:
+    async with Emulator() as emulator, client_of(emulator, retry=Retry(attempts=1)) as client:
         await client.listings.list_own()
-        await asyncio.sleep(0.92)
-        emulator.faults.add("POST", "/v2/token", status=500)
+        passing(3550.0)
+        emulator.faults.add("POST", "/v2/token", status=500, times=2)
         await client.listings.list_own()
-        await asyncio.sleep(0.1)
-        emulator.faults.add("POST", "/v2/token", status=500)
+        while all(entry.status != 500 for entry in emulator.log):
+            await asyncio.sleep(0.01)
+        passing(46.0)  # it could expire on the way
         with pytest.raises(MarketplaceError, match="500 20500"):
             await client.listings.list_own()
 
 
-async def test_a_renewal_that_hangs_delays_no_request_while_the_token_is_valid() -> None:
-    async with Emulator(token_lifetime=4.0) as emulator, client_of(emulator) as client:
+async def test_a_renewal_that_hangs_delays_no_request_while_the_token_is_valid(
+    passing: Callable[[float], None],
+) -> None:
+    async with Emulator() as emulator, client_of(emulator) as client:
         await client.listings.list_own()
+        passing(3550.0)
         emulator.faults.add("POST", "/v2/token", delay=3600.0)
-        await asyncio.sleep(3.65)  # a tenth of the lifetime is left
         for _ in range(3):
             await client.listings.list_own()
         assert tokens_issued(emulator) == 1

@@ -224,5 +224,5 @@ def test_every_method_can_be_called_from_any_thread_while_requests_come() -> Non
     with emulator, ThreadPoolExecutor(len(actions)) as pool:
         times = list(pool.map(repeat, actions))
     assert errors == []
-    assert min(times) > 5
+    assert min(times) > 1
     gc.collect()  # an unclosed socket would be reported here
