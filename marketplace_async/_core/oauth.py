@@ -25,8 +25,8 @@ from .tasks import Tasks, result_of
 # A token is renewed when a tenth of its lifetime is left, but at most a minute before it expires.
 _RENEWAL_SHARE = 0.1
 _RENEWAL_SECONDS = 60.0
-# Nor is it used at its very end, when it could expire on the way: a twentieth of its lifetime, but at
-# most 5 seconds.
+# At its very end it is not used, since it could expire on the way: a twentieth of its lifetime, but
+# at most 5 seconds.
 _END_SHARE = 0.05
 _END_SECONDS = 5.0
 # Seconds until a renewal that failed is repeated, while the token is still valid.
