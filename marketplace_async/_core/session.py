@@ -229,7 +229,8 @@ class Session:
                 mark_sent(error, written)
                 # Drop the traceback: the frames it shows hold the Authorization header.
                 raise error.with_traceback(None) from None
-            failure = self._timed_out(request, written, monotonic() - started)
+            elapsed = monotonic() - started
+            failure = self._timed_out(request, written, self.timeout.total, elapsed)
         except Exception as error:  # noqa: BLE001 - a hook of the session may raise anything
             hook_error = watched and watched.hook_error
             raised = hook_error or (watched and watched.error) or error
@@ -237,7 +238,7 @@ class Session:
             elapsed = monotonic() - started
             if deadline is not None and deadline.expired:
                 # A middleware raised something else in place of the cancellation.
-                failure = self._timed_out(request, written, elapsed)
+                failure = self._timed_out(request, written, self.timeout.total, elapsed)
             elif hook_error is not None:
                 failure, cause = hook_failure(raised, request, written, elapsed)
             else:
@@ -276,10 +277,12 @@ class Session:
             # Its traceback refers to this frame.
             del failure, cause
 
-    def _timed_out(self, request: Request, written: bool, elapsed: float) -> TransportError:
+    def _timed_out(
+        self, request: Request, written: bool, seconds: float | None, elapsed: float
+    ) -> TransportError:
         missing = "response" if written else "connection"
         through = "" if self.proxy is None else f" through the proxy {self.proxy.address}"
-        reason = f"no {missing}{through} within {self.timeout.total} s"
+        reason = f"no {missing}{through} within {seconds} s"
         kind = RequestTimeoutError if written else ConnectError
         failure = kind(request, reason, elapsed)
         failure.timed_out = True
@@ -302,11 +305,7 @@ class Session:
             if written:
                 reason = f"no data within {self.timeout.read} s"
                 return RequestTimeoutError(request, reason, elapsed), None
-            through = "" if self.proxy is None else f" through the proxy {self.proxy.address}"
-            reason = f"no connection{through} within {self.timeout.connect} s"
-            failure = kind(request, reason, elapsed)
-            failure.timed_out = True
-            return failure, None
+            return self._timed_out(request, written, self.timeout.connect, elapsed), None
         if isinstance(error, ExchangeError | aiohttp.ClientError | OSError):
             cause: OSError | None = getattr(error, "os_error", None)
             if cause is not None:
