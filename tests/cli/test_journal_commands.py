@@ -1,7 +1,6 @@
 """`journal show` and `journal undo` at the command line."""
 
 import json
-from typing import Any
 
 from support.fleet import SPAM_SCORE, VOICEBASE
 from support.shops import Shops
@@ -20,11 +19,8 @@ unique_name = "spam-score"
 available_add_on_sid = "{SPAM_SCORE}"
 accept_terms_of_service = true
 accounts = {{ friendly_names = ["Shop 1"] }}
+extensions = {{ voice-incoming = true }}
 """
-
-
-def by_action(write: dict[str, Any]) -> bool:
-    return bool(write["action"] == "install")
 
 
 def test_a_run_is_shown_and_undone(shops: Shops) -> None:
@@ -34,7 +30,8 @@ def test_a_run_is_shown_and_undone(shops: Shops) -> None:
     assert done.returncode == 0, done.stderr
     shown = shops.run("journal", "show", "fleet.journal", "-o", "jsonl")
     assert shown.returncode == 0, shown.stderr
-    write, installed = sorted(map(json.loads, shown.stdout.splitlines()), key=by_action)
+    write, installed, enabled = map(json.loads, shown.stdout.splitlines())
+    assert (write["action"], enabled["action"]) == ("update", "enable")
     assert (installed["action"], installed["before"], installed["after"]) == ("install", None, {})
     assert write["outcome"] == "done"
     assert write["before"] == {"callback_url": "https://example.com"}

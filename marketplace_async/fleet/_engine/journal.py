@@ -28,7 +28,7 @@ _PROGRESS = ("position", "completed")
 JOURNAL: Final = FileKind(
     name="a journal",
     application_id=0x4D416A6F,  # "MAjo"
-    version=2,
+    version=3,
     schema=(
         "CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
         """CREATE TABLE accounts (
@@ -70,7 +70,7 @@ JOURNAL: Final = FileKind(
             before TEXT,
             after TEXT,
             PRIMARY KEY (run, account_sid, step)
-        ) STRICT, WITHOUT ROWID""",
+        ) STRICT""",  # rows keep the order of the steps
         "CREATE INDEX open_writes ON writes (run) WHERE outcome = 'begun'",
     ),
     # Each account is a commit: with the default, the log would grow to 4 MB.
@@ -313,13 +313,13 @@ class Journal:
     def audit_log(
         self, run: str | None = None, account_sid: str | None = None
     ) -> list[dict[str, Any]]:
-        """Return the writes of a run or of all runs, with their runs, in the order of time."""
+        """Return the writes of a run or of all runs, with their runs, in order for each account."""
         rows = self._db.execute(
             "SELECT run, writes.begun, ended, credentials, user, desired, account_sid, "
             "friendly_name, planned, outcome, installed_add_on_sid, before, after, message "
             "FROM writes JOIN runs USING (run) "
             "WHERE run = ifnull(?, run) AND account_sid = ifnull(?, account_sid) "
-            "ORDER BY runs.rowid, account_sid, writes.begun, writes.step",
+            "ORDER BY runs.rowid, account_sid, writes.rowid",
             (run, account_sid),
         )
         names = [column[0] for column in rows.description]
