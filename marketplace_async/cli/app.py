@@ -125,6 +125,7 @@ async def demo(*, base_url: str | None = None) -> int:
 app.command(
     f"{__package__}.commands.help:show_help",
     name="help",
+    usage="Usage: marketplace-async help [TOPIC | COMMAND]",
     help="Explain a topic (connection, output, accounts, exit-statuses) or a command.",
     sort_key=len(_NOUNS) + 3,
 )

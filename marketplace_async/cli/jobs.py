@@ -213,8 +213,8 @@ def left_out(counts: fleet.Counts) -> str:
     """Return in words which accounts were left out."""
     if not counts.left_out:
         return ""
-    parts = " and ".join(f"{count:,} {status}" for status, count in sorted(counts.left_out.items()))
-    return f" ({parts} left out)"
+    parts = ", ".join(f"{count:,} {status}" for status, count in sorted(counts.left_out.items()))
+    return f" (left out: {parts})"
 
 
 def plain(counts: fleet.Counts) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def totals(report: fleet.PlanReport) -> str:
     accounts = {
         "unchanged": unchanged,
         "failed": report.failures.count,
-        "left out": sum(counts.left_out.values()) + counts.not_begun,
+        "not begun": counts.not_begun,
     }
     named = [f"{count:,} {name}" for name, count in accounts.items() if count]
     return ", ".join(parts) + (f"; accounts: {', '.join(named)}" if named else "")

@@ -106,4 +106,4 @@ async def confirm(action: str, *, yes: bool) -> None:
 def confirmation_required(action: str) -> CommandError:
     """Return the error of a command that needs `--yes` because there is no terminal."""
     action = action[0].lower() + action[1:]
-    return usage_error(f"Refusing to {action} without confirmation: pass --yes")
+    return usage_error(f"refusing to {action} without confirmation: pass --yes")

@@ -18,14 +18,16 @@ _INDENT: Final = 2
 _MIN_WIDTH: Final = 10
 # A column that is narrower than this, and than its values, continues on the next line instead.
 _READABLE: Final = 20
+# Fields that are always shown, as are SIDs and the first two.
+_ESSENTIAL: Final = frozenset({"problem", "unique_name"})
 _WHOLE_WORDS: Final[Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 class Table:
     """Renders a list as a table. The first chunk determines the column widths.
 
-    SIDs and names are always shown, on a second line if necessary. Other columns that do not fit
-    are hidden.
+    SIDs, names and problems are always shown, on a second line if necessary. Other columns that do
+    not fit are hidden.
 
     Args:
         columns: The fields to show, most important first.
@@ -88,7 +90,7 @@ class Table:
         return self._columns[index].endswith("sid")
 
     def _is_essential(self, index: int) -> bool:
-        return index < 2 or self._is_sid(index) or self._columns[index] == "unique_name"
+        return index < 2 or self._is_sid(index) or self._columns[index] in _ESSENTIAL
 
     def _least(self, line: Mapping[int, int]) -> dict[int, int]:
         """Return the widths of a line whose columns are folded as far as they can be read."""

@@ -141,7 +141,7 @@ def test_the_output_of_accounts_list_with_tokens_is_an_accounts_file(
         inventory = cli("inventory", "--accounts", str(file), "--output", "jsonl")
         assert (inventory.status, inventory.err) == (
             0,
-            "note: 0 installed Add-ons of 3 accounts (1 suspended left out)\n",
+            "note: 0 installed Add-ons of 3 accounts (left out: 1 suspended)\n",
         )
         requests = [entry for entry in served.log if "InstalledAddOns" in entry.path]
         assert len({entry.account_sid for entry in requests}) == 3
@@ -177,6 +177,6 @@ def test_a_plan_is_applied_to_accounts_from_a_pipe(piped: Any, tmp_path: Path) -
     )
     done = piped("apply", str(desired), "--accounts", "-", "--yes", "--output", "table")
     assert re.search(
-        "^note: 1 steps? done on 1 account .1 closed left out.$", done.stderr, re.MULTILINE
+        "^note: 1 steps? done on 1 account .left out: 1 closed.$", done.stderr, re.MULTILINE
     )
     assert done.returncode == 3

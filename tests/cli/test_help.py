@@ -14,6 +14,8 @@ from marketplace_async.cli.commands.help import TOPICS
 from marketplace_async.cli.status import Status
 
 SCREEN = 40
+# A line that was wrapped where the source is wrapped and not where the terminal ends.
+BROKEN_SENTENCE = re.compile(r"^\w.{,45}[^.:\n]\n\w", re.MULTILINE)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +35,8 @@ def test_help_fits_80_columns_and_explains_each_option(
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("\n") <= SCREEN
     assert text.startswith(" ".join(("Usage: marketplace-async", *words)))
+    assert "ARGS" not in text
+    assert not BROKEN_SENTENCE.search(text)
     if command.default_command is not None:
         for argument in command.assemble_argument_collection(parse_docstring=True):
             if argument.show:

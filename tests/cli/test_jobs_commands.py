@@ -97,7 +97,7 @@ def test_apply_makes_the_changes_of_the_plan(shops: Shops) -> None:
     unconfirmed = shops.run("apply", "fleet.toml", "--subaccounts")
     assert (unconfirmed.returncode, unconfirmed.stdout) == (2, "")
     assert unconfirmed.stderr == (
-        "error: Refusing to apply changes without confirmation: pass --yes\n"
+        "error: refusing to apply changes without confirmation: pass --yes\n"
     )
     applied = shops.run("apply", "fleet.toml", "--subaccounts", "--yes", "--output", "table")
     assert applied.returncode == 0

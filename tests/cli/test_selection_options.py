@@ -10,8 +10,7 @@ def test_a_part_is_planned_and_what_it_leaves_out_is_named(shops: Shops) -> None
     assert plan.returncode == 0, plan.stderr
     assert plan.stderr == (
         "note: 6 steps to do on 3 of 3 accounts: 3 to install, 3 to enable; "
-        "accounts: 58 left out; steps left out: 3 to install, 3 to remove "
-        "(58 not selected left out)\n"
+        "steps left out: 3 to install, 3 to remove (left out: 58 not selected)\n"
     )
 
 

@@ -27,6 +27,19 @@ def record(name: str = "spam", friendly_name: str = "Shop") -> Mapping[str, str]
     return {"account_sid": AC, "unique_name": name, "sid": XE, **names}
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_problem_is_shown_however_long_it_is(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("COLUMNS", str(columns))
+    table = Table(["line", "account_sid", "problem"])
+    text = table.chunk([{"line": 3, "account_sid": "", "problem": "word " * 30 + "end"}])
+    assert not table.hidden
+    assert text.split().count("word") == 30
+    assert max(map(len, text.splitlines())) <= columns
+
+
 @given(
     room=st.integers(30, 250),
     name=st.text("ab-", min_size=1, max_size=64),

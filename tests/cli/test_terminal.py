@@ -323,7 +323,7 @@ def test_delete_without_a_terminal_requires_yes(served: Emulator, env: dict[str,
     finished = run("installed", "delete", sid, env=env)
     assert finished.returncode == 2
     assert finished.stderr == (
-        f"error: Refusing to delete {sid} without confirmation: pass --yes\n"
+        f"error: refusing to delete {sid} without confirmation: pass --yes\n"
     )
     assert not served.log.matching("DELETE")
     assert run("installed", "delete", sid, "--yes", env=env).returncode == 0

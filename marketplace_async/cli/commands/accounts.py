@@ -92,8 +92,8 @@ async def check(
 ) -> int:
     """Check an accounts file, and show every row that a job cannot use. Sends nothing.
 
-    Secrets are not shown. The exit status is 0 if all rows can be used, 3 if only some can, and
-    1 if none can.
+    The exit status is 0 if all rows can be used, 3 if only some can, and 1 if none.
+    Secrets are not shown.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 app: App = App(
     name="apply",
+    usage="Usage: marketplace-async apply [OPTIONS] [DESIRED]",
     help_epilogue="""\
 Examples:
   marketplace-async apply fleet.toml --subaccounts
@@ -101,7 +102,7 @@ async def apply(
             if header is not None and header.key is None and state.secret:
                 warn("secret values are not compared: the plan was saved without a plan key")
             await to_daemon_thread(plans.show_removals, report)
-            note(plans.summary(report))
+            note(plans.summary(report) + jobs.left_out(report.counts))
             await confirm(f"Apply this to {jobs.count_accounts(report.to_change)}", yes=yes)
             job.prompting = False
             return True

@@ -55,7 +55,7 @@ class _Records(Display):
         self.records += records
 
 
-@app.command(name="import")
+@app.command(name="import", usage="Usage: marketplace-async desired import [OPTIONS] [INVENTORY]")
 async def import_(
     inventory: Path | None = None,
     /,

@@ -171,11 +171,12 @@ async def update(
 
 
 @app.command(
+    usage="Usage: marketplace-async installed delete [OPTIONS] SIDS...",
     help_epilogue="""\
 Examples:
   marketplace-async installed delete XE...
   marketplace-async installed list -o jsonl | jq -r .sid | \\
-      xargs marketplace-async installed delete --yes"""
+      xargs marketplace-async installed delete --yes""",
 )
 async def delete(
     *sids: str,
@@ -237,7 +238,8 @@ async def ensure(
 ) -> None:
     """Ensure that an Add-on is installed under a unique name with this configuration.
 
-    If the name is free, the Add-on is installed. If the configuration differs, it is updated.
+    If the name is free, the Add-on is installed.
+    If the configuration differs, it is updated.
     The output field "action" is "installed", "updated" or "unchanged".
 
     Parameters

@@ -64,7 +64,10 @@ async def fetch(
         await output.record(await extensions.fetch(sid))
 
 
-@app.command
+@app.command(
+    usage="Usage: marketplace-async installed extensions enable [OPTIONS] "
+    "INSTALLED_ADD_ON_SID SIDS..."
+)
 async def enable(
     installed_add_on_sid: str,
     /,
@@ -84,7 +87,10 @@ async def enable(
     return await _set_enabled(True, installed_add_on_sid, sids, connection, output)
 
 
-@app.command
+@app.command(
+    usage="Usage: marketplace-async installed extensions disable [OPTIONS] "
+    "INSTALLED_ADD_ON_SID SIDS..."
+)
 async def disable(
     installed_add_on_sid: str,
     /,

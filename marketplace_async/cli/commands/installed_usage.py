@@ -19,7 +19,9 @@ Example:
 )
 
 
-@app.command
+@app.command(
+    usage="Usage: marketplace-async installed usage create [OPTIONS] INSTALLED_ADD_ON_SID ITEMS..."
+)
 async def create(
     installed_add_on_sid: str,
     /,

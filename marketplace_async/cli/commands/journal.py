@@ -45,8 +45,9 @@ async def show(
 ) -> int:
     """Show every write of apply: who, when, where, what, and its outcome.
 
-    A table shows the most important columns; other formats have all of them, with the
-    configurations before and after. Secrets are masked.
+    A table shows the most important columns.
+    Other formats have all of them, with the configurations before and after.
+    Secrets are masked.
 
     Parameters
     ----------
@@ -95,8 +96,9 @@ async def undo(
 ) -> int:
     """Write the desired state that puts back what a run updated, renamed or switched.
 
-    Changes nothing. Review and apply the file like any other, with plan and apply. Installations
-    and removals are listed with the command to run, and the exit status is then 3.
+    Changes nothing. Review and apply the file like any other, with plan and apply.
+    Installations and removals are listed with the command that undoes them.
+    The exit status is then 3.
 
     Parameters
     ----------
