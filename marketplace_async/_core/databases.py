@@ -254,10 +254,10 @@ def open_database(
         try:
             return _open(file, kind, new, exclusive, timeout)
         except (OSError, kind.error):
-            # A connection that this program has dropped, without closing it, still has its lock.
-            if not gc.collect():
-                raise
-        return _open(file, kind, new, exclusive, timeout)
+            # A connection that this program has dropped, without closing it, keeps its lock until
+            # it is collected: now, or by chance while this one waited for it.
+            gc.collect()
+        return _open(file, kind, new, exclusive, 0.0)
 
 
 def _open(file: Path, kind: FileKind, new: bool, exclusive: bool, timeout: float) -> Database:

@@ -1,6 +1,7 @@
 """SQLite files of the package: identified before the first byte is written."""
 
 import errno
+import gc
 import os
 import random
 import re
@@ -393,3 +394,21 @@ def test_a_reader_that_was_dropped_without_closing_it_keeps_no_journal_locked(
         warnings.simplefilter("ignore", ResourceWarning)
         assert sqlite3.connect(file).execute("SELECT count(*) FROM writes").fetchone() == (0,)
         journal.Journal(file).close()
+
+
+def test_a_lock_that_is_released_while_another_connection_waits_in_vain_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "journal"
+    with journal.Journal(file) as opened:
+        opened.begin({"job": "apply"})
+    reader = sqlite3.connect(file)
+    reader.execute("SELECT count(*) FROM writes").fetchone()
+
+    def collect() -> int:
+        # The collector has run by itself, and has nothing left to do.
+        reader.close()
+        return 0
+
+    monkeypatch.setattr(gc, "collect", collect)
+    journal.Journal(file).close()
