@@ -155,8 +155,8 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def pictures(session: nox.Session) -> None:
-    """Make the pictures of the pages in docs/images, from jobs on an emulator. Needs chromium."""
-    session.install("-e", ".", "playwright")
+    """Make the pictures in docs/images: pages, the emulator's page, a terminal. Needs chromium."""
+    session.install("-e", ".[cli,emulator]", "playwright")
     session.run("python", "-m", "pictures", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
@@ -191,11 +191,17 @@ def reliability(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation into `site/`. Warnings and broken links are errors."""
-    session.install("-e", ".[cli,emulator]", *DOCS)
+    """Build the documentation into `site/`, and search it. Warnings and broken links are errors."""
+    session.install("-e", ".[cli,emulator]", *DOCS, "playwright", "pytest")
     session.run("python", "-m", "docs.generators.reference")
     session.run("python", "-m", "docs.generators.rooms")
     session.run("mkdocs", "build", "--strict", *session.posargs)
+    # The configuration of the other tests needs their plugins.
+    session.run(
+        *("pytest", "-c", os.devnull, "--rootdir", ".", "-ra", "--noconftest"),
+        "tests/docs/test_built_site.py",
+        env={"PYTHONPATH": "tests"},
+    )
 
 
 @nox.session
