@@ -93,10 +93,10 @@ async def undo(
     to: Path | None = None,
     overwrite: Flag = False,
 ) -> int:
-    """Write the desired state that puts back what a run updated, renamed or switched.
+    """Write a desired state that restores what a run updated, renamed, enabled or disabled.
 
-    Changes nothing. Review and apply the file like any other, with plan and apply. Installations
-    and removals are listed with the command to run, and the exit status is then 3.
+    Changes nothing. Review the file with plan, and carry it out with apply. If the run installed
+    or removed Add-ons, lists the commands that undo this, and the exit status is 3.
 
     Parameters
     ----------
