@@ -63,8 +63,8 @@ class Accounts(Connection):
         float | None,
         Parameter(
             group=_MORE,
-            help="Maximum time for one account, in seconds. After that it fails, and the others "
-            "continue. Default: 300.",
+            help="Maximum seconds for one account. Then it fails, and the others continue. "
+            "Default: 300.",
         ),
     ] = None
 
