@@ -108,7 +108,8 @@ app.command(
 async def demo(*, base_url: str | None = None) -> int:
     """Demonstrate the client on three accounts: browse, install, configure, list and delete.
 
-    Starts an emulator, sends nothing to Twilio, and takes about a second.
+    Then reads 500 accounts at once. Takes a few seconds.
+    Uses an emulator, and sends nothing to Twilio.
     The exit status is 0 only if every step succeeds.
 
     Parameters
@@ -146,7 +147,7 @@ see requests, state and faults.
 It keeps state, validates configurations against the schemas of its Add-ons, supports paging and \
 isolates accounts. It is not the service: it bills nothing, invokes no Add-ons, has no preview \
 API, and guesses where Twilio's documentation does not describe a response. Do not expose it to \
-the internet: it accepts all credentials by default, and everyone who reaches it can control it.""",
+the internet: it accepts all credentials by default, and anyone who can reach it can control it.""",
     sort_key=len(_NOUNS) + 2,
 )
 

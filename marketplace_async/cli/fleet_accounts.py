@@ -51,8 +51,8 @@ class Accounts(Connection):
         AccountsFormat | None,
         Parameter(
             group=_MORE,
-            help="The format of --accounts. Default: as the suffix says, or else JSON Lines if it "
-            "starts with {.",
+            help="The format of --accounts. Default: the suffix decides, or else JSON Lines if the "
+            "file starts with {.",
         ),
     ] = None
     concurrency: Annotated[
@@ -63,7 +63,7 @@ class Accounts(Connection):
         float | None,
         Parameter(
             group=_MORE,
-            help="Seconds that one account may take. Then it fails, and the others continue. "
+            help="Maximum seconds for one account. Then it fails, and the others continue. "
             "Default: 300.",
         ),
     ] = None

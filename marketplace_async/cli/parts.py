@@ -41,7 +41,7 @@ class Selection:
     only
         Only these actions, such as install,update. A replacement needs both install and remove.
     max_failures
-        Begin no further account once more than this many failed. Default: no limit.
+        Start no further account once more than this many have failed. Default: no limit.
     """
 
     account: Annotated[list[str] | None, Parameter(negative=())] = None

@@ -20,7 +20,7 @@ see requests, state and faults.
 It keeps state, validates configurations against the schemas of its Add-ons, supports paging and
 isolates accounts. It is not the service: it bills nothing, invokes no Add-ons, has no preview API,
 and guesses where Twilio's documentation does not describe a response. Do not expose it to the
-internet: it accepts all credentials by default, and everyone who reaches it can control it."""
+internet: it accepts all credentials by default, and anyone who can reach it can control it."""
 
 
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The built site in a real browser, opened from its files: `nox -s docs` builds it and runs this."""
+"""The built site in a real browser, opened from its files. `nox -s docs` builds and tests it."""
 
 import os
 import shutil

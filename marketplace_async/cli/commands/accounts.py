@@ -100,7 +100,7 @@ async def check(
     file
         The file to pass to --accounts, or - for standard input.
     accounts_format
-        The format. Default: as the suffix says, or else JSON Lines if the file starts with {.
+        The format. Default: the suffix decides, or else JSON Lines if the file starts with {.
     """
     from ..._core.threads import to_daemon_thread
     from ...accounts.file import FileAccounts

@@ -20,7 +20,7 @@ MARKETPLACE_PROFILE, environment variables, the profile "default".
 
 Variables: TWILIO_API_KEY and TWILIO_API_SECRET, TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN, or \
 TWILIO_CLIENT_ID and TWILIO_CLIENT_SECRET. TWILIO_REGION, TWILIO_EDGE, MARKETPLACE_BASE_URL, \
-MARKETPLACE_PROXY, MARKETPLACE_CA_FILE and MARKETPLACE_ALLOW_HTTP have the values of options.
+MARKETPLACE_PROXY, MARKETPLACE_CA_FILE and MARKETPLACE_ALLOW_HTTP correspond to the options below.
 
 A profile stores its secret, or names a program that prints it (secret_command). Otherwise \
 commands prompt for it. `marketplace-async profiles add` adds a profile."""
@@ -37,7 +37,7 @@ The accounts of inventory, plan and apply.
 
 A file of accounts is CSV or JSON Lines, with account_sid and auth_token, or account_sid, api_key \
 and api_secret; friendly_name and status are optional. Only you may have access to it (chmod 600). \
-Standard input (-) and pipes are read once, and need not touch a disk. \
+Standard input (-) and pipes are read once, and leave no file. \
 `marketplace-async accounts check FILE` reports every bad row."""
 
 EXIT_STATUSES: Final = """\
@@ -47,7 +47,7 @@ Exit statuses:
     2  invalid usage or missing credentials; nothing was changed
     3  partly failed, or partly skipped
     4  outcome unknown: check the account before retrying
-    5  changes pending: see `plan --detailed-exitcode`
+    5  there are changes, and --detailed-exitcode was given
   129  the terminal was closed
   130  interrupted
   141  output pipe closed

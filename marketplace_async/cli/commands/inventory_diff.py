@@ -40,7 +40,7 @@ async def diff(
     before
         The earlier inventory: JSON Lines, CSV or SQLite.
     after
-        The later inventory. Its format may be another one.
+        The later inventory. Its format may differ.
     secret
         Mask the values of this configuration key. Keys that an inventory masks are added.
     detailed_exitcode

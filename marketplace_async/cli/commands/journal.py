@@ -94,11 +94,11 @@ async def undo(
     to: Path | None = None,
     overwrite: Flag = False,
 ) -> int:
-    """Write the desired state that puts back what a run updated, renamed or switched.
+    """Write a desired state that restores what a run updated, renamed, enabled or disabled.
 
-    Changes nothing. Review and apply the file like any other, with plan and apply.
-    Installations and removals are listed with the command that undoes them.
-    The exit status is then 3.
+    Changes nothing. Review the file with plan, and carry it out with apply.
+    Lists the commands that undo installations and removals.
+    If there are any, the exit status is 3.
 
     Parameters
     ----------

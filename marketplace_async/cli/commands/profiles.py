@@ -39,7 +39,7 @@ _FIELDS = ("name", "kind", "sid", "secret", *_ADDRESS, "file")
 async def list_(*, output: Output = Output()) -> None:
     """List the profiles without their secrets, and show the file that contains them.
 
-    An invalid profile does not stop the others: the exit status is then 3.
+    If a profile is invalid, lists the others, and the exit status is 3.
     """
     from ..._core.threads import to_daemon_thread
 
@@ -140,7 +140,7 @@ def add(
     base_url
         Send requests to this URL instead of Twilio, such as an emulator.
     proxy
-        The URL of an HTTP proxy. A password is safer added to the file than given here.
+        The URL of an HTTP proxy. If it has a password, add it to the file by hand instead.
     ca_file
         Trust the CAs in this PEM file, and no others.
     allow_http
