@@ -321,7 +321,7 @@ class ConnectError(TransportError):
 
     Attributes:
         permanent: Whether another attempt would fail in the same way, as with a certificate that
-            is not trusted. It is not made then.
+            is not trusted. If so, the client makes none.
     """
 
     permanent = False
