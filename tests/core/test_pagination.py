@@ -30,7 +30,7 @@ from marketplace_async import (
 from marketplace_async._core.operation import Parse
 from marketplace_async._core.pagination import Listable
 from marketplace_async.accounts import Accounts
-from marketplace_async.emulator import Emulator
+from marketplace_async.emulator import Emulator, Fault
 from marketplace_async.resources.installed_add_ons import InstalledAddOns
 from marketplace_async.testing import account, emulated
 
@@ -366,13 +366,19 @@ async def test_nothing_is_prefetched_beyond_the_limit_or_after_first(
     assert len(emulator.log) == 3
 
 
+async def until_injected(fault: Fault) -> None:
+    async with asyncio.timeout(10):
+        while not fault.hits:
+            await asyncio.sleep(0.005)
+
+
 @pytest.mark.parametrize("exit_by", ["break", "raise", "cancel", "aclose"])
 async def test_leaving_early_cancels_the_prefetch(
     fifty: tuple[MarketplaceClient, Emulator], exit_by: str
 ) -> None:
     client, emulator = fifty
     pass_through(emulator, 1)
-    emulator.faults.add("GET", "*", delay=0.5, times=None)
+    slow = emulator.faults.add("GET", "*", delay=0.5, times=None)
     before = asyncio.all_tasks()
     pages = client.installed_add_ons.list(page_size=5).pages()
 
@@ -386,7 +392,7 @@ async def test_leaving_early_cancels_the_prefetch(
             break
 
     task = asyncio.ensure_future(iterate(pages))
-    await asyncio.sleep(0.1)
+    await until_injected(slow)
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError, LookupError):
         await task
@@ -596,11 +602,14 @@ async def test_the_request_of_an_interrupted_iterator_ends_with_it(
     fifty: tuple[MarketplaceClient, Emulator], end_by: str
 ) -> None:
     client, emulator = fifty
-    emulator.faults.add("GET", "*", delay=5, times=None)
+    slow = emulator.faults.add("GET", "*", delay=5, times=None)
     before = asyncio.all_tasks()
     items = aiter(client.installed_add_ons.list())
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(anext(items), 0.02)
+    waiting = asyncio.ensure_future(anext(items))
+    await until_injected(slow)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
     assert client.stats.in_flight == 1
     match end_by:
         case "aclose":
