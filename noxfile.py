@@ -56,14 +56,13 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests with coverage, in development mode and with warnings as errors."""
+    """Run all tests with coverage, and with warnings as errors."""
     session.install("-e", ".[cli,emulator]", *TESTS)
     install_optional(session, RECIPES)
     session.run("coverage", "erase")
     session.run(
         *("python", "-W", "error", "-m", "coverage", "run", "-m", "pytest", "-n", "auto"),
         *session.posargs,
-        env={"PYTHONDEVMODE": "1"},
     )
     session.run("coverage", "combine", silent=True, success_codes=[0, 1])
     if not session.posargs:

@@ -24,11 +24,11 @@ from marketplace_async.emulator.store import Store
 
 pytest_plugins = ["marketplace_async.testing", "pytester", "support.command_line"]
 
-# Subprocesses do not inherit development mode, because asyncio would report slow steps on standard
-# error. On a busy machine, steps are slow.
-os.environ.pop("PYTHONDEVMODE", None)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Coverage of the programs that tests start would double their time.
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
-# For the same reason, no example has a deadline.
+# On a busy machine, an example can take any time.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
