@@ -196,7 +196,7 @@ ROOMS: dict[str, set[str]] = {
         "_core.clocks",
         *("_core.arguments", "_core.codec", "_core.databases", "_core.files", "_core.frames"),
         *("_core.limiter", "_core.listeners", "_core.masking", "_core.pagination"),
-        *("_core.printable", "_core.rows", "_core.serializable", "_core.streams"),
+        *("_core.printable", "_core.rows", "_core.serializable", "_core.session", "_core.streams"),
         *("_core.tasks", "_core.threads", "_version", "accounts", "bulk", "client", "credentials"),
         *("errors", "resources", "retry"),
     },

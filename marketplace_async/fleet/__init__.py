@@ -14,19 +14,21 @@ Interrupted jobs can be resumed. Accounts are processed in shards by an executor
 credentials: each worker looks them up through the source.
 """
 
-from ._engine.driver import ACCOUNT_TIMEOUT, SHARD_SIZE
+from ._engine.driver import ACCOUNT_TIMEOUT
 from ._engine.ending import JobEndedError
 from ._engine.entries import Failure, Failures, JobError
 from ._engine.notifier import AccountError
-from ._engine.shards import AccountResult, AccountTimeoutError, Shard
+from ._engine.shards import AccountResult, AccountTimeoutError, Approved, Job, Shard, ShardFailure
 from ._engine.tally import Counts
 from .apply_report import ApplyReport
 from .applying import apply
 from .comparison import Change
+from .connections import Connection, Source, Target
 from .desired import Desired
 from .desired_file import schema
 from .digests import PlanKey
-from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
+from .executors.base import Executor, ExecutorSession, WorkerReport
+from .executors.embedded import EmbeddedExecutor
 from .history import JournalWrite, read_journal
 from .importing import Draft, draft
 from .inventories import InventoryReport, inventory
@@ -51,13 +53,12 @@ from .plan_report import Acceptance, Group, PlanReport, Removal, UnmanagedGroup
 from .planning import plan
 from .problems import DesiredStateError
 from .progress import Progress
-from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
+from .sources import AccountsFile, Subaccounts, Vault
 from .steps import AccountPlan, Step, UnmanagedAddOn
 from .undoing import Undo, undo_of
 
 __all__ = [
     "ACCOUNT_TIMEOUT",
-    "SHARD_SIZE",
     "Acceptance",
     "AccountError",
     "AccountPlan",
@@ -65,6 +66,7 @@ __all__ = [
     "AccountTimeoutError",
     "AccountsFile",
     "ApplyReport",
+    "Approved",
     "Change",
     "Connection",
     "Counts",
@@ -74,6 +76,7 @@ __all__ = [
     "Draft",
     "EmbeddedExecutor",
     "Executor",
+    "ExecutorSession",
     "ExtensionRecord",
     "Failure",
     "FailureOutput",
@@ -84,6 +87,7 @@ __all__ = [
     "InventoryDiff",
     "InventoryRecord",
     "InventoryReport",
+    "Job",
     "JobEndedError",
     "JobError",
     "JournalWrite",
@@ -97,7 +101,7 @@ __all__ = [
     "Progress",
     "Removal",
     "Shard",
-    "ShardOutcome",
+    "ShardFailure",
     "Source",
     "Sqlite",
     "Step",
@@ -107,7 +111,7 @@ __all__ = [
     "UnmanagedAddOn",
     "UnmanagedGroup",
     "Vault",
-    "Work",
+    "WorkerReport",
     "apply",
     "diff_inventories",
     "draft",

@@ -16,10 +16,11 @@ from ._engine.driver import Driver
 from ._engine.ending import Ending
 from ._engine.entries import Entry, Failure, Failures, Kept, Write, WriteOutcome
 from ._engine.journal import Journal
-from ._engine.shards import AccountResult, Shard
+from ._engine.shards import AccountResult, Approved, Shard
 from ._engine.tally import State
 from .apply_report import ApplyReport
 from .catalogue import Catalogue, read_offers
+from .connections import Target
 from .desired import Desired
 from .digests import Digests
 from .offers import Offers
@@ -27,7 +28,6 @@ from .parts import Chosen, Part
 from .plan_report import PlanReport, Summary
 from .planning import Planner, PlanSteps
 from .saved_plans import End, SavedPlan
-from .sources import Target
 from .steps import AccountPlan
 from .taking import TakeSteps
 
@@ -204,7 +204,9 @@ class Run:
         return summary.report(planned, failures, unmatched, complete=True)
 
     async def _apply(self) -> None:
-        await self.driver.run(self._shard_of, self._save)
+        parts = (self.part,) if self.saved is None else (self.part, self.saved.header.part)
+        task = TakeSteps(self.desired, self.digests, parts, self.offers)
+        await self.driver.run(task, self._shard_of, self._save)
         if not self.driver.stopped:
             await self._save_unlisted()
 
@@ -220,16 +222,12 @@ class Run:
         if not remaining:
             return None
         self.plans |= plans
-        task = TakeSteps(
-            self.desired,
-            self.digests,
+        approved = Approved(
             {sid: plan.steps for sid, plan in plans.items()},
             frozenset(sid for sid, plan in plans.items() if plan.problems),
             {one.sent: one.kept for one in self.kept.values()},
-            (self.part,) if self.saved is None else (self.part, self.saved.header.part),
-            self.offers,
         )
-        return Shard(remaining, task)
+        return Shard(remaining, approved)
 
     async def _save(self, results: Sequence[AccountResult]) -> int:
         """Record the results of some accounts and return the number of steps done."""

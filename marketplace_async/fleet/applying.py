@@ -16,13 +16,14 @@ from ._engine.driver import ACCOUNT_TIMEOUT, Driver
 from .apply_report import ApplyReport
 from .apply_runs import Run
 from .catalogue import read_catalogue
+from .connections import Source
 from .desired import Desired
 from .digests import Digests, PlanKey
-from .executors import EmbeddedExecutor, Executor
+from .executors.base import Executor
+from .executors.embedded import EmbeddedExecutor
 from .parts import Part
 from .plan_report import PlanReport
 from .saved_plans import SavedPlan
-from .sources import Source
 
 Approve: TypeAlias = Callable[[PlanReport], bool | Awaitable[bool]]
 

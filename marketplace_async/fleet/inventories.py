@@ -21,14 +21,15 @@ from ._engine.checkpoint import Checkpoint
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver, entry_of
 from ._engine.ending import Ending
 from ._engine.entries import Failures
-from ._engine.shards import AccountResult, Shard, Task, TimeLimit
+from ._engine.shards import AccountResult, Approved, Shard, Task, TimeLimit
 from ._engine.tally import Counts
-from .executors import EmbeddedExecutor, Executor
+from .connections import Source, Target
+from .executors.base import Executor
+from .executors.embedded import EmbeddedExecutor
 from .masking import masked
 from .ordering import key_order, sort_inventory
 from .outputs import ExtensionRecord, InventoryRecord, JsonLines, Output, output_of
 from .ownership import prove_owner
-from .sources import Source, Target
 
 _ACCOUNT: Final = re.compile("AC[0-9a-fA-F]{32}")
 
@@ -141,7 +142,7 @@ async def inventory(
             tally.add("done", len(finished))
             driver.notifier.advanced(len(finished))
             remaining = tuple(one for one in targets if one.account_sid not in finished)
-            return Shard(remaining, task) if remaining else None
+            return Shard(remaining) if remaining else None
 
         async def save(results: Sequence[AccountResult]) -> int:
             entries = [(entry_of(one, len(one.value)), one.value) for one in results]
@@ -154,7 +155,7 @@ async def inventory(
         records = 0
         with ending.caught():
             async with driver.phase("inventory"):
-                await driver.run(shard_of, save)
+                await driver.run(task, shard_of, save)
         with ending.caught():
             _, records, _ = await disk(checkpoint.totals)
         complete = not driver.stopped and ending.error is None
@@ -193,7 +194,7 @@ class ReadAddOns(Task):
     secret: tuple[str, ...] = ()
 
     async def run(
-        self, client: MarketplaceClient, target: Target, limit: TimeLimit
+        self, client: MarketplaceClient, target: Target, limit: TimeLimit, approved: Approved
     ) -> tuple[InventoryRecord, ...]:
         """Return a record of each installed Add-on."""
         async with limit.enforced():

@@ -12,11 +12,11 @@ from .._core.serializable import Serializable
 from ._engine.entries import Failure, Failures, JobError
 from ._engine.tally import Counts
 from .comparison import Change
+from .connections import Target
 from .desired import Desired
 from .offers import Offer
 from .pages import records_in
 from .problems import path_text
-from .sources import Target
 from .steps import AccountPlan, Action, Step, UnmanagedAddOn
 
 _MAX_EXAMPLES = 3

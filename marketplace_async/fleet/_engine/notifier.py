@@ -3,10 +3,11 @@
 from typing import Final
 
 from ... import bulk
+from ..._core.limiter import Stats
 from ..._core.listeners import guarded
 from ...errors import MarketplaceError
+from ..connections import Target
 from ..progress import Progress
-from ..sources import Connection, Target
 from .entries import Failure
 
 # Of a `Progress`; a `bulk.Progress` has the first three.
@@ -59,6 +60,6 @@ class Notifier:
         if self._progress is not None:
             self._progress.failed(target, AccountError(failure))
 
-    def counted(self, records: int, connection: Connection) -> None:
+    def counted(self, records: int, stats: Stats) -> None:
         if isinstance(self._progress, Progress):
-            self._progress.counted(records, connection.stats)
+            self._progress.counted(records, stats)
