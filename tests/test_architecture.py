@@ -193,7 +193,7 @@ ROOMS: dict[str, set[str]] = {
         *("client", "credentials", "emulator", "errors"),
     },
     "fleet": {
-        "_core.clocks",
+        *("_core.clocks", "_core.converter", "serialization"),
         *("_core.arguments", "_core.codec", "_core.databases", "_core.files", "_core.frames"),
         *("_core.limiter", "_core.listeners", "_core.masking", "_core.pagination"),
         *("_core.printable", "_core.rows", "_core.serializable", "_core.session", "_core.streams"),

@@ -146,6 +146,9 @@ class Limiter:
         total: Number of permits.
         requests_per_second: Maximum rate, over all accounts; unlimited if None.
         clock: Returns monotonic time in seconds.
+
+    Attributes:
+        check: Is called when a permit is acquired. If it raises, there is no permit.
     """
 
     def __init__(
@@ -171,6 +174,7 @@ class Limiter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rate = None if requests_per_second is None else _Rate(requests_per_second, clock)
         self._timer: asyncio.TimerHandle | None = None
+        self.check: Callable[[], None] | None = None
 
     @property
     def limits(self) -> tuple[int, float | None]:
@@ -228,6 +232,8 @@ class Limiter:
 
     def try_acquire(self, account: str) -> Permit | None:
         """Return a permit for this account if one is available now."""
+        if self.check is not None:
+            self.check()
         loop = asyncio._get_running_loop()
         if self._loop is not loop and loop is not None:
             self._bind(loop)
@@ -256,7 +262,10 @@ class Limiter:
         self._hand_out()
         self._waiting += 1
         try:
-            return await turn
+            permit = await turn
+            if self.check is not None:
+                self.check()
+            return permit
         except BaseException:
             # The waiting task was cancelled, or its coroutine was closed.
             if not turn.done():

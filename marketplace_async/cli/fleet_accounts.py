@@ -1,6 +1,5 @@
 """The account options of a fleet job."""
 
-import functools
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -59,6 +58,20 @@ class Accounts(Connection):
         int | None,
         Parameter(group=_MORE, help="Maximum concurrent requests over all accounts. Default: 64."),
     ] = None
+    requests_per_second: Annotated[
+        float | None,
+        Parameter(
+            group=_MORE, help="Maximum requests per second over all accounts. Default: no maximum."
+        ),
+    ] = None
+    processes: Annotated[
+        int | None,
+        Parameter(
+            group=_MORE,
+            help="Use this many processes of this machine. Default: this process alone. "
+            "`marketplace-async help accounts` says when they help.",
+        ),
+    ] = None
     account_timeout: Annotated[
         float | None,
         Parameter(
@@ -78,6 +91,11 @@ class Accounts(Connection):
             raise usage_error("no accounts selected: pass either --subaccounts or --accounts FILE")
         if self.concurrency is not None and self.concurrency < 1:
             raise usage_error(f"--concurrency: must be at least 1, got {self.concurrency}")
+        rate = self.requests_per_second
+        if rate is not None and not 0 < rate < math.inf:
+            raise usage_error(f"--requests-per-second: must be more than 0, got {rate:g}")
+        if self.processes is not None and self.processes < 1:
+            raise usage_error(f"--processes: must be at least 1, got {self.processes}")
         seconds = self.account_timeout
         if seconds is not None and not 0 < seconds < math.inf:
             raise usage_error(f"--account-timeout: must be more than 0 seconds, got {seconds:g}")
@@ -87,20 +105,22 @@ class Accounts(Connection):
 
     def source(self) -> "fleet.Source":
         """Return the source of the accounts."""
-        from .. import MarketplaceClient, fleet
-        from .resolution import client_options
+        from .. import fleet
+        from .elsewhere import JobClient
+        from .resolution import client_options, named_profile
 
         options, _ = client_options(self)
         if self.concurrency is not None:
             options["concurrency"] = self.concurrency
+        if self.requests_per_second is not None:
+            options["requests_per_second"] = self.requests_per_second
         if self.accounts is not None:
             return fleet.AccountsFile(self.accounts, options, format=self.accounts_format)
         access = self.access
         if access is None:
             raise RuntimeError("call resolve() first")
-        return fleet.Subaccounts(
-            functools.partial(MarketplaceClient, access.credentials, **options)
-        )
+        connection = attrs.evolve(self, profile=named_profile(self))
+        return fleet.Subaccounts(JobClient(access.credentials, options, connection))
 
     def described(self) -> str:
         """Return where the credentials come from, without secrets, for the journal."""
@@ -122,4 +142,6 @@ class Accounts(Connection):
         """Return an executor for twice as many accounts as concurrent requests."""
         from .. import fleet
 
+        if self.processes is not None and self.processes > 1:
+            return fleet.ProcessExecutor(self.processes)
         return fleet.EmbeddedExecutor(2 * (self.concurrency or 64))

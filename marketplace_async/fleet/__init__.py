@@ -29,6 +29,8 @@ from .desired_file import schema
 from .digests import PlanKey
 from .executors.base import Executor, ExecutorSession, WorkerReport
 from .executors.embedded import EmbeddedExecutor
+from .executors.links import WorkerLostError
+from .executors.processes import ProcessExecutor
 from .history import JournalWrite, read_journal
 from .importing import Draft, draft
 from .inventories import InventoryReport, inventory
@@ -98,6 +100,7 @@ __all__ = [
     "PlanHtml",
     "PlanKey",
     "PlanReport",
+    "ProcessExecutor",
     "Progress",
     "Removal",
     "Shard",
@@ -111,6 +114,7 @@ __all__ = [
     "UnmanagedAddOn",
     "UnmanagedGroup",
     "Vault",
+    "WorkerLostError",
     "WorkerReport",
     "apply",
     "diff_inventories",

@@ -121,6 +121,7 @@ class Run:
             notes=tuple(one.message for one in self.kept.values()),
             failures=await self._failures(),
             complete=not self.driver.stopped and self.ending.error is None,
+            workers=self.driver.workers,
         )
 
     async def _plan(self, catalogue: Catalogue) -> PlanReport:
@@ -264,7 +265,7 @@ class Run:
     def _writes(self, result: AccountResult) -> Sequence[Write]:
         if result.failure is None:
             writes: tuple[Write, ...] = result.value
-            return writes
+            return writes if result.handouts == 1 else _of_lost_worker(writes, result.handouts)
         # The worker died or failed unexpectedly, possibly after it had written.
         sid, error = result.target.account_sid, result.failure
         return [
@@ -305,6 +306,17 @@ def _failure_of(result: AccountResult) -> Failure | None:
     target = result.target
     message = "; ".join(f"{write.step}: {write.message}" for write in failed)
     return Failure(target.account_sid, target.friendly_name, failed[0].error or "", message)
+
+
+def _of_lost_worker(writes: Sequence[Write], handouts: int) -> Sequence[Write]:
+    """Return writes with those as done that a lost worker of this run has done."""
+    message = f"found done; the account was handed to a worker {handouts} times"
+    return [
+        attrs.evolve(write, outcome="done", message=message)
+        if write.outcome == "unchanged"
+        else write
+        for write in writes
+    ]
 
 
 def _state_of(result: AccountResult) -> State:

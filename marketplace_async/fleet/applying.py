@@ -134,7 +134,11 @@ async def apply(
             inputs.append(saved.file)
         opened = await driver.disk.open(open_for_apply, file, settings, inputs)
         catalogue = await read_catalogue(driver, desired)
-        digests = Digests((key or PlanKey.random()) if saved is None else saved.key, desired.secret)
+        if saved is not None:
+            key = saved.key
+        elif key is None:
+            key = await driver.disk(PlanKey.derived, desired.secret_values())
+        digests = Digests(key, desired.secret)
         run = Run(
             *(driver, desired, digests, opened, file, settings),
             *(credentials, saved, max_removals, part),

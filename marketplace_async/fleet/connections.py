@@ -135,6 +135,7 @@ class Connection:
         self._page = page
         self._check = check
         self._limits: tuple[int, float | None] | None = None
+        self._request_check: Callable[[], None] | None = None
         self._identity = identity
         self._listed = listed
         self._fetch = fetch
@@ -242,6 +243,12 @@ class Connection:
         if self._client is not None:
             limiter_of(self._client).set_limits(*self._limits)
 
+    def check_before_requests(self, check: Callable[[], None]) -> None:
+        """Call a function before each request, which it may cancel."""
+        self._request_check = check
+        if self._client is not None:
+            limiter_of(self._client).check = check
+
     async def some_clients(self) -> AsyncGenerator[tuple[str, MarketplaceClient | Exception]]:
         """Yield clients that may read the catalogue, or the errors that prevented them.
 
@@ -304,8 +311,10 @@ class Connection:
             return CredentialsError(f"Twilio did not return an auth token for {sid}")
         if self._client is None:
             self._client = MarketplaceClient(credentials, **self._options)
+            limiter = limiter_of(self._client)
+            limiter.check = self._request_check
             if self._limits is not None:
-                limiter_of(self._client).set_limits(*self._limits)
+                limiter.set_limits(*self._limits)
         return self._client.with_credentials(credentials)
 
 

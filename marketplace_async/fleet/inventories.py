@@ -24,7 +24,7 @@ from ._engine.entries import Failures
 from ._engine.shards import AccountResult, Approved, Shard, Task, TimeLimit
 from ._engine.tally import Counts
 from .connections import Source, Target
-from .executors.base import Executor
+from .executors.base import Executor, WorkerReport
 from .executors.embedded import EmbeddedExecutor
 from .masking import masked
 from .ordering import key_order, sort_inventory
@@ -43,12 +43,14 @@ class InventoryReport(Serializable):
         records: Number of installed Add-ons.
         failures: The accounts that failed.
         complete: Whether the inventory finished. If not, continue with `resume=True`.
+        workers: What each worker did. Empty if all accounts were read in this process.
     """
 
     counts: Counts
     records: int
     failures: Failures
     complete: bool
+    workers: tuple[WorkerReport, ...] = ()
 
     @property
     def accounts(self) -> int:
@@ -169,6 +171,7 @@ async def inventory(
         records=records,
         failures=failures,
         complete=complete and ending.error is None,
+        workers=driver.workers,
     )
     return ending.report(report)
 

@@ -159,7 +159,7 @@ async def plan(
         planner.unmatched,
         complete=complete and ending.error is None,
     )
-    return ending.report(report)
+    return ending.report(attrs.evolve(report, workers=driver.workers))
 
 
 @attrs.define

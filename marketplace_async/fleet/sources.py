@@ -113,6 +113,15 @@ class AccountsFile:
         # It belongs to the source: a second job must not read standard input again.
         object.__setattr__(self, "_accounts", FileAccounts(self.file, format=self.format))
 
+    @property
+    def name(self) -> str:
+        """The name of the file in messages."""
+        return self._accounts.name
+
+    def is_regular_file(self) -> bool:
+        """Return whether the accounts are in a file that can be read again. Blocks."""
+        return self._accounts.is_regular_file()
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Connection]:
         """Connect to the accounts. The file is read when accounts are listed or looked up."""

@@ -12,7 +12,7 @@ from ..._core.arguments import check_positive_int
 from ..._core.threads import WorkerThread
 from ...errors import MarketplaceError
 from ..connections import Connection, Source, Target, iterating
-from ..executors.base import Executor, ExecutorSession, Outcome
+from ..executors.base import Executor, ExecutorSession, Outcome, WorkerReport
 from ..executors.embedded import EmbeddedExecutor
 from .arrivals import Arrivals
 from .ending import Ending
@@ -103,6 +103,11 @@ class Driver:
     def _failed_too_often(self) -> bool:
         most = self.max_failures
         return most is not None and self.tally.failures - self._failed_before > most
+
+    @property
+    def workers(self) -> tuple[WorkerReport, ...]:
+        """What each worker did so far."""
+        return tuple(self.session.workers.values())
 
     def counts(self) -> Counts:
         """Return what became of the accounts."""
