@@ -18,6 +18,7 @@ TESTS: list[str] = _GROUPS["tests"]
 # What the recipes of the documentation run on. Without one, its test is skipped.
 RECIPES = [
     "awslambdaric",
+    "distributed",
     "django",
     "fastapi",
     "ipykernel",

@@ -246,7 +246,7 @@ THIRD_PARTIES = {
     "errors": {"attrs"},
     "observe": {"attrs"},
     "otel": {"opentelemetry"},
-    "fleet": {"attrs", "msgspec"},
+    "fleet": {"attrs", "distributed", "msgspec"},
     "resources": {"attrs"},
     "retry": {"attrs"},
     "webhooks": {"attrs"},

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Final, TypedDict
 
 import attrs
 from cyclopts import Group, Parameter
@@ -23,6 +23,7 @@ class JobOptions(TypedDict):
     executor: "fleet.Executor"
 
 
+_UNENCRYPTED: Final = "dask+unencrypted://"
 _GROUP = Group("Accounts", sort_key=6)
 _MORE = shared_options("Limits", more="help accounts", sort_key=7)
 
@@ -72,6 +73,14 @@ class Accounts(Connection):
             "`marketplace-async help accounts` says when they help.",
         ),
     ] = None
+    executor_address: Annotated[
+        str | None,
+        Parameter(
+            name="--executor",
+            group=_MORE,
+            help="Use the workers of a Dask cluster: dask://HOST:PORT or tls://HOST:PORT.",
+        ),
+    ] = None
     account_timeout: Annotated[
         float | None,
         Parameter(
@@ -96,6 +105,8 @@ class Accounts(Connection):
             raise usage_error(f"--requests-per-second: must be more than 0, got {rate:g}")
         if self.processes is not None and self.processes < 1:
             raise usage_error(f"--processes: must be at least 1, got {self.processes}")
+        if self.processes is not None and self.executor_address is not None:
+            raise usage_error("--processes cannot be combined with --executor")
         seconds = self.account_timeout
         if seconds is not None and not 0 < seconds < math.inf:
             raise usage_error(f"--account-timeout: must be more than 0 seconds, got {seconds:g}")
@@ -142,6 +153,22 @@ class Accounts(Connection):
         """Return an executor for twice as many accounts as concurrent requests."""
         from .. import fleet
 
+        if self.executor_address is not None:
+            return _dask_executor(self.executor_address)
         if self.processes is not None and self.processes > 1:
             return fleet.ProcessExecutor(self.processes)
         return fleet.EmbeddedExecutor(2 * (self.concurrency or 64))
+
+
+def _dask_executor(address: str) -> "fleet.Executor":
+    from .. import fleet
+
+    unencrypted = address.startswith(_UNENCRYPTED)
+    if unencrypted:
+        address = "dask://" + address.removeprefix(_UNENCRYPTED)
+    try:
+        return fleet.DaskExecutor(address, allow_unencrypted=unencrypted)
+    except ValueError:
+        raise usage_error(
+            f"--executor: expected dask://HOST:PORT or tls://HOST:PORT, got {address!r}"
+        ) from None

@@ -28,6 +28,7 @@ from .desired import Desired
 from .desired_file import schema
 from .digests import PlanKey
 from .executors.base import Executor, ExecutorSession, WorkerReport
+from .executors.dask import DaskExecutor
 from .executors.embedded import EmbeddedExecutor
 from .executors.links import WorkerLostError
 from .executors.processes import ProcessExecutor
@@ -73,6 +74,7 @@ __all__ = [
     "Connection",
     "Counts",
     "Csv",
+    "DaskExecutor",
     "Desired",
     "DesiredStateError",
     "Draft",

@@ -47,6 +47,12 @@ def test_apply_uses_several_processes(
     ("options", "message"),
     [
         (("--processes", "0"), "--processes: must be at least 1, got 0"),
+        (
+            ("--processes", "2", "--executor", "dask://127.0.0.1:8786"),
+            "--processes cannot be combined with --executor",
+        ),
+        (("--executor", "celery://x"), "--executor: expected dask://HOST:PORT or tls://HOST:PORT"),
+        (("--executor", "dask://192.0.2.1:8786"), "dask://192.0.2.1:8786 is on another machine"),
         (("--requests-per-second", "0"), "--requests-per-second: must be more than 0, got 0"),
         (
             ("--processes", "2", "--concurrency", "1"),

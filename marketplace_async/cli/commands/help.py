@@ -38,7 +38,12 @@ The accounts of inventory, plan and apply.
 A file of accounts is CSV or JSON Lines, with account_sid and auth_token, or account_sid, api_key \
 and api_secret; friendly_name and status are optional. Only you may have access to it (chmod 600). \
 Standard input (-) and pipes are read once, and need not touch a disk. \
-`marketplace-async accounts check FILE` reports every bad row."""
+`marketplace-async accounts check FILE` reports every bad row.
+
+If a job is too slow, raise --concurrency until Twilio throttles requests or one core is busy. Then \
+--processes uses more cores of this machine, and --executor a cluster. The limits are those of the \
+whole job. Workers read credentials, the plan key and the environment variables of the desired \
+state themselves: none is sent to them."""
 
 EXIT_STATUSES: Final = """\
 Exit statuses:

@@ -65,6 +65,8 @@ class Worker:
             case "end":
                 await self.end(request["job"])
                 return {}
+            case "ping":
+                return {}
             case op:
                 raise ValueError(f"unknown instruction {op!r}")
 
