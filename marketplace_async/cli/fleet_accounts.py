@@ -69,8 +69,7 @@ class Accounts(Connection):
         int | None,
         Parameter(
             group=_MORE,
-            help="Use this many processes of this machine. Default: this process alone. "
-            "`marketplace-async help accounts` says when they help.",
+            help="Use this many processes of this machine. Default: 1, this one.",
         ),
     ] = None
     executor_address: Annotated[

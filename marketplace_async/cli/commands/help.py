@@ -40,10 +40,8 @@ and api_secret; friendly_name and status are optional. Only you may have access 
 Standard input (-) and pipes are read once, and need not touch a disk. \
 `marketplace-async accounts check FILE` reports every bad row.
 
-If a job is too slow, raise --concurrency until Twilio throttles requests or one core is busy. Then \
---processes uses more cores of this machine, and --executor a cluster. The limits are those of the \
-whole job. Workers read credentials, the plan key and the environment variables of the desired \
-state themselves: none is sent to them."""
+If a job is too slow, raise --concurrency; then use --processes, or --executor for a cluster. \
+Workers find credentials, plan key and variables themselves."""
 
 EXIT_STATUSES: Final = """\
 Exit statuses:
@@ -114,5 +112,5 @@ def _show_topic(name: str) -> None:
         version_flags=flags,
         default_command=options,
     )
-    with full_help():
+    with full_help(*(["Connection"] if name != "connection" else [])):
         topic.help_print([], console=program.console)
