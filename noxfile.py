@@ -191,6 +191,16 @@ def reliability(session: nox.Session) -> None:
 
 
 @nox.session
+def cluster(session: nox.Session) -> None:
+    """Disturb jobs on a real Dask cluster in every way that we know (about ten minutes)."""
+    session.install("-e", ".[cli,dask]", *TESTS)
+    session.run(
+        *("python", "-m", "reliability.cluster_proofs", *session.posargs),
+        env={"PYTHONPATH": "tests"},
+    )
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation into `site/`. Warnings and broken links are errors."""
     session.install("-e", ".[cli,emulator]", *DOCS)

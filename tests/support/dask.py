@@ -58,7 +58,8 @@ class Cluster:
     ) -> asyncio.subprocess.Process:
         worker = await self._start(
             "worker",
-            *(address or self.address, "--no-nanny", "--nthreads", "2"),
+            *(address or self.address, "--nthreads", "2"),
+            *(() if "--nanny" in options else ("--no-nanny",)),
             *("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"),
             *("--local-directory", str(self._folder / "scratch"), *options),
             env=env,
