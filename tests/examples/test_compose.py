@@ -4,14 +4,13 @@ import asyncio
 import os
 import shlex
 import shutil
-import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from support.dask import kill
+from support.dask import free_port, kill
 from support.fleet import Fleet, lines
 from support.paths import PROJECT
 
@@ -21,13 +20,6 @@ from marketplace_async.emulator import Emulator
 distributed: Any = pytest.importorskip("distributed")
 
 FILE = PROJECT / "examples" / "compose.yaml"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def start(command: str, folder: Path, port: int, log: Path) -> asyncio.subprocess.Process:

@@ -9,6 +9,7 @@ every row holds. An emulator in this process is the service.
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 import tempfile
@@ -46,13 +47,14 @@ async def run(trouble: Trouble, kind: str, accounts: int) -> Result:
             TWILIO_AUTH_TOKEN=SECRET,
             TEST_API_TOKEN="very-secret",
         )
-        async with Emulator(accounts={PARENT: SECRET}, latency=0.05) as emulator:
+        async with Emulator(accounts={PARENT: SECRET}, latency=0.1) as emulator:
             shops = emulator.add_subaccounts(PARENT, accounts)
             for sid, _ in shops:
                 emulator.install(sid, VOICEBASE, {"callback_url": "https://example.com"})
             async with Cluster(folder, workers=0) as cluster:
                 trial = Trial(folder, cluster, emulator, kind, [sid for sid, _ in shops])
                 await trouble.begin(trial)
+                await cluster.wait_for_workers(len(cluster.workers))
                 start = asyncio.get_running_loop().time()
                 disturbing = asyncio.create_task(_disturb(trouble, trial))
                 try:
@@ -72,6 +74,8 @@ async def run(trouble: Trouble, kind: str, accounts: int) -> Result:
             ]
     if not trial.disturbed and trouble.act is not None:
         violations.append("the job ended before it was disturbed")
+    if os.environ.get("TEST_VERBOSE"):
+        print(json.dumps(outputs, indent=1), file=sys.stderr)
     return Result(violations, requests, seconds)
 
 

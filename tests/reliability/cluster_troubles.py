@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import attrs
-from support.dask import Cluster, kill
+from support.dask import Cluster, free_port, kill
 from support.halting_relay import HaltingRelay
 from support.paths import PROJECT
 
@@ -120,6 +120,11 @@ class Trial:
         doubled = [sid for sid, count in times.items() if count > 1]
         if lost or doubled:
             found.append(f"{lost} accounts are lost, {len(doubled)} doubled")
+        if trouble.lost and not any(one["lost"] for one in report["workers"]):
+            found.append("no worker was lost")
+        working = [one for one in report["workers"] if one["accounts"]]
+        if trouble.runs == 1 and len(working) < trouble.working:
+            found.append(f"{len(working)} workers have processed accounts")
         unfit = [one["unfit"] for one in report["workers"] if one["unfit"]]
         if trouble.unfit and not any(trouble.unfit in one for one in unfit):
             found.append(f"unfit workers are {unfit}, expected {trouble.unfit!r}")
@@ -146,6 +151,8 @@ class Trouble:
         kinds: The kinds of jobs.
         unfit: A part of the reason why a worker is unfit.
         failing: The accounts that fail.
+        lost: Whether a worker has to be lost.
+        working: How many workers process accounts.
     """
 
     name: str
@@ -155,6 +162,8 @@ class Trouble:
     kinds: tuple[str, ...] = ("inventory", "apply")
     unfit: str | None = None
     failing: tuple[str, ...] = ()
+    lost: bool = False
+    working: int = 2
 
 
 async def kill_a_worker(trial: Trial) -> None:
@@ -197,13 +206,14 @@ async def kill_the_scheduler(trial: Trial) -> None:
 async def behind_relays(trial: Trial) -> None:
     """Start a worker whose connections with the scheduler can be halted, both ways."""
     await one_worker(trial)
-    port = trial.cluster.port + 1
+    port = free_port()
     out, back = HaltingRelay(trial.cluster.port), HaltingRelay(port)
     trial.relays = [out, back]
     await out.start()
     await back.start()
     await trial.cluster.start_worker(
-        *("--worker-port", str(port), "--contact-address", f"tcp://127.0.0.1:{back.port}"),
+        *("--listen-address", f"tcp://127.0.0.1:{port}"),
+        *("--contact-address", f"tcp://127.0.0.1:{back.port}"),
         env=WORKER,
         address=f"tcp://127.0.0.1:{out.port}",
     )
@@ -212,9 +222,11 @@ async def behind_relays(trial: Trial) -> None:
 async def partition(trial: Trial) -> None:
     for relay in trial.relays:
         relay.halt()
-    await asyncio.sleep(10)
-    for relay in trial.relays:
-        relay.go_on()
+    try:
+        await asyncio.sleep(10)
+    finally:
+        for relay in trial.relays:
+            relay.go_on()
 
 
 def with_second(env: dict[str, str]) -> Act:
@@ -264,33 +276,41 @@ def hog(trial: Trial) -> dict[str, str]:
 
 ROWS: Final = (
     Trouble("nothing happens"),
-    Trouble("a worker is killed (SIGKILL)", kill_a_worker),
+    Trouble("a worker is killed (SIGKILL)", kill_a_worker, lost=True),
     Trouble("a worker joins late", one_worker, one_worker),
-    Trouble("a worker is retired", retire_a_worker),
-    Trouble("a worker is stopped for 8 s (SIGSTOP)", stop_a_worker),
+    Trouble("a worker is retired", retire_a_worker, lost=True),
+    Trouble("a worker is stopped for 8 s (SIGSTOP)", stop_a_worker, lost=True),
     Trouble("the job is killed (SIGKILL), and run again", kill_the_job, runs=2),
     Trouble("the scheduler is killed, and the job run again", kill_the_scheduler, runs=2),
-    Trouble("a worker is cut off for 10 s", partition, behind_relays),
+    Trouble("a worker is cut off for 10 s", partition, behind_relays, lost=True),
     Trouble(
         "a worker has a wrong secret",
         begin=with_second({"TWILIO_AUTH_TOKEN": "wrong"}),
         unfit="AuthenticationError",
+        working=1,
     ),
     Trouble(
         "a worker lacks a variable",
         begin=with_second({"TEST_API_TOKEN": ""}),
         kinds=("apply",),
         unfit="environment variable TEST_API_TOKEN is not set",
+        working=1,
     ),
-    Trouble("a worker has another version", begin=with_other_version, unfit="version 0.0.1"),
-    Trouble("a worker lacks the package", begin=with_bare_worker, unfit="ModuleNotFoundError"),
+    Trouble(
+        "a worker has another version", begin=with_other_version, unfit="version 0.0.1", working=1
+    ),
+    Trouble(
+        "a worker lacks the package", begin=with_bare_worker, unfit="ModuleNotFoundError", working=1
+    ),
     Trouble(
         "an account ends its workers",
         begin=two_nannies(poison),
         failing=("poison",),
+        lost=True,
     ),
     Trouble(
         "a worker is killed at its memory limit",
         begin=two_nannies(hog, "--memory-limit", "500MB"),
+        lost=True,
     ),
 )

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,7 +61,8 @@ class Cluster:
             "worker",
             *(address or self.address, "--nthreads", "2"),
             *(() if "--nanny" in options else ("--no-nanny",)),
-            *("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"),
+            *(() if "--listen-address" in options else ("--host", "127.0.0.1")),
+            *("--dashboard-address", "127.0.0.1:0"),
             *("--local-directory", str(self._folder / "scratch"), *options),
             env=env,
             python=python,
@@ -100,6 +102,13 @@ class Cluster:
         for process in running:
             await process.wait()
 
+    async def wait_for_workers(self, count: int) -> None:
+        """Wait until the scheduler has so many workers."""
+        from distributed import Client
+
+        async with Client(self.address, asynchronous=True, set_as_default=False) as client:
+            await client.wait_for_workers(count)
+
     def logs(self) -> bytes:
         """Return what all processes have logged."""
         return b"".join(file.read_bytes() for file in sorted(self._folder.glob("*.log")))
@@ -108,6 +117,14 @@ class Cluster:
         """Return the memory of the scheduler, as far as it is its own."""
         assert self.scheduler is not None
         return await asyncio.to_thread(_memory_of, self.scheduler.pid)
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def kill(process: asyncio.subprocess.Process, number: int = signal.SIGKILL) -> None:

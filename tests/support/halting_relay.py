@@ -42,6 +42,6 @@ class HaltingRelay:
                     await self._goes.wait()
                     writer.write(data)
                     await writer.drain()
-        finally:
             await self._goes.wait()
+        finally:
             writer.close()

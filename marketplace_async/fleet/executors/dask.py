@@ -144,6 +144,7 @@ class _Cluster:
         self._seen: dict[str, int] = {}
         self._changed = asyncio.Event()
         self._error: JobError | None = None
+        self._scheduler: str | None = None
         self._returning: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -185,7 +186,7 @@ class _Cluster:
                 heard = monotonic()
             except Exception as error:  # noqa: BLE001 - Dask raises many kinds
                 is_closed = self.client.status not in ("running", "connecting")
-                if is_closed or monotonic() - heard > _SILENCE:
+                if is_closed or isinstance(error, JobError) or monotonic() - heard > _SILENCE:
                     reason = str(error) or type(error).__name__
                     self._lose(f"the scheduler {self._address} was lost: {reason}")
                     return
@@ -194,7 +195,7 @@ class _Cluster:
                 return
 
     def _lose(self, reason: str) -> None:
-        for link in self.links.values():
+        for link in list(self.links.values()):
             assert isinstance(link, DaskLink)
             link.lose("its scheduler was lost")
         self._error = JobError(reason)
@@ -203,6 +204,10 @@ class _Cluster:
     async def _poll(self) -> None:
         """Read which workers there are."""
         identity = await self.client.scheduler.identity(n_workers=-1)
+        if self._scheduler not in (None, identity["id"]):
+            # It knows nothing of this job, and passes no results on.
+            raise JobError("it was restarted")
+        self._scheduler = identity["id"]
         workers: dict[str, Any] = identity["workers"]
         for link in list(self.links.values()):
             assert isinstance(link, DaskLink)
@@ -338,7 +343,7 @@ class DaskLink:
             # Messages and results take the same way. If a message is missing all the same, its
             # accounts have no result, and are handed out again.
             if (error := ended.exception()) is not None:
-                raise WorkerLostError(f"its task failed: {type(error).__name__}: {error}")
+                raise WorkerLostError(_in_words(error))
         finally:
             del cluster.exchanges[number]
             await cancelled(ended)
@@ -364,6 +369,13 @@ async def _first(*tasks: "asyncio.Task[Any]") -> None:
 
 async def _result(future: Any) -> None:
     await future
+
+
+def _in_words(error: BaseException) -> str:
+    """Return why a task of Dask failed."""
+    if "scheduler-connection-lost" in str(error):
+        return "its scheduler was lost"
+    return f"its task failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _python(version: str) -> str:
