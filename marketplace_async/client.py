@@ -508,16 +508,6 @@ class MarketplaceClient:
         return derived
 
 
-def limiter_of(client: MarketplaceClient) -> Limiter:
-    """Return the limiter that a client shares with its derived clients."""
-    return client._limiter
-
-
-def timeout_of(client: MarketplaceClient) -> Timeout:
-    """Return the timeout of an attempt."""
-    return client._session.timeout
-
-
 def _account_of(credentials: Credentials) -> str:
     """Return the limiter's key for these credentials: the account SID, if known."""
     if isinstance(credentials, AccountToken):

@@ -20,6 +20,11 @@ from ._engine.entries import Failure, Failures, JobError
 from ._engine.notifier import AccountError
 from ._engine.shards import AccountResult, AccountTimeoutError, Approved, Job, Shard, ShardFailure
 from ._engine.tally import Counts
+from ._executors.base import Executor, ExecutorSession, WorkerReport
+from ._executors.dask import DaskExecutor
+from ._executors.embedded import EmbeddedExecutor
+from ._executors.links import WorkerLostError
+from ._executors.processes import ProcessExecutor
 from .apply_report import ApplyReport
 from .applying import apply
 from .comparison import Change
@@ -27,11 +32,6 @@ from .connections import Connection, Source, Target
 from .desired import Desired
 from .desired_file import schema
 from .digests import PlanKey
-from .executors.base import Executor, ExecutorSession, WorkerReport
-from .executors.dask import DaskExecutor
-from .executors.embedded import EmbeddedExecutor
-from .executors.links import WorkerLostError
-from .executors.processes import ProcessExecutor
 from .history import JournalWrite, read_journal
 from .importing import Draft, draft
 from .inventories import InventoryReport, inventory

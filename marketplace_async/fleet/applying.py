@@ -13,14 +13,14 @@ from .._core.arguments import check_positive_int
 from .._core.threads import to_daemon_thread
 from ._engine.checkpoint import open_for_apply
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver
+from ._executors.base import Executor
+from ._executors.embedded import EmbeddedExecutor
 from .apply_report import ApplyReport
 from .apply_runs import Run
 from .catalogue import read_catalogue
 from .connections import Source
 from .desired import Desired
 from .digests import Digests, PlanKey
-from .executors.base import Executor
-from .executors.embedded import EmbeddedExecutor
 from .parts import Part
 from .plan_report import PlanReport
 from .saved_plans import SavedPlan

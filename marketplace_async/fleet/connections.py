@@ -26,7 +26,7 @@ from .._core.session import to_timeout
 from .._core.streams import Stream
 from ..accounts import Account
 from ..accounts.rows import AnyRow, BadRow, Row
-from ..client import ClientOptions, MarketplaceClient, limiter_of, timeout_of
+from ..client import ClientOptions, MarketplaceClient
 from ..credentials import Credentials
 from ..errors import CredentialsError, MarketplaceError, UnreadableFieldError
 
@@ -226,7 +226,7 @@ class Connection:
     def limits(self) -> tuple[int, float | None]:
         """Maximum number of requests in flight, and maximum rate per second, over all accounts."""
         if self._client is not None:
-            return limiter_of(self._client).limits
+            return self._client._limiter.limits
         return self._options.get("concurrency", 64), self._options.get("requests_per_second")
 
     @property
@@ -234,20 +234,20 @@ class Connection:
         """Seconds after which no attempt is under way any longer."""
         timeout = to_timeout(self._options.get("timeout", 10.0))
         if self._client is not None:
-            timeout = timeout_of(self._client)
+            timeout = self._client._session.timeout
         return _LONGEST_ATTEMPT if timeout.total is None else timeout.total
 
     def limit(self, concurrency: int, requests_per_second: float | None) -> None:
         """Set other limits for the requests from now on."""
         self._limits = concurrency, requests_per_second
         if self._client is not None:
-            limiter_of(self._client).set_limits(*self._limits)
+            self._client._limiter.set_limits(*self._limits)
 
     def check_before_requests(self, check: Callable[[], None]) -> None:
         """Call a function before each request, which it may cancel."""
         self._request_check = check
         if self._client is not None:
-            limiter_of(self._client).check = check
+            self._client._limiter.check = check
 
     async def some_clients(self) -> AsyncGenerator[tuple[str, MarketplaceClient | Exception]]:
         """Yield clients that may read the catalogue, or the errors that prevented them.
@@ -311,7 +311,7 @@ class Connection:
             return CredentialsError(f"Twilio did not return an auth token for {sid}")
         if self._client is None:
             self._client = MarketplaceClient(credentials, **self._options)
-            limiter = limiter_of(self._client)
+            limiter = self._client._limiter
             limiter.check = self._request_check
             if self._limits is not None:
                 limiter.set_limits(*self._limits)

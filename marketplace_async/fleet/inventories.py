@@ -23,9 +23,9 @@ from ._engine.ending import Ending
 from ._engine.entries import Failures
 from ._engine.shards import AccountResult, Approved, Shard, Task, TimeLimit
 from ._engine.tally import Counts
+from ._executors.base import Executor, WorkerReport
+from ._executors.embedded import EmbeddedExecutor
 from .connections import Source, Target
-from .executors.base import Executor, WorkerReport
-from .executors.embedded import EmbeddedExecutor
 from .masking import masked
 from .ordering import key_order, sort_inventory
 from .outputs import ExtensionRecord, InventoryRecord, JsonLines, Output, output_of

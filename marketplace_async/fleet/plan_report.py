@@ -11,10 +11,10 @@ from .._core.codec import from_json
 from .._core.serializable import Serializable
 from ._engine.entries import Failure, Failures, JobError
 from ._engine.tally import Counts
+from ._executors.base import WorkerReport
 from .comparison import Change
 from .connections import Target
 from .desired import Desired
-from .executors.base import WorkerReport
 from .offers import Offer
 from .pages import records_in
 from .problems import path_text

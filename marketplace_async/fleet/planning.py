@@ -16,12 +16,12 @@ from ._engine.driver import ACCOUNT_TIMEOUT, Driver, entry_of
 from ._engine.ending import Ending
 from ._engine.entries import Entry, Failure
 from ._engine.shards import AccountResult, Approved, Shard, Task, TimeLimit
+from ._executors.base import Executor
+from ._executors.embedded import EmbeddedExecutor
 from .catalogue import Catalogue, configuration_problem, read_catalogue
 from .connections import Source, Target
 from .desired import Desired, Wanted
 from .digests import Digests, PlanKey
-from .executors.base import Executor
-from .executors.embedded import EmbeddedExecutor
 from .inventories import read_extensions, read_installed
 from .outputs import Html, JsonLines, Nowhere, Output, PlanHtml
 from .parts import Chosen, Part

@@ -9,7 +9,7 @@ from support.fleet import DESIRED, Fleet, lines
 
 from marketplace_async import fleet
 from marketplace_async.fleet import DaskExecutor, JobError
-from marketplace_async.fleet.executors import dask
+from marketplace_async.fleet._executors import dask
 from marketplace_async.testing import account
 
 pytest.importorskip("distributed")

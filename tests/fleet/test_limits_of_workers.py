@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from marketplace_async.fleet import JobError
-from marketplace_async.fleet.executors.shares import Limits
+from marketplace_async.fleet._executors.shares import Limits
 
 EVENTS = st.lists(
     st.tuples(st.sampled_from(["join", "leave", "deaf"]), st.integers(0, 9)), max_size=30

@@ -14,9 +14,9 @@ from support.local_engine import LocalEngine
 
 from marketplace_async import fleet
 from marketplace_async.fleet import Connection, JobEndedError, JobError
-from marketplace_async.fleet.executors.dispatch import RemoteSession
-from marketplace_async.fleet.executors.fence import Fence
-from marketplace_async.fleet.executors.pieces import Piece, Waiting
+from marketplace_async.fleet._executors.dispatch import RemoteSession
+from marketplace_async.fleet._executors.fence import Fence
+from marketplace_async.fleet._executors.pieces import Piece, Waiting
 
 
 async def test_what_a_lost_worker_did_not_finish_is_handed_out_again(

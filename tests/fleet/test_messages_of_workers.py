@@ -11,7 +11,7 @@ from support.local_engine import LocalEngine
 
 from marketplace_async import AccountToken, MarketplaceClient, Retry, Timeout, fleet
 from marketplace_async.fleet import JobEndedError, JobError, PlanKey
-from marketplace_async.fleet.executors import portable
+from marketplace_async.fleet._executors import portable
 from marketplace_async.testing import account
 
 # Secret values of the file itself would be sent.

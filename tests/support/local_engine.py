@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import attrs
 
 from marketplace_async.fleet import Connection, WorkerLostError
-from marketplace_async.fleet.executors.dispatch import RemoteSession
-from marketplace_async.fleet.executors.worker import Worker
+from marketplace_async.fleet._executors.dispatch import RemoteSession
+from marketplace_async.fleet._executors.worker import Worker
 
 
 @attrs.define(eq=False)

@@ -11,9 +11,9 @@ from ... import bulk
 from ..._core.arguments import check_positive_int
 from ..._core.threads import WorkerThread
 from ...errors import MarketplaceError
+from .._executors.base import Executor, ExecutorSession, Outcome, WorkerReport
+from .._executors.embedded import EmbeddedExecutor
 from ..connections import Connection, Source, Target, iterating
-from ..executors.base import Executor, ExecutorSession, Outcome, WorkerReport
-from ..executors.embedded import EmbeddedExecutor
 from .arrivals import Arrivals
 from .ending import Ending
 from .entries import Entry, Failure, Failures, JobError

@@ -52,14 +52,14 @@ def functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
         import json
 
         try:
-            from marketplace_async.fleet.executors import dask_worker as module
+            from marketplace_async.fleet._executors import dask_worker as module
         except ImportError as error:
             reason = f"{type(error).__name__}: {error}"
             return json.dumps({"unfit": reason}).encode()
         return await module.tell(dask_worker, message)
 
     async def work(message: bytes, topic: str, number: int) -> None:
-        from marketplace_async.fleet.executors import dask_worker as module
+        from marketplace_async.fleet._executors import dask_worker as module
 
         await module.work(message, topic, number)
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import ClassVar, Final
+from typing import Final
 
 import attrs
 
@@ -50,7 +50,11 @@ class ProcessExecutor:
     lease: float = attrs.field(
         default=30.0, kw_only=True, validator=lambda _, __, value: check_lease(value)
     )
-    is_remote: ClassVar[bool] = True
+
+    @property
+    def is_remote(self) -> bool:
+        """True."""
+        return True
 
     @asynccontextmanager
     async def open(self, connection: Connection) -> AsyncIterator[RemoteSession]:
@@ -117,15 +121,15 @@ class ProcessLink:
 
     Attributes:
         name: Its name.
+        capacity: How many shards it takes at once.
         lost: How it ended.
         has_responded: Whether it has ever responded.
     """
 
-    # While one shard ends, another one is under way.
-    capacity: ClassVar[int] = 2
-
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name: str = name
+        # While one shard ends, another one is under way.
+        self.capacity: int = 2
         self.lost: WorkerLostError | None = None
         self.has_responded: bool = False
         assert process.stdin is not None

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import attrs
 
@@ -62,7 +62,11 @@ class DaskExecutor:
         default=30.0, kw_only=True, validator=lambda _, __, value: check_lease(value)
     )
     patience: float = attrs.field(default=60.0, kw_only=True)
-    is_remote: ClassVar[bool] = True
+
+    @property
+    def is_remote(self) -> bool:
+        """True."""
+        return True
 
     def __attrs_post_init__(self) -> None:
         scheme, _, host = self.address.partition("://")
@@ -101,7 +105,7 @@ async def _connected(executor: DaskExecutor) -> AsyncIterator[Any]:
             "everyone who reaches it can run programs on the workers. Configure certificates "
             "(docs/how-to/several-machines.md), or allow it with dask+unencrypted://HOST:PORT"
         )
-    client = Client(
+    client: Any = Client(
         f"{scheme}://{host}",
         asynchronous=True,
         set_as_default=False,

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import ClassVar, Self
+from typing import Self
 
 import attrs
 
@@ -23,9 +23,16 @@ class EmbeddedExecutor:
     """
 
     accounts: int = attrs.field(default=128, validator=lambda _, __, value: _check(value))
-    # The journal records the accounts of a shard together when they are begun.
-    shard_size: ClassVar[int] = 16
-    is_remote: ClassVar[bool] = False
+
+    @property
+    def shard_size(self) -> int:
+        """16: the journal records the accounts of a shard together when they are begun."""
+        return 16
+
+    @property
+    def is_remote(self) -> bool:
+        """False."""
+        return False
 
     @asynccontextmanager
     async def open(self, connection: Connection) -> AsyncIterator["EmbeddedSession"]:

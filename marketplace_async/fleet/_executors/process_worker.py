@@ -1,4 +1,4 @@
-"""The program of a worker process: `python -m marketplace_async.fleet.executors.process_worker`.
+"""The program of a worker process: `python -m marketplace_async.fleet._executors.process_worker`.
 
 It reads frames from standard input and writes frames to what was its standard output. It ends when
 its input ends, which is when the job's process ends, however that ended.
