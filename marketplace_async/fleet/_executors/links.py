@@ -16,8 +16,8 @@ class WorkerLostError(MarketplaceError):
 
     def __init__(self, reason: str, *, is_certain: bool = False) -> None:
         super().__init__(reason)
-        self.reason = reason
-        self.is_certain = is_certain
+        self.reason: str = reason
+        self.is_certain: bool = is_certain
 
     def _text(self) -> str:
         return self.reason
