@@ -20,11 +20,12 @@ from ._engine.entries import Failure, Failures, JobError
 from ._engine.notifier import AccountError
 from ._engine.shards import AccountResult, AccountTimeoutError, Approved, Job, Shard, ShardFailure
 from ._engine.tally import Counts
-from ._executors.base import Executor, ExecutorSession, WorkerReport
+from ._executors.base import Executor, ExecutorSession
 from ._executors.dask import DaskExecutor
 from ._executors.embedded import EmbeddedExecutor
 from ._executors.links import WorkerLostError
 from ._executors.processes import ProcessExecutor
+from ._executors.reports import WorkerReport
 from .apply_report import ApplyReport
 from .applying import apply
 from .comparison import Change
@@ -55,7 +56,7 @@ from .parts import Part
 from .plan_report import Acceptance, Group, PlanReport, Removal, UnmanagedGroup
 from .planning import plan
 from .problems import DesiredStateError
-from .progress import Progress
+from .progress import Progress, WorkerProgress
 from .sources import AccountsFile, Subaccounts, Vault
 from .steps import AccountPlan, Step, UnmanagedAddOn
 from .undoing import Undo, undo_of
@@ -117,6 +118,7 @@ __all__ = [
     "UnmanagedGroup",
     "Vault",
     "WorkerLostError",
+    "WorkerProgress",
     "WorkerReport",
     "apply",
     "diff_inventories",

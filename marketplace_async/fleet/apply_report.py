@@ -7,7 +7,7 @@ import attrs
 from .._core.serializable import Serializable
 from ._engine.entries import Failures, WriteOutcome
 from ._engine.tally import Counts
-from ._executors.base import WorkerReport
+from ._executors.reports import WorkerReport
 from .plan_report import PlanReport
 
 

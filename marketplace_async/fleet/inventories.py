@@ -23,8 +23,9 @@ from ._engine.ending import Ending
 from ._engine.entries import Failures
 from ._engine.shards import AccountResult, Approved, Shard, Task, TimeLimit
 from ._engine.tally import Counts
-from ._executors.base import Executor, WorkerReport
+from ._executors.base import Executor
 from ._executors.embedded import EmbeddedExecutor
+from ._executors.reports import WorkerReport
 from .connections import Source, Target
 from .masking import masked
 from .ordering import key_order, sort_inventory

@@ -11,7 +11,7 @@ from .._core.codec import from_json
 from .._core.serializable import Serializable
 from ._engine.entries import Failure, Failures, JobError
 from ._engine.tally import Counts
-from ._executors.base import WorkerReport
+from ._executors.reports import WorkerReport
 from .comparison import Change
 from .connections import Target
 from .desired import Desired

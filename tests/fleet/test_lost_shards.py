@@ -13,6 +13,7 @@ from support.fleet_workers import connect
 from support.local_engine import LocalEngine
 
 from marketplace_async import fleet
+from marketplace_async.cli.progress import Bar
 from marketplace_async.fleet import Connection, JobEndedError, JobError
 from marketplace_async.fleet._executors.dispatch import RemoteSession
 from marketplace_async.fleet._executors.fence import Fence
@@ -24,7 +25,11 @@ async def test_what_a_lost_worker_did_not_finish_is_handed_out_again(
 ) -> None:
     engine = LocalEngine()
     engine.lose_after = 2
-    report = await fleet.inventory(shops.source, tmp_path / "x.jsonl", executor=engine)
+    bar = Bar()
+    report = await fleet.inventory(
+        shops.source, tmp_path / "x.jsonl", executor=engine, progress=bar
+    )
+    assert "2 workers" in " ".join(text for _, text, _ in bar._parts(41, 41, None))
     assert (report.accounts, report.records, report.complete) == (41, 40, True)
     assert sum(worker.accounts for worker in report.workers) == 41
     assert [worker.name for worker in report.workers if worker.lost] == ["worker 0"] or [

@@ -11,8 +11,9 @@ from ... import bulk
 from ..._core.arguments import check_positive_int
 from ..._core.threads import WorkerThread
 from ...errors import MarketplaceError
-from .._executors.base import Executor, ExecutorSession, Outcome, WorkerReport
+from .._executors.base import Executor, ExecutorSession, Outcome
 from .._executors.embedded import EmbeddedExecutor
+from .._executors.reports import WorkerReport
 from ..connections import Connection, Source, Target, iterating
 from .arrivals import Arrivals
 from .ending import Ending
@@ -311,6 +312,8 @@ class Driver:
                 self.notifier.failed(one.target, one.failure)
             self.notifier.advanced()
         self.notifier.counted(records, self.session.stats)
+        if self.executor.is_remote:
+            self.notifier.workers(self.workers)
 
 
 def check_timeout(seconds: float | None) -> None:

@@ -18,11 +18,12 @@ from .._engine.entries import JobError
 from .._engine.shards import Job, Shard, ShardFailure
 from ..connections import Connection, iterating
 from . import portable, tasks
-from .base import Outcome, WorkerReport
+from .base import Outcome
 from .links import Engine, WorkerLostError
 from .members import Member
 from .messages import PROTOCOL, Message, decode, encode, total
 from .pieces import Piece, Waiting
+from .reports import WorkerReport
 from .shares import Limits
 
 # Seconds to wait for the first worker, and for another one when all are lost.

@@ -11,7 +11,8 @@ from ..._core.arguments import check_positive_int
 from ..._core.limiter import Stats
 from .._engine.shards import AccountResult, Approved, Job, Shard, failure_of, process
 from ..connections import Connection, Target, iterating
-from .base import Outcome, WorkerReport
+from .base import Outcome
+from .reports import WorkerReport
 
 
 @attrs.frozen

@@ -8,10 +8,10 @@ import attrs
 
 from ..._core.clocks import monotonic
 from ..._core.limiter import Stats
-from .base import WorkerReport
 from .links import Link, WorkerLostError
 from .messages import Message, decode, encode
 from .pieces import Piece
+from .reports import WorkerReport
 from .shares import Limits
 
 
