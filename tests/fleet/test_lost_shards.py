@@ -15,9 +15,9 @@ from support.local_engine import LocalEngine
 from marketplace_async import fleet
 from marketplace_async.cli.progress import Bar
 from marketplace_async.fleet import Connection, JobEndedError, JobError
-from marketplace_async.fleet._executors.dispatch import RemoteSession
 from marketplace_async.fleet._executors.fence import Fence
 from marketplace_async.fleet._executors.pieces import Piece, Waiting
+from marketplace_async.fleet._executors.sessions import RemoteSession
 
 
 async def test_what_a_lost_worker_did_not_finish_is_handed_out_again(

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import attrs
 
 from marketplace_async.fleet import Connection, WorkerLostError
-from marketplace_async.fleet._executors.dispatch import RemoteSession
+from marketplace_async.fleet._executors.sessions import RemoteSession
 from marketplace_async.fleet._executors.worker import Worker
 
 

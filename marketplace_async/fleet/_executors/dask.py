@@ -17,10 +17,10 @@ from ..._core.tasks import cancelled, create_task
 from ...errors import MissingExtraError
 from .._engine.entries import JobError
 from ..connections import Connection
-from .dispatch import RemoteSession
 from .links import Link, WorkerLostError
 from .messages import encode
 from .processes import check_lease, check_shard_size
+from .sessions import RemoteSession
 
 _POLL: Final = 0.5
 # Seconds: for a connection, for one poll, and until a scheduler that does not respond is lost.

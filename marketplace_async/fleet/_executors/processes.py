@@ -15,10 +15,10 @@ from ..._core.arguments import check_positive, check_positive_int
 from ..._core.tasks import cancelled, create_task
 from .._engine.entries import JobError
 from ..connections import Connection
-from .dispatch import RemoteSession
 from .frames import Frame, read_frame
 from .links import Link, WorkerLostError
 from .messages import encode
+from .sessions import RemoteSession
 
 _MODULE: Final = f"{__package__}.process_worker"
 # More processes than this that end before they have responded are not bad luck.
