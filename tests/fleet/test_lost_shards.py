@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import re
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -57,7 +58,7 @@ async def test_a_write_of_a_lost_worker_counts_as_done(shops: Fleet, tmp_path: P
         return True
 
     # What a lost worker was doing is awaited for as long as an attempt may take.
-    source = fleet.Subaccounts(functools.partial(connect, shops.emulator.url, 0.5))
+    source = fleet.Subaccounts(functools.partial(connect, shops.emulator.url, 1.0))
     report = await fleet.apply(
         source,
         fleet.parse(fleet_file()),
@@ -70,8 +71,9 @@ async def test_a_write_of_a_lost_worker_counts_as_done(shops: Fleet, tmp_path: P
     created = [one for one in shops.writes() if one == "POST /v1/InstalledAddOns"]
     assert len(created) == 41
     writes = await asyncio.to_thread(fleet.read_journal, tmp_path / "journal")
-    messages = {one.message for one in writes}
-    assert messages == {None, "found done; the account was handed to a worker 2 times"}
+    # How often depends on the load of the machine: a late lease is one more handout.
+    messages = {one.message and re.sub(" [0-9]+ times$", "", one.message) for one in writes}
+    assert messages == {None, "found done; the account was handed to a worker"}
 
 
 def fleet_file() -> str:

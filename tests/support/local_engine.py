@@ -93,7 +93,7 @@ class LocalEngine:
     @asynccontextmanager
     async def open(self, connection: Connection) -> AsyncIterator[RemoteSession]:
         try:
-            yield RemoteSession(connection, self, lease=0.4, patience=self.patience)
+            yield RemoteSession(connection, self, lease=1.5, patience=self.patience)
         finally:
             for link in self.all:
                 await link.worker.aclose()
