@@ -1,13 +1,14 @@
 """Jobs on a Dask cluster: a real scheduler and real workers, against an emulator."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
 from support.dask import Cluster
 from support.fleet import DESIRED, Fleet, lines
 
-from marketplace_async import fleet
+from marketplace_async import MissingExtraError, fleet
 from marketplace_async.fleet import DaskExecutor, JobError
 from marketplace_async.fleet._executors import dask
 from marketplace_async.testing import account
@@ -59,3 +60,13 @@ async def test_a_cluster_that_cannot_be_reached_is_an_error(
     for address in ("scheduler:8786", "dask://scheduler", "http://scheduler:8786"):
         with pytest.raises(ValueError, match=r"expected dask://HOST:PORT or tls://HOST:PORT"):
             DaskExecutor(address)
+
+
+async def test_without_dask_the_message_names_the_extra(
+    shops: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"install marketplace_async\[dask\]"):
+        await fleet.inventory(
+            shops.source, tmp_path / "x.jsonl", executor=DaskExecutor("dask://127.0.0.1:8786")
+        )

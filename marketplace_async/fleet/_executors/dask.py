@@ -91,11 +91,9 @@ class DaskExecutor:
 
 @asynccontextmanager
 async def _connected(executor: DaskExecutor) -> AsyncIterator[Any]:
-    try:
-        from distributed import Client, Security
-    except ModuleNotFoundError:
-        raise MissingExtraError("Dask", "dask") from None
-    security = executor.security or Security()
+    # Importing it takes a second, and reads its configuration.
+    distributed = await asyncio.to_thread(_distributed)
+    security = executor.security or distributed.Security()
     scheme, _, host = executor.address.partition("://")
     if scheme == "dask":
         scheme = "tcp" if security.tls_client_cert is None else "tls"
@@ -105,7 +103,7 @@ async def _connected(executor: DaskExecutor) -> AsyncIterator[Any]:
             "everyone who reaches it can run programs on the workers. Configure certificates "
             "(docs/how-to/several-machines.md), or allow it with dask+unencrypted://HOST:PORT"
         )
-    client: Any = Client(
+    client = distributed.Client(
         f"{scheme}://{host}",
         asynchronous=True,
         set_as_default=False,
@@ -122,6 +120,14 @@ async def _connected(executor: DaskExecutor) -> AsyncIterator[Any]:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_RESPONSE):
                 await client.close()
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ModuleNotFoundError:
+        raise MissingExtraError("Dask", "dask") from None
+    return distributed
 
 
 def _is_this_machine(host: str) -> bool:
