@@ -18,6 +18,7 @@ TESTS: list[str] = _GROUPS["tests"]
 # What the recipes of the documentation run on. Without one, its test is skipped.
 RECIPES = [
     "awslambdaric",
+    "distributed",
     "django",
     "fastapi",
     "ipykernel",
@@ -185,6 +186,16 @@ def reliability(session: nox.Session) -> None:
     )
     session.run(
         *("python", "-m", "reliability.proofs", *session.posargs), env={"PYTHONPATH": "tests"}
+    )
+
+
+@nox.session
+def cluster(session: nox.Session) -> None:
+    """Disturb jobs on a real Dask cluster in every way that we know (about ten minutes)."""
+    session.install("-e", ".[cli,dask]", *TESTS)
+    session.run(
+        *("python", "-m", "reliability.cluster_proofs", *session.posargs),
+        env={"PYTHONPATH": "tests"},
     )
 
 

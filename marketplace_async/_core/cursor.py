@@ -121,7 +121,7 @@ class Cursor(Generic[T]):
             try:
                 page = value_of(await self.reading.ended())
             except MarketplaceError as error:
-                error.resume_at = self._link
+                error.resume_at = self.link
                 raise
             self._page = self._trim(page)
             if self._prefetch and self._can_advance():
@@ -159,14 +159,15 @@ class Cursor(Generic[T]):
         return error
 
     @property
-    def _link(self) -> str:
+    def link(self) -> str:
+        """The link to the latest page."""
         return f"{self._request.path}?{self._request.query}"
 
     async def _resumable(self, reading: Awaitable[X]) -> X:
         try:
             return await reading
         except MarketplaceError as error:
-            error.resume_at = self._link
+            error.resume_at = self.link
             raise
 
     def _trim(self, page: Page[T]) -> Page[T]:
@@ -174,7 +175,7 @@ class Cursor(Generic[T]):
         self._empty_pages = 0 if page.items else self._empty_pages + 1
         if self._remaining is not None:
             if len(page.items) > self._remaining:
-                page = Page(page.items[: self._remaining], self._link)
+                page = Page(page.items[: self._remaining], self.link)
             self._remaining -= len(page.items)
         return page
 

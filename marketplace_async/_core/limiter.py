@@ -146,6 +146,9 @@ class Limiter:
         total: Number of permits.
         requests_per_second: Maximum rate, over all accounts; unlimited if None.
         clock: Returns monotonic time in seconds.
+
+    Attributes:
+        check: Is called when a permit is acquired. If it raises, there is no permit.
     """
 
     def __init__(
@@ -155,9 +158,7 @@ class Limiter:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._total = total
-        # While several accounts are active, none takes the last permits. Otherwise a newcomer
-        # would have to wait for a busy account.
-        self._share = total - total // 8
+        self._share = _share_of(total)
         self._free = total
         self._clock = clock
         self._queues: dict[str, _AccountQueue] = {}
@@ -173,6 +174,26 @@ class Limiter:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rate = None if requests_per_second is None else _Rate(requests_per_second, clock)
         self._timer: asyncio.TimerHandle | None = None
+        self.check: Callable[[], None] | None = None
+
+    @property
+    def limits(self) -> tuple[int, float | None]:
+        """The number of permits, and the maximum rate."""
+        return self._total, None if self._rate is None else self._rate.per_second
+
+    def set_limits(self, total: int, requests_per_second: float | None) -> None:
+        """Set other limits for the requests from now on. Requests in flight keep their permits."""
+        self._free += total - self._total  # below 0 until enough requests have ended
+        self._total, self._share = total, _share_of(total)
+        self._sweep_at = max(self._sweep_at, 2 * total)
+        if requests_per_second is None:
+            self._rate = None
+        elif self._rate is None:
+            self._rate = _Rate(requests_per_second, self._clock)
+        else:
+            self._rate.change(requests_per_second)
+        if self._turns and self._loop is asyncio._get_running_loop():
+            self._hand_out()
 
     @property
     def stats(self) -> Stats:
@@ -211,13 +232,15 @@ class Limiter:
 
     def try_acquire(self, account: str) -> Permit | None:
         """Return a permit for this account if one is available now."""
+        if self.check is not None:
+            self.check()
         loop = asyncio._get_running_loop()
         if self._loop is not loop and loop is not None:
             self._bind(loop)
         queue = self._queue_of(account)
         if queue.pause is not None:
             self._check_pause(queue, queue.pause)
-        if self._free and not self._turns and self._has_room(queue) and self._is_due():
+        if self._free > 0 and not self._turns and self._has_room(queue) and self._is_due():
             return self._permit(queue)
         return None
 
@@ -239,7 +262,10 @@ class Limiter:
         self._hand_out()
         self._waiting += 1
         try:
-            return await turn
+            permit = await turn
+            if self.check is not None:
+                self.check()
+            return permit
         except BaseException:
             # The waiting task was cancelled, or its coroutine was closed.
             if not turn.done():
@@ -376,7 +402,7 @@ class Limiter:
 
     def _hand_out(self) -> None:
         """Hand out free permits, one per waiting account in turn."""
-        while self._free and self._turns:
+        while self._free > 0 and self._turns:
             queue = self._turns[0]
             while queue.waiting and queue.waiting[0].done():
                 queue.waiting.popleft()  # its caller was cancelled
@@ -405,15 +431,29 @@ class Limiter:
         self._hand_out()
 
 
+def _share_of(total: int) -> int:
+    """Return how many permits one account may have while several are active.
+
+    If it took the last ones, a newcomer would have to wait for a busy account.
+    """
+    return total - total // 8
+
+
 class _Rate:
     """Spaces requests evenly, and never lets more through in any second than the rate."""
 
     def __init__(self, per_second: float, clock: Callable[[], float]) -> None:
-        self._interval = 1 / per_second
         self._clock = clock
         self._due_at = 0.0
+        self._latest: deque[float] = deque()
+        self.change(per_second)
+
+    def change(self, per_second: float) -> None:
+        """Set another rate. The requests of the last second count."""
+        self.per_second = per_second
+        self._interval = 1 / per_second
         self._window = max(1.0, self._interval)
-        self._latest: deque[float] = deque(maxlen=max(1, int(per_second)))
+        self._latest = deque(self._latest, maxlen=max(1, int(per_second)))
 
     def wait(self) -> float:
         """Return the seconds until the next request may be sent."""

@@ -179,11 +179,24 @@ async def complete(
     Raises:
         IncompleteListError: The list does not say that it ends, or has more than `max_pages` pages.
     """
+    async with aclosing(complete_pages(paginator, max_pages)) as pages:
+        async for _, page in pages:
+            for item in page.items:
+                yield item
+
+
+async def complete_pages(
+    paginator: Paginator[T], max_pages: int | None = 1000
+) -> AsyncGenerator[tuple[str, Page[T]], None]:
+    """Yield the pages of such a list, each with the link to itself, for `list(start=...)`.
+
+    Raises:
+        IncompleteListError: As for `complete`.
+    """
     cursor = cursor_of(paginator)
     pages = 0
     while page := await cursor.read_page():
-        for item in page.items:
-            yield item
+        yield cursor.link, page
         pages += 1
         if pages == max_pages:
             raise cursor.incomplete(f"the list does not end after {max_pages} pages")

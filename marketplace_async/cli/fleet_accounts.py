@@ -1,9 +1,8 @@
 """The account options of a fleet job."""
 
-import functools
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, Final, TypedDict
 
 import attrs
 from cyclopts import Group, Parameter
@@ -24,6 +23,7 @@ class JobOptions(TypedDict):
     executor: "fleet.Executor"
 
 
+_UNENCRYPTED: Final = "dask+unencrypted://"
 _GROUP = Group("Accounts", sort_key=6)
 _MORE = shared_options("Limits", more="help accounts", sort_key=7)
 
@@ -59,6 +59,27 @@ class Accounts(Connection):
         int | None,
         Parameter(group=_MORE, help="Maximum concurrent requests over all accounts. Default: 64."),
     ] = None
+    requests_per_second: Annotated[
+        float | None,
+        Parameter(
+            group=_MORE, help="Maximum requests per second over all accounts. Default: no maximum."
+        ),
+    ] = None
+    processes: Annotated[
+        int | None,
+        Parameter(
+            group=_MORE,
+            help="Use this many processes of this machine. Default: 1, this one.",
+        ),
+    ] = None
+    executor_address: Annotated[
+        str | None,
+        Parameter(
+            name="--executor",
+            group=_MORE,
+            help="Use the workers of a Dask cluster: dask://HOST:PORT or tls://HOST:PORT.",
+        ),
+    ] = None
     account_timeout: Annotated[
         float | None,
         Parameter(
@@ -78,6 +99,13 @@ class Accounts(Connection):
             raise usage_error("no accounts selected: pass either --subaccounts or --accounts FILE")
         if self.concurrency is not None and self.concurrency < 1:
             raise usage_error(f"--concurrency: must be at least 1, got {self.concurrency}")
+        rate = self.requests_per_second
+        if rate is not None and not 0 < rate < math.inf:
+            raise usage_error(f"--requests-per-second: must be more than 0, got {rate:g}")
+        if self.processes is not None and self.processes < 1:
+            raise usage_error(f"--processes: must be at least 1, got {self.processes}")
+        if self.processes is not None and self.executor_address is not None:
+            raise usage_error("--processes cannot be combined with --executor")
         seconds = self.account_timeout
         if seconds is not None and not 0 < seconds < math.inf:
             raise usage_error(f"--account-timeout: must be more than 0 seconds, got {seconds:g}")
@@ -87,20 +115,22 @@ class Accounts(Connection):
 
     def source(self) -> "fleet.Source":
         """Return the source of the accounts."""
-        from .. import MarketplaceClient, fleet
-        from .resolution import client_options
+        from .. import fleet
+        from .elsewhere import JobClient
+        from .resolution import client_options, named_profile
 
         options, _ = client_options(self)
         if self.concurrency is not None:
             options["concurrency"] = self.concurrency
+        if self.requests_per_second is not None:
+            options["requests_per_second"] = self.requests_per_second
         if self.accounts is not None:
             return fleet.AccountsFile(self.accounts, options, format=self.accounts_format)
         access = self.access
         if access is None:
             raise RuntimeError("call resolve() first")
-        return fleet.Subaccounts(
-            functools.partial(MarketplaceClient, access.credentials, **options)
-        )
+        connection = attrs.evolve(self, profile=named_profile(self))
+        return fleet.Subaccounts(JobClient(access.credentials, options, connection))
 
     def described(self) -> str:
         """Return where the credentials come from, without secrets, for the journal."""
@@ -122,4 +152,22 @@ class Accounts(Connection):
         """Return an executor for twice as many accounts as concurrent requests."""
         from .. import fleet
 
+        if self.executor_address is not None:
+            return _dask_executor(self.executor_address)
+        if self.processes is not None and self.processes > 1:
+            return fleet.ProcessExecutor(self.processes)
         return fleet.EmbeddedExecutor(2 * (self.concurrency or 64))
+
+
+def _dask_executor(address: str) -> "fleet.Executor":
+    from .. import fleet
+
+    unencrypted = address.startswith(_UNENCRYPTED)
+    if unencrypted:
+        address = "dask://" + address.removeprefix(_UNENCRYPTED)
+    try:
+        return fleet.DaskExecutor(address, allow_unencrypted=unencrypted)
+    except ValueError:
+        raise usage_error(
+            f"--executor: expected dask://HOST:PORT or tls://HOST:PORT, got {address!r}"
+        ) from None

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 FULL_HELP: Final = "--help-all"
 
-_in_full: Final[ContextVar[bool]] = ContextVar("in_full", default=False)
+# The titles that are one line all the same. None if all are one line.
+_in_full: Final[ContextVar[tuple[str, ...] | None]] = ContextVar("in_full", default=None)
 
 
 @contextmanager
-def full_help() -> Iterator[None]:
-    """Explain each option in the block."""
-    token = _in_full.set(True)
+def full_help(*but: str) -> Iterator[None]:
+    """Explain each option in the block, but not those in groups with these titles."""
+    token = _in_full.set(but)
     try:
         yield
     finally:
@@ -40,7 +41,8 @@ class OneLine:
 
     def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
         """Print a panel."""
-        if _in_full.get():
+        but = _in_full.get()
+        if but is not None and panel.title not in but:
             from cyclopts.help.formatters import DefaultFormatter
 
             DefaultFormatter()(console, options, panel)

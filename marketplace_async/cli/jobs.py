@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -13,7 +13,7 @@ from .. import MarketplaceError, fleet
 from .._core.files import check_output
 from .explanations import EXPLAINED, Explained, explain
 from .progress import Bar
-from .status import CommandError, Status, note, usage_error
+from .status import CommandError, Status, note, usage_error, warn
 
 # What the user can do about a job that cannot start or continue.
 _REMEDIES: Final = {
@@ -38,6 +38,8 @@ class Report(Protocol):
     def failures(self) -> fleet.Failures: ...
     @property
     def complete(self) -> bool: ...
+    @property
+    def workers(self) -> tuple[fleet.WorkerReport, ...]: ...
 
 
 R = TypeVar("R", bound=Report)
@@ -111,6 +113,7 @@ class Running:
             CommandError: Not everything was done. It has the exit status.
         """
         counts = report.counts
+        _show_workers(report.workers)
         if self.error is None and report.complete:
             if not_done(counts) or counts.left_out or not is_shown:
                 note(result + left_out(counts))
@@ -235,6 +238,18 @@ def _failed(report: Report, hint: str, verb: str, *, wrote: bool) -> CommandErro
     else:
         status = Status.PARTLY_FAILED if counts.done or wrote else Status.FAILED
     return CommandError(message, hint or None, status, _details(failures))
+
+
+def _show_workers(workers: Sequence[fleet.WorkerReport]) -> None:
+    for one in workers:
+        if one.unfit is not None:
+            warn(f"{one.name} could not work for the job: {one.unfit}")
+            continue
+        done = f"{one.name}: {count_accounts(one.accounts)}, {one.sent:,} requests"
+        if one.lost is not None:
+            warn(f"{done}; lost: {one.lost}")
+        else:
+            note(done)
 
 
 def _account(failure: fleet.Failure) -> str:

@@ -4,10 +4,11 @@ import asyncio
 import sys
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from .._core.clocks import monotonic
-from ..fleet import Progress
+from ..fleet import WorkerProgress, WorkerReport
 from .status import note
 from .streams import error_console
 
@@ -24,7 +25,7 @@ _LINE_INTERVAL: Final = 30.0
 _NOUNS: Final = {"inventory": "Add-ons", "plan": "steps", "apply": "steps done"}
 
 
-class Bar(Progress):
+class Bar(WorkerProgress):
     """Shows accounts, records, request rate, throttled requests, failures and time left.
 
     Without a terminal, it prints a line every 30 seconds.
@@ -48,6 +49,7 @@ class Bar(Progress):
         self._failed = 0
         self._records = 0
         self._throttled = 0
+        self._workers = 0
         self._sent: deque[tuple[float, int]] = deque()
         self._began = 0.0
 
@@ -132,6 +134,10 @@ class Bar(Progress):
         while len(self._sent) > 2 and now - self._sent[0][0] > _RATE_WINDOW:
             self._sent.popleft()
 
+    def workers(self, reports: Sequence[WorkerReport]) -> None:
+        """Update the number of workers."""
+        self._workers = sum(one.unfit is None and one.lost is None for one in reports)
+
     def text(self, task: "Task", room: int) -> "Text":
         """Return the text beside the bar, shortened to `room` columns."""
         from rich.text import Text
@@ -150,6 +156,7 @@ class Bar(Progress):
             (0, f"{done:,.0f}{'' if total is None else f'/{total:,.0f}'} accounts", ""),
             (3, f"{self._records:,} {_NOUNS.get(self._phase, 'records')}", ""),
             (4, f"{self._requests():,.0f} requests/s", "dim"),
+            (6, f"{self._workers:,} workers" if self._workers else "", "dim"),
             (5, f"{self._throttled:,} throttled" if self._throttled else "", "dim"),
             (1, f"{self._failed:,} failed" if self._failed else "", "bold red"),
             (2, "" if seconds is None else _left(seconds), "dim"),

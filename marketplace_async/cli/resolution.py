@@ -32,7 +32,9 @@ _ADDRESS_VARIABLES: Final = {
 _READ_BY_CLIENT: Final = ("MARKETPLACE_PROXY", "MARKETPLACE_CA_FILE")
 
 
-def resolve(connection: Connection, environ: Mapping[str, str] = os.environ) -> Access:
+def resolve(
+    connection: Connection, environ: Mapping[str, str] = os.environ, *, may_prompt: bool = True
+) -> Access:
     """Read the credentials and options; run `secret_command`, or prompt for a secret.
 
     Credentials come from the first of these: the profile of `--profile`, the profile of
@@ -40,18 +42,23 @@ def resolve(connection: Connection, environ: Mapping[str, str] = os.environ) -> 
     command-line option, the named profile, the environment or the profile `default`, in this
     order.
 
+    Args:
+        connection: The connection options of the command.
+        environ: The environment variables.
+        may_prompt: Whether a user can be asked for a secret.
+
     Raises:
         CommandError: There are no credentials, or a source is invalid.
     """
     options, sources = client_options(connection, environ)
     profile, _ = _profile(connection, environ)
     if profile is not None:
-        credentials, source = _from_profile(profile)
+        credentials, source = _from_profile(profile, may_prompt)
     else:
         kind = _kind_in(environ)
         if kind is None:
             raise usage_error("no credentials found", _NO_CREDENTIALS_HINT)
-        credentials, source = _from_environment(environ, kind)
+        credentials, source = _from_environment(environ, kind, may_prompt)
     return Access(credentials, source, options, sources)
 
 
@@ -88,6 +95,11 @@ def client_options(
     if connection.timeout is not None:
         options["timeout"] = connection.timeout
     return options, sources
+
+
+def named_profile(connection: Connection, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the name of the profile that was named for a command, or None."""
+    return connection.profile or environ.get(PROFILE_VARIABLE, "").strip() or None
 
 
 def _profile(connection: Connection, environ: Mapping[str, str]) -> tuple[Profile | None, bool]:
@@ -127,7 +139,7 @@ def _any_set(environ: Mapping[str, str], variables: Iterable[str]) -> bool:
 _PLACEHOLDER = Secret("not entered yet")
 
 
-def _from_profile(profile: Profile) -> tuple[Credentials, str]:
+def _from_profile(profile: Profile, may_prompt: bool) -> tuple[Credentials, str]:
     if profile.secret is not None:
         return profile.credentials(profile.secret), str(profile)
     profile.credentials(_PLACEHOLDER)
@@ -135,23 +147,25 @@ def _from_profile(profile: Profile) -> tuple[Credentials, str]:
         secret = secret_commands.read(profile.secret_command, str(profile))
         return profile.credentials(secret), f"{profile}, with the secret of its secret_command"
     prompt = f"{profile.kind.secret} of {profile.sid}"
-    secret = _prompt_for_secret(prompt, f"{profile} has no secret")
+    secret = _prompt_for_secret(prompt, f"{profile} has no secret", may_prompt)
     return profile.credentials(secret), f"{profile}, with a secret entered at the prompt"
 
 
-def _from_environment(environ: Mapping[str, str], kind: Kind) -> tuple[Credentials, str]:
+def _from_environment(
+    environ: Mapping[str, str], kind: Kind, may_prompt: bool
+) -> tuple[Credentials, str]:
     sid, secret = _VARIABLES[kind]
     if not _any_set(environ, [sid]) or _any_set(environ, [secret]):
         return from_env(environ).credentials, f"{sid} and {secret}"
     from_env({**environ, secret: _PLACEHOLDER.reveal()})
     prompt = f"{secret} of {environ[sid].strip()}"
-    entered = _prompt_for_secret(prompt, f"{sid} is set without {secret}")
+    entered = _prompt_for_secret(prompt, f"{sid} is set without {secret}", may_prompt)
     environ = {**environ, secret: entered.reveal()}
     return from_env(environ).credentials, f"{sid}, with a secret entered at the prompt"
 
 
-def _prompt_for_secret(prompt: str, reason: str) -> Secret:
-    if not prompts.is_interactive():
+def _prompt_for_secret(prompt: str, reason: str, may_prompt: bool) -> Secret:
+    if not (may_prompt and prompts.is_interactive()):
         raise usage_error(f"{reason}, and there is no terminal to prompt for it")
     try:
         text = prompts.ask_secret(f"{prompt}: ")

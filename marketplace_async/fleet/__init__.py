@@ -14,19 +14,25 @@ Interrupted jobs can be resumed. Accounts are processed in shards by an executor
 credentials: each worker looks them up through the source.
 """
 
-from ._engine.driver import ACCOUNT_TIMEOUT, SHARD_SIZE
+from ._engine.driver import ACCOUNT_TIMEOUT
 from ._engine.ending import JobEndedError
 from ._engine.entries import Failure, Failures, JobError
 from ._engine.notifier import AccountError
-from ._engine.shards import AccountResult, AccountTimeoutError, Shard
+from ._engine.shards import AccountResult, AccountTimeoutError, Approved, Job, Shard, ShardFailure
 from ._engine.tally import Counts
+from ._executors.base import Executor, ExecutorSession
+from ._executors.dask import DaskExecutor
+from ._executors.embedded import EmbeddedExecutor
+from ._executors.links import WorkerLostError
+from ._executors.processes import ProcessExecutor
+from ._executors.reports import WorkerReport
 from .apply_report import ApplyReport
 from .applying import apply
 from .comparison import Change
+from .connections import Connection, Source, Target
 from .desired import Desired
 from .desired_file import schema
 from .digests import PlanKey
-from .executors import EmbeddedExecutor, Executor, ShardOutcome, Work
 from .history import JournalWrite, read_journal
 from .importing import Draft, draft
 from .inventories import InventoryReport, inventory
@@ -50,14 +56,13 @@ from .parts import Part
 from .plan_report import Acceptance, Group, PlanReport, Removal, UnmanagedGroup
 from .planning import plan
 from .problems import DesiredStateError
-from .progress import Progress
-from .sources import AccountsFile, Connection, Source, Subaccounts, Target, Vault
+from .progress import Progress, WorkerProgress
+from .sources import AccountsFile, Subaccounts, Vault
 from .steps import AccountPlan, Step, UnmanagedAddOn
 from .undoing import Undo, undo_of
 
 __all__ = [
     "ACCOUNT_TIMEOUT",
-    "SHARD_SIZE",
     "Acceptance",
     "AccountError",
     "AccountPlan",
@@ -65,15 +70,18 @@ __all__ = [
     "AccountTimeoutError",
     "AccountsFile",
     "ApplyReport",
+    "Approved",
     "Change",
     "Connection",
     "Counts",
     "Csv",
+    "DaskExecutor",
     "Desired",
     "DesiredStateError",
     "Draft",
     "EmbeddedExecutor",
     "Executor",
+    "ExecutorSession",
     "ExtensionRecord",
     "Failure",
     "FailureOutput",
@@ -84,6 +92,7 @@ __all__ = [
     "InventoryDiff",
     "InventoryRecord",
     "InventoryReport",
+    "Job",
     "JobEndedError",
     "JobError",
     "JournalWrite",
@@ -94,10 +103,11 @@ __all__ = [
     "PlanHtml",
     "PlanKey",
     "PlanReport",
+    "ProcessExecutor",
     "Progress",
     "Removal",
     "Shard",
-    "ShardOutcome",
+    "ShardFailure",
     "Source",
     "Sqlite",
     "Step",
@@ -107,7 +117,9 @@ __all__ = [
     "UnmanagedAddOn",
     "UnmanagedGroup",
     "Vault",
-    "Work",
+    "WorkerLostError",
+    "WorkerProgress",
+    "WorkerReport",
     "apply",
     "diff_inventories",
     "draft",

@@ -80,8 +80,8 @@ class AccountWriter:
             desired.secret_values(), *(one.secret_values(desired.secret) for one in wanted)
         )
         self._installed: dict[str, str] = {}
-        self.is_proven = observed.is_proven
-        self.has_written = False
+        self.is_proven: bool = observed.is_proven
+        self.has_written: bool = False
         self.timed_out: str | None = None
         # Whether nothing was awaited since the list of installed Add-ons was read.
         self._is_fresh = not observed.extensions and bool(observed.installed)

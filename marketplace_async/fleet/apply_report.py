@@ -7,6 +7,7 @@ import attrs
 from .._core.serializable import Serializable
 from ._engine.entries import Failures, WriteOutcome
 from ._engine.tally import Counts
+from ._executors.reports import WorkerReport
 from .plan_report import PlanReport
 
 
@@ -28,6 +29,8 @@ class ApplyReport(Serializable):
             such configuration, at most 100.
         failures: Accounts that failed, in the plan or in a write, or that changed since the plan.
         complete: Whether apply finished. If not, run it again.
+        workers: What each worker did, for the plan and for its steps. Empty if all was done in this
+            process.
     """
 
     plan: PlanReport
@@ -39,3 +42,4 @@ class ApplyReport(Serializable):
     notes: tuple[str, ...]
     failures: Failures
     complete: bool
+    workers: tuple[WorkerReport, ...] = ()

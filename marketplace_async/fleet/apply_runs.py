@@ -16,10 +16,11 @@ from ._engine.driver import Driver
 from ._engine.ending import Ending
 from ._engine.entries import Entry, Failure, Failures, Kept, Write, WriteOutcome
 from ._engine.journal import Journal
-from ._engine.shards import AccountResult, Shard
+from ._engine.shards import AccountResult, Approved, Shard
 from ._engine.tally import State
 from .apply_report import ApplyReport
 from .catalogue import Catalogue, read_offers
+from .connections import Target
 from .desired import Desired
 from .digests import Digests
 from .offers import Offers
@@ -27,7 +28,6 @@ from .parts import Chosen, Part
 from .plan_report import PlanReport, Summary
 from .planning import Planner, PlanSteps
 from .saved_plans import End, SavedPlan
-from .sources import Target
 from .steps import AccountPlan
 from .taking import TakeSteps
 
@@ -121,6 +121,7 @@ class Run:
             notes=tuple(one.message for one in self.kept.values()),
             failures=await self._failures(),
             complete=not self.driver.stopped and self.ending.error is None,
+            workers=self.driver.workers,
         )
 
     async def _plan(self, catalogue: Catalogue) -> PlanReport:
@@ -204,7 +205,9 @@ class Run:
         return summary.report(planned, failures, unmatched, complete=True)
 
     async def _apply(self) -> None:
-        await self.driver.run(self._shard_of, self._save)
+        parts = (self.part,) if self.saved is None else (self.part, self.saved.header.part)
+        task = TakeSteps(self.desired, self.digests, parts, self.offers)
+        await self.driver.run(task, self._shard_of, self._save)
         if not self.driver.stopped:
             await self._save_unlisted()
 
@@ -220,16 +223,12 @@ class Run:
         if not remaining:
             return None
         self.plans |= plans
-        task = TakeSteps(
-            self.desired,
-            self.digests,
+        approved = Approved(
             {sid: plan.steps for sid, plan in plans.items()},
             frozenset(sid for sid, plan in plans.items() if plan.problems),
             {one.sent: one.kept for one in self.kept.values()},
-            (self.part,) if self.saved is None else (self.part, self.saved.header.part),
-            self.offers,
         )
-        return Shard(remaining, task)
+        return Shard(remaining, approved)
 
     async def _save(self, results: Sequence[AccountResult]) -> int:
         """Record the results of some accounts and return the number of steps done."""
@@ -266,7 +265,7 @@ class Run:
     def _writes(self, result: AccountResult) -> Sequence[Write]:
         if result.failure is None:
             writes: tuple[Write, ...] = result.value
-            return writes
+            return writes if result.handouts == 1 else _of_lost_worker(writes, result.handouts)
         # The worker died or failed unexpectedly, possibly after it had written.
         sid, error = result.target.account_sid, result.failure
         return [
@@ -307,6 +306,17 @@ def _failure_of(result: AccountResult) -> Failure | None:
     target = result.target
     message = "; ".join(f"{write.step}: {write.message}" for write in failed)
     return Failure(target.account_sid, target.friendly_name, failed[0].error or "", message)
+
+
+def _of_lost_worker(writes: Sequence[Write], handouts: int) -> Sequence[Write]:
+    """Return writes with those as done that a lost worker of this run has done."""
+    message = f"found done; the account was handed to a worker {handouts} times"
+    return [
+        attrs.evolve(write, outcome="done", message=message)
+        if write.outcome == "unchanged"
+        else write
+        for write in writes
+    ]
 
 
 def _state_of(result: AccountResult) -> State:

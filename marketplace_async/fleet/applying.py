@@ -13,16 +13,17 @@ from .._core.arguments import check_positive_int
 from .._core.threads import to_daemon_thread
 from ._engine.checkpoint import open_for_apply
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver
+from ._executors.base import Executor
+from ._executors.embedded import EmbeddedExecutor
 from .apply_report import ApplyReport
 from .apply_runs import Run
 from .catalogue import read_catalogue
+from .connections import Source
 from .desired import Desired
 from .digests import Digests, PlanKey
-from .executors import EmbeddedExecutor, Executor
 from .parts import Part
 from .plan_report import PlanReport
 from .saved_plans import SavedPlan
-from .sources import Source
 
 Approve: TypeAlias = Callable[[PlanReport], bool | Awaitable[bool]]
 
@@ -133,7 +134,11 @@ async def apply(
             inputs.append(saved.file)
         opened = await driver.disk.open(open_for_apply, file, settings, inputs)
         catalogue = await read_catalogue(driver, desired)
-        digests = Digests((key or PlanKey.random()) if saved is None else saved.key, desired.secret)
+        if saved is not None:
+            key = saved.key
+        elif key is None:
+            key = await driver.disk(PlanKey.derived, desired.secret_values())
+        digests = Digests(key, desired.secret)
         run = Run(
             *(driver, desired, digests, opened, file, settings),
             *(credentials, saved, max_removals, part),

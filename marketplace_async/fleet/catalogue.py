@@ -27,12 +27,12 @@ from ..errors import (
 from ..resources.available_add_ons import AvailableAddOn, configuration_errors
 from ._engine.driver import Driver
 from .configurations import Template, keys_of, merged
+from .connections import iterating
 from .desired import Desired, Wanted, or_default, overrides_of
 from .desired_file import AddOn
 from .masking import secret_values
 from .offers import Offers, read_offer
 from .problems import Problems, suggestion
-from .sources import iterating
 from .toml_text import Path
 
 T = TypeVar("T")

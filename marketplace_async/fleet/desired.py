@@ -13,7 +13,7 @@ from .._core.frames import hide_arguments
 from . import comparison
 from .configurations import ValueOfAccount, filled, merged
 from .desired_file import AddOn, File, Override
-from .masking import secret_values
+from .masking import secret_values, written_secrets
 from .problems import DesiredStateError, Problems
 from .selection import Index, Match, nfc
 from .toml_text import Lines, Path
@@ -111,6 +111,24 @@ class Desired:
     _digest: str = attrs.field(default="", repr=False)
     _lines: Lines = attrs.field(factory=Lines, eq=False, repr=False)
     files: tuple[FilePath, ...] = attrs.field(default=(), eq=False)
+    _document: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+
+    @hide_arguments
+    def as_written(self) -> Mapping[str, Any]:
+        """Return the document with the names of environment variables instead of secret values.
+
+        Raises:
+            DesiredStateError: The document itself has secret values.
+        """
+        problems = self.problems()
+        for path in written_secrets(self._document, self.secret):
+            problems.add(
+                path,
+                "the value of a secret key is in the file, and would be sent to workers: write "
+                '{ env = "NAME" }, and set NAME where the workers run',
+            )
+        problems.check()
+        return self._document
 
     def __getstate__(self) -> dict[str, Any]:
         # The index and other results are computed again where they are needed.

@@ -21,14 +21,16 @@ from ._engine.checkpoint import Checkpoint
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver, entry_of
 from ._engine.ending import Ending
 from ._engine.entries import Failures
-from ._engine.shards import AccountResult, Shard, Task, TimeLimit
+from ._engine.shards import AccountResult, Approved, Shard, Task, TimeLimit
 from ._engine.tally import Counts
-from .executors import EmbeddedExecutor, Executor
+from ._executors.base import Executor
+from ._executors.embedded import EmbeddedExecutor
+from ._executors.reports import WorkerReport
+from .connections import Source, Target
 from .masking import masked
 from .ordering import key_order, sort_inventory
 from .outputs import ExtensionRecord, InventoryRecord, JsonLines, Output, output_of
 from .ownership import prove_owner
-from .sources import Source, Target
 
 _ACCOUNT: Final = re.compile("AC[0-9a-fA-F]{32}")
 
@@ -42,12 +44,14 @@ class InventoryReport(Serializable):
         records: Number of installed Add-ons.
         failures: The accounts that failed.
         complete: Whether the inventory finished. If not, continue with `resume=True`.
+        workers: What each worker did. Empty if all accounts were read in this process.
     """
 
     counts: Counts
     records: int
     failures: Failures
     complete: bool
+    workers: tuple[WorkerReport, ...] = ()
 
     @property
     def accounts(self) -> int:
@@ -141,7 +145,7 @@ async def inventory(
             tally.add("done", len(finished))
             driver.notifier.advanced(len(finished))
             remaining = tuple(one for one in targets if one.account_sid not in finished)
-            return Shard(remaining, task) if remaining else None
+            return Shard(remaining) if remaining else None
 
         async def save(results: Sequence[AccountResult]) -> int:
             entries = [(entry_of(one, len(one.value)), one.value) for one in results]
@@ -154,7 +158,7 @@ async def inventory(
         records = 0
         with ending.caught():
             async with driver.phase("inventory"):
-                await driver.run(shard_of, save)
+                await driver.run(task, shard_of, save)
         with ending.caught():
             _, records, _ = await disk(checkpoint.totals)
         complete = not driver.stopped and ending.error is None
@@ -168,6 +172,7 @@ async def inventory(
         records=records,
         failures=failures,
         complete=complete and ending.error is None,
+        workers=driver.workers,
     )
     return ending.report(report)
 
@@ -193,7 +198,7 @@ class ReadAddOns(Task):
     secret: tuple[str, ...] = ()
 
     async def run(
-        self, client: MarketplaceClient, target: Target, limit: TimeLimit
+        self, client: MarketplaceClient, target: Target, limit: TimeLimit, approved: Approved
     ) -> tuple[InventoryRecord, ...]:
         """Return a record of each installed Add-on."""
         async with limit.enforced():

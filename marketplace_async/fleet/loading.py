@@ -93,7 +93,15 @@ def _desired(
         json.dumps(masked(document, file.secret), sort_keys=True).encode()
     ).hexdigest()
     desired = Desired(
-        configured.file(file), file.secret, tuple(_warnings(file)), digest, lines, files
+        *(
+            configured.file(file),
+            file.secret,
+            tuple(_warnings(file)),
+            digest,
+            lines,
+            files,
+            document,
+        )
     )
     desired.prepare()
     return desired

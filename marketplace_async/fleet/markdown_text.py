@@ -7,8 +7,8 @@ from typing import Final
 import attrs
 
 from .._core.printable import printable
+from .connections import Target
 from .plan_report import Acceptance, Group, PlanReport
-from .sources import Target
 
 # GitHub rejects longer comments.
 MAX_LENGTH: Final = 65_536

@@ -8,9 +8,9 @@ import attrs
 
 from .._core.arguments import check_positive_int, check_sid, check_text
 from ._engine.entries import Failure
+from .connections import Connection, Target, iterating
 from .desired import Desired
 from .selection import Pattern, nfc
-from .sources import Connection, Target, iterating
 from .steps import AccountPlan, Action, Step
 
 _BATCH: Final = 1000

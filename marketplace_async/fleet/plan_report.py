@@ -11,12 +11,13 @@ from .._core.codec import from_json
 from .._core.serializable import Serializable
 from ._engine.entries import Failure, Failures, JobError
 from ._engine.tally import Counts
+from ._executors.reports import WorkerReport
 from .comparison import Change
+from .connections import Target
 from .desired import Desired
 from .offers import Offer
 from .pages import records_in
 from .problems import path_text
-from .sources import Target
 from .steps import AccountPlan, Action, Step, UnmanagedAddOn
 
 _MAX_EXAMPLES = 3
@@ -181,6 +182,7 @@ class PlanReport(Serializable):
         left_out: Number of steps that the selected part leaves out, by action. "replace" counts
             replacements, which are removed and installed together or not at all.
         acceptances: The prices and terms that the installations accept, by Add-on.
+        workers: What each worker did. Empty if all was done in this process.
     """
 
     counts: Counts
@@ -195,6 +197,7 @@ class PlanReport(Serializable):
     removals: tuple[Removal, ...] = ()
     left_out: dict[str, int] = attrs.field(factory=dict, hash=False)
     acceptances: tuple[Acceptance, ...] = ()
+    workers: tuple[WorkerReport, ...] = ()
 
     @property
     def accounts(self) -> int:

@@ -15,17 +15,18 @@ from ._engine.checkpoint import Checkpoint
 from ._engine.driver import ACCOUNT_TIMEOUT, Driver, entry_of
 from ._engine.ending import Ending
 from ._engine.entries import Entry, Failure
-from ._engine.shards import AccountResult, Shard, Task, TimeLimit
+from ._engine.shards import AccountResult, Approved, Shard, Task, TimeLimit
+from ._executors.base import Executor
+from ._executors.embedded import EmbeddedExecutor
 from .catalogue import Catalogue, configuration_problem, read_catalogue
+from .connections import Source, Target
 from .desired import Desired, Wanted
 from .digests import Digests, PlanKey
-from .executors import EmbeddedExecutor, Executor
 from .inventories import read_extensions, read_installed
 from .outputs import Html, JsonLines, Nowhere, Output, PlanHtml
 from .parts import Chosen, Part
 from .plan_report import PlanReport, Summary, Unmatched
 from .saved_plans import End, PlanFile
-from .sources import Source, Target
 from .steps import AccountPlan, Observed, relevant_add_ons, steps_for, unmanaged_add_ons
 
 
@@ -158,7 +159,7 @@ async def plan(
         planner.unmatched,
         complete=complete and ending.error is None,
     )
-    return ending.report(report)
+    return ending.report(attrs.evolve(report, workers=driver.workers))
 
 
 @attrs.define
@@ -191,7 +192,7 @@ class Planner:
             await chosen.limit(self.driver.connection)
         else:
             self._selections = Unmatched(desired)
-        await self.driver.run(self._shard_of, self._save)
+        await self.driver.run(self.task, self._shard_of, self._save)
         if self.driver.stopped:
             return
         tally = self.driver.tally
@@ -212,7 +213,7 @@ class Planner:
         driver.tally.add("done", len(finished))
         driver.notifier.advanced(len(finished))
         remaining = tuple(one for one in targets if one.account_sid not in finished)
-        return Shard(remaining, self.task) if remaining else None
+        return Shard(remaining) if remaining else None
 
     async def _save(self, results: Sequence[AccountResult]) -> int:
         plans = [one.value for one in results if isinstance(one.value, AccountPlan)]
@@ -256,7 +257,9 @@ class PlanSteps(Task):
     unmanaged: bool = False
     part: Part = attrs.field(factory=Part)
 
-    async def run(self, client: MarketplaceClient, target: Target, limit: TimeLimit) -> AccountPlan:
+    async def run(
+        self, client: MarketplaceClient, target: Target, limit: TimeLimit, approved: Approved
+    ) -> AccountPlan:
         """Compare the account with the desired state."""
         desired = self.desired
         target.check_name()

@@ -1,9 +1,11 @@
 """Progress updates of a job."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from .. import bulk
 from .._core.limiter import Stats
+from ._executors.reports import WorkerReport
 
 
 @runtime_checkable
@@ -19,4 +21,13 @@ class Progress(bulk.Progress, Protocol):
 
     def counted(self, records: int, stats: Stats) -> None:
         """`records` more records were saved. `stats` are the request counters so far."""
+        ...
+
+
+@runtime_checkable
+class WorkerProgress(Progress, Protocol):
+    """A `Progress` that also receives what the workers of a job have done."""
+
+    def workers(self, reports: Sequence[WorkerReport]) -> None:
+        """`reports` are those of all workers so far."""
         ...

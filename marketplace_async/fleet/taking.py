@@ -1,20 +1,20 @@
 """Takes the approved steps of one account, as far as the account is as the plan saw it."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 
 from ..client import MarketplaceClient
 from ._engine.entries import Write
-from ._engine.shards import Task, TimeLimit
+from ._engine.shards import Approved, Task, TimeLimit
 from .account_writes import AccountWriter, changed
+from .connections import Target
 from .desired import Desired, Wanted
 from .digests import Digests
 from .offers import Offers, offer_changes
 from .parts import Part
 from .planning import observe
-from .sources import Target
 from .steps import Action, Observed, Problem, Step, steps_for
 
 _SAME_SUBJECT: Final[Mapping[Action, frozenset[Action]]] = {
@@ -35,27 +35,21 @@ class TakeSteps(Task):
     Args:
         desired: The desired state.
         digests: Computes the digests of the steps, as for the plan.
-        approved: The approved steps by account.
-        with_problems: The accounts of which the plan left out a step because of a problem.
-        kept: What the service is known to make of configurations: the digest of what it keeps, by
-            the digest of what was sent.
         parts: The parts of the fleet that the plan, and its application, are limited to.
         offers: The prices and terms of the Add-ons to install, by SID, read after the approval.
     """
 
     desired: Desired
     digests: Digests
-    approved: Mapping[str, tuple[Step, ...]] = attrs.field(hash=False)
-    with_problems: frozenset[str] = frozenset()
-    kept: Mapping[str, str] = attrs.field(factory=dict, hash=False)
     parts: tuple[Part, ...] = ()
     offers: Offers = attrs.field(factory=dict, hash=False)
+    writes: ClassVar[bool] = True
 
     async def run(
-        self, client: MarketplaceClient, target: Target, limit: TimeLimit
+        self, client: MarketplaceClient, target: Target, limit: TimeLimit, approved: Approved
     ) -> tuple[Write, ...]:
         """Return the results of the steps, and of steps that have become necessary since."""
-        approved = self.approved[target.account_sid]
+        approved_steps = approved.steps[target.account_sid]
         try:
             target.check_name()
             wanted = self.desired.wanted(target.account_sid, target.friendly_name, target.columns)
@@ -66,20 +60,22 @@ class TakeSteps(Task):
                 *(wanted, observed, self.desired.secret, self.digests), offers=self.offers
             )
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing was written
-            return _nothing_written(approved, error)
+            return _nothing_written(approved_steps, error)
         writer = AccountWriter(
             *(client, target.account_sid, limit, wanted, observed),
-            *(self.desired, self.digests, self.kept),
+            *(self.desired, self.digests, approved.kept),
         )
         approval = _Approval(self.parts, writer, wanted, observed, steps, problems)
-        writes = [await approval.take(step) for step in approved]
-        if target.account_sid in self.with_problems:
+        writes = [await approval.take(step) for step in approved_steps]
+        if target.account_sid in approved.with_problems:
             return tuple(writes)  # the plan left out steps that are still needed
-        return (*writes, *approval.unapproved(approved))
+        return (*writes, *approval.unapproved(approved_steps))
 
-    def without_client(self, target: Target, error: Exception) -> tuple[Write, ...]:
+    def without_client(
+        self, target: Target, error: Exception, approved: Approved
+    ) -> tuple[Write, ...]:
         """Return the steps as failed: nothing was written."""
-        return _nothing_written(self.approved[target.account_sid], error)
+        return _nothing_written(approved.steps[target.account_sid], error)
 
 
 class _Approval:

@@ -295,7 +295,7 @@ async def test_a_list_of_accounts_that_fails_half_way_ends_the_job_with_a_report
             async with super().open() as connection:
                 listings = 0
 
-                async def listed() -> AsyncIterator[fleet.Target]:
+                async def listed(page_size: int | None = None) -> AsyncIterator[fleet.Target]:
                     nonlocal listings
                     listings += 1  # the first one tells whose accounts these are
                     count = 0

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from support.fleet import DESIRED, SPAM_SCORE, Fleet, lines
-from support.fleet_workers import DyingExecutor, ProcessesExecutor, TwiceExecutor
+from support.fleet_workers import DyingExecutor, TwiceExecutor
 
 from marketplace_async import MarketplaceError, fleet
-from marketplace_async.bulk import Success
 from marketplace_async.emulator import Emulator
 from marketplace_async.fleet import (
     AccountResult,
     EmbeddedExecutor,
     Executor,
     InventoryRecord,
+    Job,
     Shard,
     Target,
 )
@@ -26,10 +26,17 @@ from marketplace_async.testing import account
 
 
 class Nothing(Task):
-    """A task that is never run."""
+    """A task that does nothing."""
 
-    async def run(self, client: Any, target: Target, limit: Any) -> Any:
-        raise NotImplementedError
+    async def run(self, client: Any, target: Target, limit: Any, approved: Any) -> Any:
+        await asyncio.sleep(0)
+
+
+class NoConnection:
+    """A connection to no accounts."""
+
+    async def clients(self, sids: list[str]) -> dict[str, None]:
+        return dict.fromkeys(sids)
 
 
 class Recorder:
@@ -80,7 +87,7 @@ async def test_progress_receives_totals_records_and_requests(shops: Fleet, tmp_p
     assert (seen.done, seen.totals[-1]) == (82, 41)
 
 
-@pytest.mark.parametrize("executor", [ProcessesExecutor(), TwiceExecutor()])
+@pytest.mark.parametrize("executor", [TwiceExecutor()])
 async def test_every_executor_produces_the_same_result(
     shops: Fleet, tmp_path: Path, executor: Executor
 ) -> None:
@@ -127,19 +134,18 @@ async def test_shards_are_created_only_as_they_can_run() -> None:
         for number in range(10_000):
             created += 2
             peak = max(peak, created - finished)
-            yield Shard((Target(f"{number}a"), Target(f"{number}b")), Nothing())
+            yield Shard((Target(f"{number}a"), Target(f"{number}b")))
 
-    async def work(connection: Any, shard: Shard) -> tuple[AccountResult, ...]:
-        await asyncio.sleep(0)
-        return tuple(map(AccountResult, shard.targets))
-
-    executor: Any = EmbeddedExecutor(4)
+    connection: Any = NoConnection()
     seen: set[str] = set()
-    async with executor.run(work, None, shards()) as outcomes:
-        async for outcome in outcomes:
-            assert isinstance(outcome, Success)
+    async with (
+        EmbeddedExecutor(4).open(connection) as session,
+        session.run(Job(Nothing()), shards()) as results,
+    ):
+        async for result in results:
+            assert isinstance(result, AccountResult)
             finished += 1
-            seen.update(result.target.account_sid for result in outcome.value)
+            seen.add(result.target.account_sid)
     assert (finished, len(seen)) == (20_000, 20_000)
     # Running, finished but not yet received, and the next shard.
     assert peak <= 4 + 4 + 2

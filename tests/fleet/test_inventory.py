@@ -110,7 +110,7 @@ async def test_a_job_whose_account_list_fails_midway_can_be_resumed(
                     connection = await opened.__aenter__()
                     original = connection.accounts
 
-                    async def accounts() -> AsyncIterator[Any]:
+                    async def accounts(page_size: int | None = None) -> AsyncIterator[Any]:
                         count = 0
                         async for one in original():
                             count += 1

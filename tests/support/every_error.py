@@ -85,6 +85,7 @@ def every_error(request: Request, response: Response, text: str) -> list[Marketp
         fleet.JobError(text),
         fleet.DesiredStateError(text),
         fleet.AccountTimeoutError(1.0),
+        fleet.WorkerLostError(text, is_certain=True),
         fleet.JobEndedError(REPORT, text),
         AccountError(Failure("AC" + "1" * 32, text, "APIError", text)),
     ]

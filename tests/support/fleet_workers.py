@@ -1,30 +1,29 @@
 """Functions and executors for the tests of jobs. Other processes must be able to import them."""
 
-import asyncio
-import multiprocessing
-import pickle
 from collections.abc import AsyncIterable, AsyncIterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
+from typing import ClassVar, Self
 
-from marketplace_async import AccountToken, Credentials, MarketplaceClient, Retry
-from marketplace_async.bulk import settle
+import attrs
+
+from marketplace_async import AccountToken, Credentials, MarketplaceClient, Retry, Stats
 from marketplace_async.fleet import (
     AccountResult,
     Connection,
     EmbeddedExecutor,
+    ExecutorSession,
+    Job,
     Shard,
-    ShardOutcome,
-    Source,
-    Work,
+    ShardFailure,
+    WorkerReport,
 )
 from marketplace_async.testing import account
 
 
-def connect(url: str) -> MarketplaceClient:
+def connect(url: str, timeout: float = 10.0) -> MarketplaceClient:
     """Return a client of the parent account. `functools.partial` binds the URL."""
     fast = Retry(attempts=8, max_elapsed=10.0, initial_backoff=0.01, max_backoff=0.1)
-    return MarketplaceClient(account(), base_url=url, retry=fast)
+    return MarketplaceClient(account(), base_url=url, retry=fast, timeout=timeout)
 
 
 def sids_of_the_vault() -> list[str]:
@@ -38,83 +37,73 @@ async def find_in_the_vault(sid: str) -> Credentials:
     return AccountToken(sid, "made-up")
 
 
-def work_elsewhere(pickled: bytes) -> bytes:
-    """Process a shard in a worker process. Arguments and results cross as bytes."""
+@attrs.define
+class Wrapped:
+    """An executor and its session that change what an embedded executor does."""
 
-    async def run() -> tuple[AccountResult, ...]:
-        source: Source
-        work: Work
-        source, work, shard = pickle.loads(pickled)
-        async with source.open() as connection:
-            return await work(connection, shard)
+    accounts: int = 2
+    shard_size: ClassVar[int] = 16
+    is_remote: ClassVar[bool] = False
+    workers: ClassVar[dict[str, WorkerReport]] = {}
+    inner: ExecutorSession = attrs.field(init=False)
 
-    return pickle.dumps(asyncio.run(run()))
+    @asynccontextmanager
+    async def open(self, connection: Connection) -> AsyncIterator[Self]:
+        async with EmbeddedExecutor(self.accounts).open(connection) as self.inner:
+            yield self
+
+    @property
+    def stats(self) -> Stats:
+        return self.inner.stats
 
 
-class ProcessesExecutor:
-    """Runs shards in other processes, as a cluster engine would."""
+class TwiceExecutor(Wrapped):
+    """Runs each shard twice and yields both results, like an engine that lost a response."""
 
     @asynccontextmanager
     async def run(
-        self, work: Work, connection: Connection, shards: AsyncIterable[Shard]
-    ) -> AsyncIterator[AsyncIterator[ShardOutcome]]:
-        spawn = multiprocessing.get_context("spawn")
-        pool = await asyncio.to_thread(ProcessPoolExecutor, 2, spawn)
+        self, job: Job, shards: AsyncIterable[Shard]
+    ) -> AsyncIterator[AsyncIterator[AccountResult | ShardFailure]]:
+        async def twice() -> AsyncIterator[Shard]:
+            async for shard in shards:
+                yield shard
+                yield shard
 
-        async def elsewhere(shard: Shard) -> tuple[AccountResult, ...]:
-            pickled = pickle.dumps((connection.source, work, shard))
-            # submit() starts processes, which blocks.
-            future = await asyncio.to_thread(pool.submit, work_elsewhere, pickled)
-            result: bytes = await asyncio.wrap_future(future)
-            results: tuple[AccountResult, ...] = pickle.loads(result)
-            return results
+        async def doubled() -> AsyncIterator[AccountResult | ShardFailure]:
+            async for result in results:
+                yield result
+                yield result
 
-        try:
-            async with settle(elsewhere, shards, limit=4) as outcomes:
-                yield outcomes
-        finally:
-            await asyncio.to_thread(pool.shutdown)
-
-
-class TwiceExecutor:
-    """Runs each shard twice and yields both outcomes, like an engine that lost a response."""
-
-    @asynccontextmanager
-    async def run(
-        self, work: Work, connection: Connection, shards: AsyncIterable[Shard]
-    ) -> AsyncIterator[AsyncIterator[ShardOutcome]]:
-        async def twice(connection: Connection, shard: Shard) -> tuple[AccountResult, ...]:
-            first, second = await asyncio.gather(work(connection, shard), work(connection, shard))
-            return first + second
-
-        async with EmbeddedExecutor(2).run(twice, connection, shards) as outcomes:
-
-            async def doubled() -> AsyncIterator[ShardOutcome]:
-                async for outcome in outcomes:
-                    yield outcome
-                    yield outcome
-
+        async with self.inner.run(job, twice()) as results:
             yield doubled()
 
 
-class DyingExecutor:
+class DyingExecutor(Wrapped):
     """Loses shards before or after they ran, like an engine whose workers die."""
 
     @asynccontextmanager
     async def run(
-        self, work: Work, connection: Connection, shards: AsyncIterable[Shard]
-    ) -> AsyncIterator[AsyncIterator[ShardOutcome]]:
-        count = 0
+        self, job: Job, shards: AsyncIterable[Shard]
+    ) -> AsyncIterator[AsyncIterator[AccountResult | ShardFailure]]:
+        error = RuntimeError("the worker died")
 
-        async def dying(connection: Connection, shard: Shard) -> tuple[AccountResult, ...]:
-            nonlocal count
-            count += 1
-            if count % 3 == 1:
-                raise RuntimeError("the worker died")
-            results = await work(connection, shard)
-            if count % 3 == 2:
-                raise RuntimeError("the worker died")
-            return results
+        async def dying() -> AsyncIterator[AccountResult | ShardFailure]:
+            count = 0
+            async for shard in shards:
+                count += 1
+                if count % 3 == 1:
+                    yield ShardFailure(shard.targets, error)
+                    continue
+                async with self.inner.run(job, _one(shard)) as results:
+                    found = [result async for result in results]
+                if count % 3 == 2:
+                    yield ShardFailure(shard.targets, error)
+                    continue
+                for result in found:
+                    yield result
 
-        async with EmbeddedExecutor(1).run(dying, connection, shards) as outcomes:
-            yield outcomes
+        yield dying()
+
+
+async def _one(shard: Shard) -> AsyncIterator[Shard]:
+    yield shard

@@ -128,6 +128,7 @@ CLASSES: list[Any] = [
     bulk.Success[str, UsageReport],
     fleet.ExtensionRecord,
     fleet.InventoryRecord,
+    fleet.WorkerReport,
     webhooks.AddOnPayload,
     webhooks.AddOnResult,
     webhooks.AddOnResults,

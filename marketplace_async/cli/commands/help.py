@@ -38,7 +38,10 @@ The accounts of inventory, plan and apply.
 A file of accounts is CSV or JSON Lines, with account_sid and auth_token, or account_sid, api_key \
 and api_secret; friendly_name and status are optional. Only you may have access to it (chmod 600). \
 Standard input (-) and pipes are read once, and leave no file. \
-`marketplace-async accounts check FILE` reports every bad row."""
+`marketplace-async accounts check FILE` reports every bad row.
+
+If a job is too slow, raise --concurrency; then use --processes, or --executor for a cluster. \
+Workers find credentials, plan key and variables themselves."""
 
 EXIT_STATUSES: Final = """\
 Exit statuses:
@@ -109,5 +112,5 @@ def _show_topic(name: str) -> None:
         version_flags=flags,
         default_command=options,
     )
-    with full_help():
+    with full_help(*(["Connection"] if name != "connection" else [])):
         topic.help_print([], console=program.console)

@@ -11,17 +11,17 @@ from ... import bulk
 from ..._core.arguments import check_positive_int
 from ..._core.threads import WorkerThread
 from ...errors import MarketplaceError
-from ..executors import EmbeddedExecutor, Executor, ShardOutcome
-from ..sources import Connection, Source, Target, iterating
+from .._executors.base import Executor, ExecutorSession, Outcome
+from .._executors.embedded import EmbeddedExecutor
+from .._executors.reports import WorkerReport
+from ..connections import Connection, Source, Target, iterating
 from .arrivals import Arrivals
 from .ending import Ending
 from .entries import Entry, Failure, Failures, JobError
 from .notifier import Notifier
-from .shards import AccountResult, Shard, failure_of, work
+from .shards import AccountResult, Job, Shard, ShardFailure, Task, failure_of
 from .tally import Counts, Tally
 
-# Accounts per shard. The journal records the accounts of a shard together when they are begun.
-SHARD_SIZE = 16
 # Seconds. Nearly all accounts take less than one.
 ACCOUNT_TIMEOUT = 300.0
 _MAX_WAITING = 1024
@@ -63,6 +63,7 @@ class Driver:
     account_timeout: float | None = None
     max_failures: int | None = None
     connection: Connection = attrs.field(init=False)
+    session: ExecutorSession = attrs.field(init=False)
     disk: WorkerThread = attrs.field(init=False)
     tally: Tally = attrs.field(init=False, factory=Tally)
     notifier: Notifier = attrs.field(init=False)
@@ -85,6 +86,7 @@ class Driver:
         async with AsyncExitStack() as stack:
             self.disk = await stack.enter_async_context(WorkerThread())
             self.connection = await stack.enter_async_context(self.source.open())
+            self.session = await stack.enter_async_context(self.executor.open(self.connection))
             self._stack = stack.pop_all()
         return self
 
@@ -103,6 +105,11 @@ class Driver:
         most = self.max_failures
         return most is not None and self.tally.failures - self._failed_before > most
 
+    @property
+    def workers(self) -> tuple[WorkerReport, ...]:
+        """What each worker did so far."""
+        return tuple(self.session.workers.values())
+
     def counts(self) -> Counts:
         """Return what became of the accounts."""
         others = {"not selected": self.not_selected} if self.not_selected else {}
@@ -110,12 +117,14 @@ class Driver:
 
     async def run(
         self,
+        task: Task,
         shard_of: Callable[[list[Target]], Awaitable[Shard | None]],
         save: Callable[[Sequence[AccountResult]], Awaitable[int]],
     ) -> None:
         """Process all accounts. Results are saved as they arrive.
 
         Args:
+            task: The task to run for each account.
             shard_of: Creates a shard from those accounts of a batch that still need work. Returns
                 None if there are none.
             save: Saves the results of some accounts durably and returns the number of records.
@@ -131,16 +140,16 @@ class Driver:
 
         async def shards() -> AsyncIterator[Shard]:
             async with iterating(self._batches()) as batches:
-                async for batch in batches:
+                async for page, batch in batches:
                     shard = await shard_of(
                         [one for one in batch if one.account_sid not in in_flight]
                     )
                     if shard is not None:
                         in_flight.update(target.account_sid for target in shard.targets)
-                        yield attrs.evolve(shard, account_timeout=self.account_timeout)
+                        yield attrs.evolve(shard, page=page)
 
         try:
-            await self._process(shards(), save)
+            await self._process(Job(task, self.account_timeout), shards(), save)
         except (MarketplaceError, OSError):
             await self._count_all()
             raise
@@ -155,12 +164,13 @@ class Driver:
 
     async def _process(
         self,
+        job: Job,
         shards: AsyncIterator[Shard],
         save: Callable[[Sequence[AccountResult]], Awaitable[int]],
     ) -> None:
         in_flight = self.in_flight
         async with (
-            self.executor.run(work, self.connection, shards) as outcomes,
+            self.session.run(job, shards) as outcomes,
             Arrivals(outcomes, _MAX_WAITING, self.abort) as arrivals,
         ):
             async for batch in arrivals:
@@ -223,17 +233,27 @@ class Driver:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    async def _batches(self) -> AsyncIterator[list[Target]]:
-        """Yield the accounts in batches of the size of a shard, until the job is stopped."""
+    async def _batches(self) -> AsyncIterator[tuple[str | None, list[Target]]]:
+        """Yield the accounts in batches of the size of a shard, until the job is stopped.
+
+        Each comes with its page in the list of accounts, if the executor needs that.
+        """
+        size = self.executor.shard_size
         batch: list[Target] = []
+        page: str | None = None
         recent: dict[str, None] = {}
         repeated = 0
         self.not_selected = 0
-        async with iterating(self.connection.accounts()) as targets:
+        by_page = size if self.executor.is_remote else None
+        async with iterating(self.connection.accounts(by_page)) as targets:
             async for target in targets:
                 if self.stopped:
                     await self._count_rest(target, targets)
                     return
+                if batch and self.connection.page != page:
+                    yield page, batch
+                    batch = []
+                page = self.connection.page
                 # An account can be listed twice if the list changes while it is read.
                 if target.account_sid in recent:
                     repeated += 1
@@ -250,11 +270,11 @@ class Driver:
                     self.not_selected += 1
                     continue
                 batch.append(target)
-                if len(batch) == SHARD_SIZE:
-                    yield batch
+                if len(batch) == size:
+                    yield page, batch
                     batch = []
         if batch and not self.stopped:
-            yield batch
+            yield page, batch
 
     async def _count(self) -> int:
         if self.is_selected is _is_any:
@@ -291,7 +311,9 @@ class Driver:
             if one.failure is not None:
                 self.notifier.failed(one.target, one.failure)
             self.notifier.advanced()
-        self.notifier.counted(records, self.connection)
+        self.notifier.counted(records, self.session.stats)
+        if self.executor.is_remote:
+            self.notifier.workers(self.workers)
 
 
 def check_timeout(seconds: float | None) -> None:
@@ -304,17 +326,16 @@ def check_timeout(seconds: float | None) -> None:
         raise ValueError(f"account_timeout: must be more than 0 seconds, got {seconds!r}")
 
 
-def _results(outcomes: Iterable[ShardOutcome]) -> list[AccountResult]:
+def _results(outcomes: Iterable[Outcome]) -> list[AccountResult]:
     results: list[AccountResult] = []
     for outcome in outcomes:
-        error = outcome.error
-        if error is None:
-            results += outcome.value
-        else:
+        if isinstance(outcome, ShardFailure):
             results += (
-                AccountResult(target, failure=failure_of(target, error))
-                for target in outcome.item.targets
+                AccountResult(target, failure=failure_of(target, outcome.error))
+                for target in outcome.targets
             )
+        else:
+            results.append(outcome)
     return results
 
 

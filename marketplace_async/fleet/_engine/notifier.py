@@ -1,16 +1,19 @@
 """Progress updates that cannot harm a job."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from ... import bulk
+from ..._core.limiter import Stats
 from ..._core.listeners import guarded
 from ...errors import MarketplaceError
-from ..progress import Progress
-from ..sources import Connection, Target
+from .._executors.reports import WorkerReport
+from ..connections import Target
+from ..progress import Progress, WorkerProgress
 from .entries import Failure
 
-# Of a `Progress`; a `bulk.Progress` has the first three.
-_METHODS: Final = ("started", "advanced", "failed", "phase", "counted")
+# Of a `WorkerProgress`. A `Progress` has the first five, and a `bulk.Progress` the first three.
+_METHODS: Final = ("started", "advanced", "failed", "phase", "counted", "workers")
 
 
 class AccountError(MarketplaceError):
@@ -59,6 +62,10 @@ class Notifier:
         if self._progress is not None:
             self._progress.failed(target, AccountError(failure))
 
-    def counted(self, records: int, connection: Connection) -> None:
+    def counted(self, records: int, stats: Stats) -> None:
         if isinstance(self._progress, Progress):
-            self._progress.counted(records, connection.stats)
+            self._progress.counted(records, stats)
+
+    def workers(self, reports: Sequence[WorkerReport]) -> None:
+        if reports and isinstance(self._progress, WorkerProgress):
+            self._progress.workers(reports)

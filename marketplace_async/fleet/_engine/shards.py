@@ -2,15 +2,16 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import attrs
 
 from ...client import MarketplaceClient
 from ...errors import MarketplaceError
-from ..sources import Connection, Target
+from ..connections import Connection, Target
+from ..steps import Step
 from .entries import Failure
 
 
@@ -60,36 +61,75 @@ def _end_of(seconds: float | None) -> float | None:
     return None if seconds is None else asyncio.get_running_loop().time() + seconds
 
 
+@attrs.frozen
+class Approved:
+    """What was approved for the accounts of a shard.
+
+    Attributes:
+        steps: The approved steps by account.
+        with_problems: The accounts of which the plan left out a step because of a problem.
+        kept: What the service is known to make of configurations: the digest of what it keeps, by
+            the digest of what was sent.
+    """
+
+    steps: Mapping[str, tuple[Step, ...]] = attrs.field(factory=dict, hash=False)
+    with_problems: frozenset[str] = frozenset()
+    kept: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+
+
 class Task(ABC):
     """The work that a job does for one account.
 
-    A task must pickle, hold no credentials, and be safe to run more than once.
+    A task holds no credentials, and is safe to run more than once.
+
+    Attributes:
+        writes: Whether it changes accounts.
     """
 
     __slots__ = ()
+    writes: ClassVar[bool] = False
 
     @abstractmethod
-    async def run(self, client: MarketplaceClient, target: Target, limit: TimeLimit) -> Any:
-        """Process one account within the limit and return a result that pickles."""
+    async def run(
+        self, client: MarketplaceClient, target: Target, limit: TimeLimit, approved: Approved
+    ) -> Any:
+        """Process one account within the limit and return a result."""
 
-    def without_client(self, target: Target, error: Exception) -> Any:
+    def without_client(self, target: Target, error: Exception, approved: Approved) -> Any:
         """Return the result of an account whose client could not be created, or raise `error`."""
         raise error
 
 
 @attrs.frozen
-class Shard:
-    """Some accounts and the task to run for each. Shards pickle and hold no credentials.
+class Job:
+    """What all shards of a run have in common.
 
     Attributes:
-        targets: The accounts.
-        task: The task.
+        task: The task to run for each account.
         account_timeout: How long the task may take for one account, in seconds.
     """
 
-    targets: tuple[Target, ...]
     task: Task
     account_timeout: float | None = None
+
+
+NOTHING_APPROVED: Final = Approved()
+
+
+@attrs.frozen
+class Shard:
+    """Some accounts of a job, without credentials.
+
+    Attributes:
+        targets: The accounts.
+        approved: What was approved for them.
+        page: A link to the page of the account list where the accounts are. None if the source has
+            no pages.
+    """
+
+    targets: tuple[Target, ...]
+    approved: Approved = NOTHING_APPROVED
+    page: str | None = None
 
 
 @attrs.frozen
@@ -100,31 +140,41 @@ class AccountResult:
         target: The account.
         value: The inventory records, the `AccountPlan` or the writes of the account.
         failure: Why the account failed; None if it succeeded.
+        handouts: How often the account was handed to a worker.
     """
 
     target: Target
     value: Any = ()
     failure: Failure | None = None
+    handouts: int = 1
 
 
-async def work(connection: Connection, shard: Shard) -> tuple[AccountResult, ...]:
-    """Process the accounts of a shard concurrently. A failed account does not stop the others."""
-    if len(shard.targets) == 1:
-        return (await _run(connection, shard, shard.targets[0]),)
-    runs = [_run(connection, shard, target) for target in shard.targets]
-    return tuple(await asyncio.gather(*runs))
+@attrs.frozen
+class ShardFailure:
+    """Accounts without a result, because of an error that is not about one of them.
+
+    Attributes:
+        targets: The accounts.
+        error: The error.
+    """
+
+    targets: tuple[Target, ...]
+    error: Exception
 
 
-async def _run(connection: Connection, shard: Shard, target: Target) -> AccountResult:
-    limit = TimeLimit(shard.account_timeout)
-    task = shard.task
+async def process(
+    connection: Connection, job: Job, target: Target, approved: Approved
+) -> AccountResult:
+    """Process one account. Its failure is a result."""
+    limit = TimeLimit(job.account_timeout)
+    task = job.task
     try:
         async with limit.enforced():
             clients = await connection.clients([target.account_sid])
         client = clients[target.account_sid]
         if isinstance(client, Exception):
-            return AccountResult(target, task.without_client(target, client))
-        return AccountResult(target, await task.run(client, target, limit))
+            return AccountResult(target, task.without_client(target, client, approved))
+        return AccountResult(target, await task.run(client, target, limit, approved))
     except Exception as error:  # noqa: BLE001 - no exception may stop the other accounts
         return AccountResult(target, failure=failure_of(target, error))
 

@@ -1,0 +1,332 @@
+"""Hands the shards of a job to workers in other processes. It knows no engine."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Self
+
+import attrs
+import msgspec
+
+from ..._core.clocks import monotonic
+from ..._core.tasks import cancelled, create_task
+from .._engine.entries import JobError
+from .._engine.shards import Job, Shard, ShardFailure
+from . import tasks
+from .base import Outcome
+from .links import Engine, WorkerLostError
+from .members import Member
+from .messages import Message, decode, encode
+from .pieces import Piece, Waiting
+from .shares import Limits
+
+_END = 10.0
+
+
+class Dispatcher:
+    """One run over the workers; iterate it for the results.
+
+    Args:
+        engine: The workers.
+        job: The job.
+        message: What opens the job on a worker.
+        limits: The limits of the job.
+        lease: Seconds for which a worker may write after it was heard.
+        patience: Seconds to wait for a worker.
+        attempt_timeout: Seconds after which no request of a lost worker is under way.
+
+    Attributes:
+        members: All workers of the run, also those that were lost.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        job: Job,
+        message: Message,
+        limits: Limits,
+        lease: float,
+        patience: float,
+        attempt_timeout: float,
+    ) -> None:
+        self.members: dict[str, Member] = {}
+        self._engine = engine
+        self._job = job
+        self._message = message
+        self._name: str = message["job"]
+        self._limits = limits
+        self._lease = lease
+        self._patience = patience
+        self._attempt_timeout = attempt_timeout
+        self._waiting = Waiting()
+        self._outcomes: deque[Outcome] = deque()
+        self._arrived = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._balancing = asyncio.Lock()
+        self._error: Exception | None = None
+        self._is_listed = False
+        self._is_done = False
+        self._running: set[asyncio.Task[Any]] = set()
+        self._since = monotonic()  # when there was a worker last
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        while not self._outcomes:
+            if self._error is not None:
+                raise self._error
+            if self._is_done:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        return self._outcomes.popleft()
+
+    @asynccontextmanager
+    async def running(self, shards: AsyncIterator[Shard]) -> AsyncIterator[None]:
+        """Hand out the shards while the block runs. Then end the job on all workers."""
+        self._start(self._guarded(self._watch_workers()))
+        self._start(self._guarded(self._hand_out(shards)))
+        try:
+            yield
+        finally:
+            await cancelled(*self._running)
+            members = [one for one in self.members.values() if one.lost is None]
+            await asyncio.gather(*(one.end(self._name, _END) for one in members))
+
+    def _start(self, coroutine: Any) -> None:
+        task = create_task(coroutine)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _guarded(self, coroutine: Any) -> None:
+        """Pass an error to what iterates the results."""
+        try:
+            await coroutine
+        except Exception as error:  # noqa: BLE001 - the iterator raises it
+            self._error = self._error or error
+            self._arrived.set()
+
+    # -- workers
+
+    async def _watch_workers(self) -> None:
+        """Open the job on workers that come, and note those that are lost."""
+        while True:
+            links = self._engine.links
+            for key, link in links.items():
+                if key not in self.members:
+                    member = self.members[key] = Member(key, link)
+                    self._start(self._guarded(self._serve(member)))
+            for member in self.members.values():
+                if member.lost is None and member.link.lost is not None:
+                    member.lost = member.link.lost
+            self._wake.set()
+            await self._engine.changed()
+
+    async def _serve(self, member: Member) -> None:
+        """Keep the job open on a worker until the worker is lost."""
+        while True:
+            await self._keep_open(member)
+            if member.lost is not None and not member.lost.is_certain:
+                still = max(0.0, member.lease_until - monotonic())
+                await asyncio.sleep(still + self._attempt_timeout)
+            member.share = 0
+            self._wake.set()
+            if member.link.lost is not None or member.unfit is not None:
+                break
+            # It responds, and has forgotten the job.
+            member.is_fit, member.lost = False, None
+        await self._balance()
+
+    async def _keep_open(self, member: Member) -> None:
+        """Open the job on a worker, and extend its lease."""
+        while member.is_usable and not member.share:
+            await self._balance()
+            if not member.share:
+                await asyncio.sleep(self._lease / 4)
+        if member.is_usable:
+            await member.open(self._message, self._limits)
+        self._wake.set()
+        while member.is_usable:
+            await self._balance()
+            await asyncio.sleep(self._lease / 4)
+            try:
+                async with asyncio.timeout(self._lease):
+                    await member.renew(self._name, self._limits, self._lease)
+            except TimeoutError:
+                member.link.suspect()
+            if member.link.lost is not None:
+                member.lost = member.lost or member.link.lost
+
+    async def _balance(self) -> None:
+        """Split the limits over the workers: lower some shares before others are raised."""
+        async with self._balancing:
+            granted = {key: one.share for key, one in self.members.items() if one.is_usable}
+            gone = [one.share for one in self.members.values() if not one.is_usable]
+            for key, share in self._limits.lowered(granted).items():
+                member = self.members[key]
+                if not member.is_fit:
+                    continue  # it is opening the job, with the higher share
+                before, member.share = member.share, share
+                try:
+                    async with asyncio.timeout(self._lease):
+                        await member.renew(self._name, self._limits, self._lease)
+                except TimeoutError:
+                    member.share = before  # it may still use it
+                granted[key] = member.share
+            for key, share in self._limits.raised(granted, gone).items():
+                member = self.members[key]
+                member.share = share  # the next extension of the lease tells it
+
+    # -- shards
+
+    async def _hand_out(self, shards: AsyncIterator[Shard]) -> None:
+        """Hand out shards as workers have room for them, until all have ended."""
+        following: asyncio.Task[Shard] | None = None
+        try:
+            while True:
+                self._wake.clear()
+                self._assign()
+                if following is not None and following.done():
+                    try:
+                        self._waiting.add([Piece.of(following.result())])
+                    except StopAsyncIteration:
+                        self._is_listed = True
+                    following = None
+                    continue
+                if following is None and not self._is_listed and self._has_room():
+                    following = create_task(_next(shards))
+                    following.add_done_callback(lambda _: self._wake.set())
+                busy = any(member.running for member in self.members.values())
+                if self._is_listed and not self._waiting and not busy:
+                    self._is_done = True
+                    self._arrived.set()
+                    return
+                self._check_workers()
+                await self._woken()
+        finally:
+            if following is not None:
+                await cancelled(following)
+
+    def _has_room(self) -> bool:
+        """Return whether a new shard could be handed out now."""
+        return not self._waiting and any(one.has_capacity for one in self.members.values())
+
+    def _assign(self) -> None:
+        now = monotonic()
+        members = sorted(self.members.values(), key=lambda one: len(one.running))
+        free = [member for member in members if member.has_capacity]
+        alone = any(piece.is_alone for one in members for piece in one.running)
+        if self._waiting.has_alone(now) and not alone and free:
+            # Keep a worker free of other shards for it.
+            kept = free.pop(0)
+            if not kept.running:
+                piece = self._waiting.next(now, alone=True)
+                assert piece is not None
+                self._begin(kept, piece)
+        for member in free:
+            while (
+                member.has_capacity and (piece := self._waiting.next(now, alone=False)) is not None
+            ):
+                self._begin(member, piece)
+
+    def _begin(self, member: Member, piece: Piece) -> None:
+        member.running.add(piece)
+        self._start(self._guarded(self._work(member, piece)))
+
+    async def _work(self, member: Member, piece: Piece) -> None:
+        """Process a piece on a worker, and let what has no result wait for another one."""
+        piece.handouts += 1
+        message = {
+            "job": self._name,
+            "clock": member.lease(self._lease),
+            **tasks.describe_shard(piece.shard),
+        }
+        is_late = False
+        try:
+            async with aclosing(member.link.work(encode(message))) as replies:
+                async for reply in replies:
+                    is_late = self._receive(member, piece, reply)
+        except WorkerLostError as error:
+            member.lost = member.lost or error
+        finally:
+            member.running.discard(piece)
+            self._wake.set()
+        if member.lost is None:
+            member.shards += 1
+        if not piece.targets:
+            return
+        piece.not_before = monotonic() + self._delay_after(member)
+        if member.lost is None and is_late:
+            self._waiting.add([piece])
+            return
+        last = "it sent no result" if member.lost is None else member.lost.reason
+        for part in piece.after_loss():
+            if part.has_failed:
+                reason = WorkerLostError(
+                    f"{part.lost} workers were lost while they processed this account; the last: "
+                    f"{member.link.name}: {last}"
+                )
+                self._emit(ShardFailure(tuple(part.targets.values()), reason))
+            else:
+                self._waiting.add([part])
+
+    def _receive(self, member: Member, piece: Piece, reply: bytes) -> bool:
+        """Take a message about a piece. Return whether the lease ended before the piece did."""
+        message = msgspec.json.decode(reply, type=dict[str, msgspec.Raw])
+        if "results" not in message:
+            last = decode(reply)
+            member.heard(last)
+            return bool(last.get("late"))
+        for data in msgspec.json.decode(message["results"], type=list[msgspec.Raw]):
+            result = tasks.decode_result(self._job.task, bytes(data), piece.targets)
+            if result is not None:
+                del piece.targets[result.target.account_sid]
+                member.accounts += 1
+                self._emit(attrs.evolve(result, handouts=piece.handouts))
+        return False
+
+    def _delay_after(self, member: Member) -> float:
+        """Return the seconds until what a worker did not finish may be handed out again."""
+        if member.lost is None:
+            return 1.0  # its lease had ended, and begins again
+        if not self._job.task.writes:
+            return 0.0
+        delay = self._attempt_timeout
+        if not member.lost.is_certain:
+            delay += max(0.0, member.lease_until - monotonic())
+        return delay
+
+    def _emit(self, outcome: Outcome) -> None:
+        self._outcomes.append(outcome)
+        self._arrived.set()
+
+    def _check_workers(self) -> None:
+        """Raise JobError if there is no worker to wait for."""
+        now = monotonic()
+        members = list(self.members.values())
+        if any(member.is_usable for member in members):
+            self._since = now
+            return
+        present = [self.members.get(key) for key in self._engine.links]
+        unfit = [one for one in present if one is not None and one.unfit is not None]
+        if unfit and len(unfit) == len(present):
+            reasons = "; ".join(f"{one.link.name}: {one.unfit}" for one in unfit[:5])
+            raise JobError(f"no worker can do this job: {reasons}")
+        if now - self._since >= self._patience:
+            lost = [one for one in members if one.lost is not None]
+            last = f"; the last one was lost: {lost[-1].lost}" if lost else ""
+            raise JobError(f"there has been no worker for {self._patience:g} seconds{last}")
+
+    async def _woken(self) -> None:
+        seconds = self._waiting.due(monotonic())
+        try:
+            async with asyncio.timeout(1.0 if seconds is None else min(1.0, seconds)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+
+async def _next(shards: AsyncIterator[Shard]) -> Shard:
+    return await anext(shards)

@@ -1,0 +1,206 @@
+"""The part of a job that runs in a worker. It knows no engine: messages come in and go out."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
+from typing import Any
+
+import attrs
+
+from ..._core.tasks import cancelled, create_task
+from ..._version import __version__
+from .._engine.shards import AccountResult, Job, Shard, process
+from ..connections import Connection, Target
+from . import portable, tasks
+from .fence import Fence
+from .messages import PROTOCOL, Message, counters, decode, encode
+
+# Leases for which a job that sends nothing is kept open: its driver may be gone.
+_PATIENCE = 4
+
+
+@attrs.define
+class _Opened:
+    """A job that this worker has opened."""
+
+    job: Job
+    connection: Connection
+    stack: AsyncExitStack
+    fence: Fence
+    permits: asyncio.Semaphore
+    running: set[asyncio.Task[Any]] = attrs.field(factory=set)
+    heard: float = attrs.field(factory=Fence.clock)
+    watch: "asyncio.Task[None] | None" = None
+
+    def cancel(self) -> None:
+        """Cancel the accounts that are being processed."""
+        for task in self.running:
+            task.cancel()
+
+
+class Worker:
+    """Processes shards of any jobs; one for each process and event loop.
+
+    Messages in and out are JSON. `tell` takes those with an "op": "open", "renew" or "end" a job.
+    `work` takes shards.
+    """
+
+    def __init__(self) -> None:
+        self._opened: dict[str, _Opened] = {}
+
+    async def tell(self, message: bytes) -> bytes:
+        """Follow an instruction and return the response."""
+        try:
+            return encode(await self._response(decode(message)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the worker is of no use
+            return encode({"unfit": f"{type(error).__name__}: {error}"})
+
+    async def _response(self, request: Message) -> Message:
+        match request["op"]:
+            case "open":
+                return await self._open(request)
+            case "renew":
+                return self._renew(request)
+            case "end":
+                await self.end(request["job"])
+                return {}
+            case "ping":
+                return {}
+            case op:
+                raise ValueError(f"unknown instruction {op!r}")
+
+    async def work(self, message: bytes) -> AsyncGenerator[bytes, None]:
+        """Process a shard, and yield the results as they are there.
+
+        The last message has "late": whether the lease has ended meanwhile. Then accounts without a
+        result may have been processed in part. Closing the generator cancels what is running.
+        """
+        request = decode(message)
+        opened = self._opened.get(request["job"])
+        if opened is None:
+            yield encode({"gone": "the job is not open"})
+            return
+        opened.heard = Fence.clock()
+        opened.fence.extend(request["clock"])
+        async with aclosing(self._results(opened, tasks.shard_of(request))) as batches:
+            async for batch in batches:
+                results = [tasks.encode_result(opened.job.task, result) for result in batch]
+                yield b'{"results":[%b]}' % b",".join(results)
+        yield encode({"late": not opened.fence.is_open, **_state(opened)})
+
+    async def end(self, name: str) -> None:
+        """End a job: cancel what is running and close its clients."""
+        opened = self._opened.pop(name, None)
+        if opened is None:
+            return
+        opened.fence.close()
+        if opened.watch is not None and opened.watch is not asyncio.current_task():
+            await cancelled(opened.watch)
+        await cancelled(*opened.running)
+        await opened.stack.aclose()
+
+    async def aclose(self) -> None:
+        """End all jobs."""
+        for name in tuple(self._opened):
+            await self.end(name)
+
+    async def _open(self, request: Message) -> Message:
+        if (request["protocol"], request["version"]) != (PROTOCOL, __version__):
+            return {
+                "unfit": f"it has version {__version__} of marketplace_async, and the job has "
+                f"{request['version']}"
+            }
+        name = request["job"]
+        await self.end(name)
+        opened = await self._opening(request)
+        opened.watch = create_task(self._close_when_idle(name, opened, request["lease"]))
+        self._opened[name] = opened
+        return _state(opened)
+
+    async def _opening(self, request: Message) -> _Opened:
+        task = await asyncio.to_thread(tasks.task_of, request["task"])
+        source = portable.source_of(request["source"])
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(source.open())
+            connection.limit(request["concurrency"], request["requests_per_second"])
+            # A worker with a wrong secret fails fast, and would get most of the shards.
+            await connection.check()
+            _check_identity(request["identity"], await connection.identity())
+            job = Job(task, request["account_timeout"])
+            fence = Fence(request["lease"], lambda: opened.cancel())
+            opened = _Opened(
+                *(job, connection, AsyncExitStack(), fence),
+                asyncio.Semaphore(2 * request["concurrency"]),
+            )
+            if task.writes:
+                connection.check_before_requests(fence.check)
+            opened.stack = stack.pop_all()
+            return opened
+        raise AssertionError("the stack suppresses nothing")
+
+    def _renew(self, request: Message) -> Message:
+        opened = self._opened.get(request["job"])
+        if opened is None:
+            return {"gone": "the job is not open"}
+        opened.heard = Fence.clock()
+        opened.fence.extend(request["clock"])
+        opened.connection.limit(request["concurrency"], request["requests_per_second"])
+        return _state(opened)
+
+    async def _results(
+        self, opened: _Opened, shard: Shard
+    ) -> AsyncGenerator[list[AccountResult], None]:
+        """Yield the results of a shard in batches: those that are there."""
+        results: list[AccountResult] = []
+        changed = asyncio.Event()
+
+        async def one(target: Target) -> None:
+            async with opened.permits:
+                result = await process(opened.connection, opened.job, target, shard.approved)
+            results.append(result)
+            changed.set()
+
+        if not opened.job.task.writes or opened.fence.is_open:
+            if shard.page is not None:
+                sids = {target.account_sid for target in shard.targets}
+                await opened.connection.read_page(shard.page, sids)
+            running = {create_task(one(target)) for target in shard.targets}
+        else:
+            running = set()
+        opened.running |= running
+        for task in running:
+            task.add_done_callback(lambda _: changed.set())
+            task.add_done_callback(opened.running.discard)
+        try:
+            while not all(task.done() for task in running) or results:
+                if results:
+                    batch = results.copy()
+                    results.clear()
+                    yield batch
+                    continue
+                changed.clear()
+                await changed.wait()
+        finally:
+            await cancelled(*running)
+
+    async def _close_when_idle(self, name: str, opened: _Opened, lease: float) -> None:
+        patience = _PATIENCE * lease
+        while (left := opened.heard + patience - Fence.clock()) > 0:  # noqa: ASYNC110 - a clock
+            await asyncio.sleep(left)
+        with contextlib.suppress(Exception):
+            await self.end(name)
+
+
+def _state(opened: _Opened) -> Message:
+    return {"clock": Fence.clock(), "stats": counters(opened.connection.stats)}
+
+
+def _check_identity(expected: dict[str, str], found: dict[str, str]) -> None:
+    """Raise unless the worker's own source leads to the accounts of the job."""
+    for name in expected.keys() | found.keys():
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{name.replace('_', ' ')} is {found.get(name)} for the worker, and "
+                f"{expected.get(name)} for the job"
+            )

@@ -1,0 +1,187 @@
+"""What becomes of shards whose worker was lost, with an engine that loses them on command."""
+
+import asyncio
+import functools
+import re
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from support.fleet import SPAM_SCORE, Fleet, lines
+from support.fleet_workers import connect
+from support.local_engine import LocalEngine
+
+from marketplace_async import fleet
+from marketplace_async.cli.progress import Bar
+from marketplace_async.fleet import Connection, JobEndedError, JobError
+from marketplace_async.fleet._executors.fence import Fence
+from marketplace_async.fleet._executors.pieces import Piece, Waiting
+from marketplace_async.fleet._executors.sessions import RemoteSession
+
+
+async def test_what_a_lost_worker_did_not_finish_is_handed_out_again(
+    shops: Fleet, tmp_path: Path
+) -> None:
+    engine = LocalEngine()
+    engine.lose_after = 2
+    bar = Bar()
+    report = await fleet.inventory(
+        shops.source, tmp_path / "x.jsonl", executor=engine, progress=bar
+    )
+    assert "2 workers" in " ".join(text for _, text, _ in bar._parts(41, 41, None))
+    assert (report.accounts, report.records, report.complete) == (41, 40, True)
+    assert sum(worker.accounts for worker in report.workers) == 41
+    assert [worker.name for worker in report.workers if worker.lost] == ["worker 0"] or [
+        worker.name for worker in report.workers if worker.lost
+    ] == ["worker 1"]
+    assert len(lines(tmp_path / "x.jsonl")) == 40
+
+
+async def test_an_account_that_ends_its_workers_fails_alone(shops: Fleet, tmp_path: Path) -> None:
+    engine = LocalEngine()
+    engine.poison = shops.shops[7][0]
+    report = await fleet.inventory(shops.source, tmp_path / "x.jsonl", executor=engine)
+    assert (report.counts.done, report.counts.failed) == (40, 1)
+    (failure,) = report.failures.first
+    assert (failure.account_sid, failure.error) == (engine.poison, "WorkerLostError")
+    assert failure.message.startswith("3 workers were lost while they processed this account")
+    assert engine.handed_out[engine.poison] == 3
+
+
+async def test_a_write_of_a_lost_worker_counts_as_done(shops: Fleet, tmp_path: Path) -> None:
+    engine = LocalEngine(1)
+
+    def approve(_: object) -> bool:
+        engine.lose_after = engine.replies + 2
+        return True
+
+    # What a lost worker was doing is awaited for as long as an attempt may take.
+    source = fleet.Subaccounts(functools.partial(connect, shops.emulator.url, 1.0))
+    report = await fleet.apply(
+        source,
+        fleet.parse(fleet_file()),
+        journal=tmp_path / "journal",
+        approve=approve,
+        executor=engine,
+    )
+    assert report.counts.done == 41
+    assert report.writes == {"done": report.plan.steps}
+    created = [one for one in shops.writes() if one == "POST /v1/InstalledAddOns"]
+    assert len(created) == 41
+    writes = await asyncio.to_thread(fleet.read_journal, tmp_path / "journal")
+    # How often depends on the load of the machine: a late lease is one more handout.
+    messages = {one.message and re.sub(" [0-9]+ times$", "", one.message) for one in writes}
+    assert messages == {None, "found done; the account was handed to a worker"}
+
+
+def fleet_file() -> str:
+    return f"""
+[[add_ons]]
+unique_name = "spam-score"
+available_add_on_sid = "{SPAM_SCORE}"
+accept_terms_of_service = true
+accounts = "all"
+"""
+
+
+async def test_a_job_without_a_fit_worker_says_why(shops: Fleet, tmp_path: Path) -> None:
+    engine = LocalEngine(2)
+    engine.version = "0.0.1"
+    file = tmp_path / "x.jsonl"
+    with pytest.raises(JobError, match=r"no worker can do this job: worker 0: it has version"):
+        await fleet.inventory(shops.source, file, executor=engine)
+    assert not await asyncio.to_thread(file.exists)
+    engine = LocalEngine(0)
+    engine.patience = 0.1
+    with pytest.raises(JobError, match=r"there has been no worker for 0\.1 seconds"):
+        await fleet.inventory(shops.source, file, executor=engine)
+
+
+async def test_pages_are_read_again_and_accounts_are_not_fetched(
+    shops: Fleet, tmp_path: Path
+) -> None:
+    before = len(shops.emulator.log)
+    report = await fleet.inventory(shops.source, tmp_path / "x.jsonl", executor=LocalEngine())
+    assert report.records == 40
+    paths = Counter(f"{one.method} {one.path}" for one in list(shops.emulator.log)[before:])
+    assert paths["GET /v1/InstalledAddOns"] == 41
+    # Five pages here, and each once more on a worker; each worker checks its credentials.
+    assert paths["GET /2010-04-01/Accounts.json"] <= 5 + 5 + 2
+    assert set(paths) == {"GET /v1/InstalledAddOns", "GET /2010-04-01/Accounts.json"}
+
+
+async def test_the_limits_are_those_of_the_client_again_after_the_job(
+    shops: Fleet, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, float | None]] = []
+    limits_of: list[Connection] = []
+
+    class Engine(LocalEngine):
+        @asynccontextmanager
+        async def open(self, connection: Connection) -> AsyncIterator[RemoteSession]:
+            limits_of.append(connection)
+            async with super().open(connection) as session:
+                yield session
+                seen.append(connection.limits)
+
+    await fleet.inventory(shops.source, tmp_path / "x.jsonl", executor=Engine())
+    assert seen == [(64, None)]
+
+
+async def test_a_job_that_ends_early_leaves_nothing_running(shops: Fleet, tmp_path: Path) -> None:
+    shops.emulator.faults.add("GET", "/v1/InstalledAddOns", delay=30)
+    engine = LocalEngine()
+    abort = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.5, abort.set)
+    report = await fleet.inventory(shops.source, tmp_path / "x.jsonl", executor=engine, abort=abort)
+    assert not report.complete
+    assert all(not link.worker._opened for link in engine.all)
+
+
+async def test_a_lease_ends_unless_the_job_extends_it() -> None:
+    ended = asyncio.Event()
+    fence = Fence(0.2, ended.set)
+    assert not fence.is_open
+    with pytest.raises(asyncio.CancelledError):
+        fence.check()
+    fence.extend(fence.clock() - 1.0)  # a message that was delayed
+    assert not fence.is_open
+    fence.extend(fence.clock())
+    fence.check()
+    await ended.wait()
+    assert not fence.is_open
+
+
+def test_accounts_of_a_shard_are_tried_alone_before_any_fails() -> None:
+    targets = {str(number): fleet.Target(str(number)) for number in range(3)}
+    piece = Piece(targets, fleet.Approved(), None)
+    assert list(piece.after_loss()) == [piece]
+    assert not piece.is_alone
+    parts = list(piece.after_loss())
+    assert [list(part.targets) for part in parts] == [["0"], ["1"], ["2"]]
+    assert all(part.is_alone and not part.has_failed for part in parts)
+    waiting = Waiting()
+    waiting.add(parts)
+    assert waiting.next(0.0, alone=False) is None
+    first = waiting.next(0.0, alone=True)
+    assert first is parts[0]
+    (failed,) = first.after_loss()
+    assert failed.has_failed
+
+
+async def test_a_lost_engine_ends_the_job_with_its_report(shops: Fleet, tmp_path: Path) -> None:
+    class Engine(LocalEngine):
+        async def changed(self) -> None:
+            while self.replies < 1:
+                await asyncio.sleep(0.01)
+            raise JobError("the cluster was lost")
+
+    with pytest.raises(JobEndedError, match="the cluster was lost") as caught:
+        await fleet.inventory(shops.source, tmp_path / "x.jsonl", executor=Engine())
+    report = caught.value.report
+    assert report.counts.accounts == 41
+    assert 0 < report.counts.done < 41 or report.counts.done == 41
+    report = await fleet.inventory(shops.source, tmp_path / "x.jsonl", resume=True)
+    assert (report.accounts, report.records) == (41, 40)

@@ -1,0 +1,123 @@
+"""The proofs of `nox -s cluster`: whatever happens to a cluster, nothing is lost or doubled.
+
+    PYTHONPATH=tests python -m reliability.cluster_proofs [--accounts 300] [NAME ...]
+
+Each row runs an inventory and an apply on a real scheduler and real workers, and disturbs them when
+40 % of the accounts are done. It prints a line of a Markdown table. The exit status is 0 only if
+every row holds. An emulator in this process is the service.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import attrs
+from reliability.cluster_troubles import ROWS, Trial, Trouble
+from support.dask import Cluster
+
+from marketplace_async.emulator import Emulator
+from marketplace_async.testing import account
+
+PARENT = account().account_sid
+SECRET = "made-up-parent-secret"
+VOICEBASE = "XB7afe11af3e292cadb03248e0066b8c1e"
+KINDS: Final = ("inventory", "apply")
+
+
+@attrs.define
+class Result:
+    """What became of a row for one kind of job."""
+
+    violations: list[str]
+    requests: int
+    seconds: float
+
+
+async def run(trouble: Trouble, kind: str, accounts: int) -> Result:
+    """Run a job on a troubled cluster, and check what became of it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ.update(
+            TWILIO_ACCOUNT_SID=PARENT,
+            TWILIO_AUTH_TOKEN=SECRET,
+            TEST_API_TOKEN="very-secret",
+        )
+        async with Emulator(accounts={PARENT: SECRET}, latency=0.1) as emulator:
+            shops = emulator.add_subaccounts(PARENT, accounts)
+            for sid, _ in shops:
+                emulator.install(sid, VOICEBASE, {"callback_url": "https://example.com"})
+            async with Cluster(folder, workers=0) as cluster:
+                trial = Trial(folder, cluster, emulator, kind, [sid for sid, _ in shops])
+                await trouble.begin(trial)
+                await cluster.wait_for_workers(len(cluster.workers))
+                start = asyncio.get_running_loop().time()
+                disturbing = asyncio.create_task(_disturb(trouble, trial))
+                try:
+                    outputs = await trial.run_until_complete(trouble.runs)
+                finally:
+                    disturbing.cancel()
+                    await asyncio.gather(disturbing, return_exceptions=True)
+                seconds = asyncio.get_running_loop().time() - start
+                memory = b""
+                if cluster.scheduler is not None and cluster.scheduler.returncode is None:
+                    memory = await cluster.scheduler_memory()
+                secrets = [SECRET, "very-secret", shops[0][1]]
+            requests = sum(1 for _ in emulator.log)
+            violations = [
+                *trial.violations(outputs, trouble),
+                *_leaks(memory + cluster.logs(), secrets),
+            ]
+    if not trial.disturbed and trouble.act is not None:
+        violations.append("the job ended before it was disturbed")
+    if os.environ.get("TEST_VERBOSE"):
+        print(json.dumps(outputs, indent=1), file=sys.stderr)
+    return Result(violations, requests, seconds)
+
+
+async def _disturb(trouble: Trouble, trial: Trial) -> None:
+    if trouble.act is None:
+        return
+    while trial.share_done() < 0.4:
+        await asyncio.sleep(0.05)
+    trial.disturbed = True
+    await trouble.act(trial)
+
+
+def _leaks(text: bytes, secrets: list[str]) -> list[str]:
+    return [f"the cluster has the secret {one}" for one in secrets if one.encode() in text]
+
+
+async def main(names: list[str], accounts: int) -> int:
+    print("| event | inventory: calls repeated | apply: calls repeated | violations |")
+    print("| --- | --: | --: | --- |", flush=True)
+    usual: dict[str, int] = {}
+    total = 0
+    for trouble in ROWS:
+        if names and trouble.name not in names and trouble is not ROWS[0]:
+            continue
+        cells, violations = [], []
+        for kind in KINDS:
+            if kind not in trouble.kinds:
+                cells.append("-")
+                continue
+            result = await run(trouble, kind, accounts)
+            usual.setdefault(kind, result.requests)
+            cells.append(f"{max(0, result.requests - usual[kind]):,} in {result.seconds:.0f} s")
+            violations += [f"{kind}: {one}" for one in result.violations]
+        total += len(violations)
+        verdict = "; ".join(violations[:5]) or "none"
+        print(f"| {trouble.name} | {' | '.join(cells)} | {verdict} |", flush=True)
+    return total
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--accounts", type=int, default=300)
+    arguments = parser.parse_args()
+    sys.exit(asyncio.run(main(arguments.names, arguments.accounts)) > 0)
