@@ -177,7 +177,9 @@ class _Entry:
         self.key = key
         self.group = group
         self._is_left_out = False
-        self._writer = Writer(key.unique_name, secret, variables)
+        # A configuration that cannot be written leaves no variables behind.
+        own = variables.copy()
+        self._writer = Writer(key.unique_name, secret, own)
         self._trees: dict[str, Tree] | None = None
         if key.has_configuration and is_configured:
             try:
@@ -185,6 +187,7 @@ class _Entry:
                     sid: self._writer.tree(record.configuration or {}, sid)
                     for sid, record in group.items()
                 }
+                variables.take(own)
             except UnwritableError:
                 self._is_left_out = True
         elif key.has_configuration:

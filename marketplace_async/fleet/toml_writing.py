@@ -82,6 +82,14 @@ class Variables:
             self.values[name] = value
         return name
 
+    def copy(self) -> "Variables":
+        """Return a copy that can receive more values, and be given up."""
+        return Variables(dict(self.values), dict(self.keys), dict(self._names))
+
+    def take(self, copy: "Variables") -> None:
+        """Take over what a copy has received."""
+        self.values, self.keys, self._names = copy.values, copy.keys, copy._names
+
 
 @attrs.define(repr=False)
 class Writer:

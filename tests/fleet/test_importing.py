@@ -93,6 +93,7 @@ fleets = st.lists(
     ],
     True,
 )
+@example([(SIDS[0], "a", ANYTHING, {"api_token": "x", "": {"env": None}})], False)
 def test_any_fleet_is_reproduced(installed: list[Any], known: bool) -> None:
     records = [
         record(sid, configuration, unique_name=name, add_on=add_on)
