@@ -27,7 +27,6 @@ _INSTALLED: Final = {
 # Each picture: the number of columns, and the command.
 COMMANDS: Final = {
     "installed": (110, "installed list"),
-    "plan": (130, "plan fleet.toml --subaccounts --friendly-name '*Logistics' --limit 4"),
     "apply": (130, "apply fleet.toml --subaccounts --friendly-name '*Logistics' --limit 4 --yes"),
     "journal": (130, "journal show fleet.journal"),
 }
