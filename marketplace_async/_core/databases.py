@@ -308,6 +308,9 @@ def is_ours(file: Path, kind: FileKind) -> bool:
     # header without SQLite would release the locks of a connection in this process.
     db = Database(f"{file.absolute().as_uri()}?mode=ro&immutable=1", kind, file, 0.0, uri=True)
     try:
+        # A file may end early if the disk was full: the rest of it is in the log beside it. SQLite
+        # reads the first page of such a file only in this mode.
+        db.execute("PRAGMA writable_schema = ON")
         identity = _identity(db)
         tables = _tables(db) if identity[0] == 0 else set[str]()
     finally:

@@ -115,11 +115,12 @@ async def test_a_job_that_cannot_begin_leaves_no_file(
     assert names(tmp_path) == set()
 
 
+@pytest.mark.parametrize("room", [72, 80, 88, 96])
 async def test_apply_goes_on_after_a_full_disk_and_installs_nothing_twice(
-    shops: Fleet, small_disk: Path
+    shops: Fleet, small_disk: Path, room: int
 ) -> None:
     journal = small_disk / "fleet.journal"
-    ballast = fill(small_disk, 65536)
+    ballast = fill(small_disk, room * 1024)
     with pytest.raises(fleet.JobEndedError, match=r"No space left on device: .*fleet.journal"):
         await fleet.apply(shops.source, shops.desired, journal=journal, approve=lambda _: True)
     ballast.unlink()
