@@ -24,10 +24,6 @@ from marketplace_async.emulator.store import Store
 
 pytest_plugins = ["marketplace_async.testing", "pytester", "support.command_line"]
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Coverage of the programs that tests start would double their time.
-    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
-
 # On a busy machine, an example can take any time.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")

@@ -253,6 +253,7 @@ def test_a_quick_run_measures_every_row(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--output", str(tmp_path)],
         cwd=PROJECT,
+        env={name: value for name, value in os.environ.items() if "COVERAGE" not in name},
         capture_output=True,
         text=True,
         timeout=400,
