@@ -196,6 +196,12 @@ def count_accounts(count: int) -> str:
     return f"{count:,} account" + ("" if count == 1 else "s")
 
 
+def account_name(sid: str, friendly_name: str | None) -> str:
+    """Return the SID of an account with its name. A parent account is often named like its SID."""
+    is_told = friendly_name and friendly_name != sid
+    return f"{sid} ({friendly_name})" if is_told else sid
+
+
 def not_done(counts: fleet.Counts) -> int:
     """Return the number of accounts that are not done."""
     return counts.accounts - counts.done
@@ -252,14 +258,10 @@ def _show_workers(workers: Sequence[fleet.WorkerReport]) -> None:
             note(done)
 
 
-def _account(failure: fleet.Failure) -> str:
-    sid, name = failure.account_sid, failure.friendly_name
-    return f"{sid} ({name})" if name and name != sid else sid
-
-
 def _details(failures: fleet.Failures) -> list[str]:
     details = [
-        f"{_account(failure)}: {failure.message}" for failure in failures.first[:_MAX_DETAILS]
+        f"{account_name(failure.account_sid, failure.friendly_name)}: {failure.message}"
+        for failure in failures.first[:_MAX_DETAILS]
     ]
     if more := failures.count - len(details):
         where = f", listed in {failures.file}" if failures.file is not None else ""

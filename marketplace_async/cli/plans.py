@@ -12,7 +12,7 @@ from .._core.files import replacing
 from .._core.printable import printable
 from ..fleet.markdown_text import MARK
 from .displays import Display
-from .jobs import check_file, count_accounts, plain
+from .jobs import account_name, check_file, count_accounts, plain
 from .plan_json import plain_group
 from .status import CommandError, usage_error
 from .streams import error_console, output_console
@@ -163,7 +163,10 @@ def show(report: fleet.PlanReport, *, to_stderr: bool = False) -> None:
         few = len(group.examples) == group.accounts < max(report.accounts, 2)
         if few or group.action == "remove":
             for target in group.examples:
-                console.print("   ", Text(printable(_name(target)), "dim"))
+                console.print(
+                    "   ",
+                    Text(printable(account_name(target.account_sid, target.friendly_name)), "dim"),
+                )
             if more := group.accounts - len(group.examples):
                 console.print("   ", Text(f"... and {more:,} more", "dim"))
 
@@ -207,7 +210,7 @@ def show_removals(report: fleet.PlanReport) -> None:
     add_ons = "1 installed Add-on" if removed == 1 else f"{removed:,} installed Add-ons"
     console.print(Text.assemble(("-", _STYLES["-"]), f" removes {add_ons}:"))
     for one in report.removals:
-        account = _name(fleet.Target(one.account_sid, one.friendly_name))
+        account = account_name(one.account_sid, one.friendly_name)
         console.print("   ", Text(printable(f"{account}: {one.unique_name} ({one.sid})")))
     if more := removed - len(report.removals):
         console.print(f"    and {more:,} more")
@@ -224,7 +227,10 @@ def show_unmanaged(report: fleet.PlanReport) -> None:
         where = f"on {count_accounts(group.accounts)}"
         console.print(Text.assemble(("?", "yellow"), " ", head, add_on), where)
         for target in group.examples:
-            console.print("   ", Text(printable(_name(target)), "dim"))
+            console.print(
+                "   ",
+                Text(printable(account_name(target.account_sid, target.friendly_name)), "dim"),
+            )
         if more := group.accounts - len(group.examples):
             console.print("   ", Text(f"... and {more:,} more", "dim"))
     if report.other_unmanaged:
@@ -248,12 +254,6 @@ def _by_path(change: tuple[str, int]) -> tuple[str, int, str]:
     return text[2:].partition(" = ")[0], -count, text
 
 
-def _name(target: fleet.Target) -> str:
-    name = target.friendly_name
-    is_told = name and name != target.account_sid  # a parent account often has its SID as name
-    return f"{target.account_sid} ({name})" if is_told else target.account_sid
-
-
 def _change(change: str) -> "Text":
     from rich.text import Text
 
@@ -271,7 +271,7 @@ class PlanDisplay(Display):
         console = output_console()
         for plan in records:
             target = fleet.Target(plan.account_sid, plan.friendly_name)
-            console.print(Text(printable(_name(target))))
+            console.print(Text(printable(account_name(target.account_sid, target.friendly_name))))
             for step in plan.steps:
                 mark = _MARKS[step.action]
                 text = Text.assemble((mark, _STYLES[mark]), " ", printable(str(step)))

@@ -92,13 +92,12 @@ def _show(found: "fleet.InventoryDiff") -> None:
     from rich.console import Console
 
     from ..changes import change_text, marked
+    from ..jobs import account_name
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     for one in found.changes:
         name = one.unique_name or one.available_add_on_sid or "an Add-on"
-        account = one.account_sid
-        if one.account_friendly_name and one.account_friendly_name != one.account_sid:
-            account += f" ({one.account_friendly_name})"
+        account = account_name(one.account_sid, one.account_friendly_name)
         console.print(
             marked(_MARKS[one.action], f"{one.action} {name} on {account}"), f"[dim]{one.sid}[/dim]"
         )

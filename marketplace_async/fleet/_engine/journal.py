@@ -313,7 +313,7 @@ class Journal:
     def audit_log(
         self, run: str | None = None, account_sid: str | None = None
     ) -> list[dict[str, Any]]:
-        """Return the writes of a run or of all runs, with their runs, in order for each account."""
+        """Return the writes of one run or of all, by run and account, in the order of the steps."""
         rows = self._db.execute(
             "SELECT run, writes.begun, ended, credentials, user, desired, account_sid, "
             "friendly_name, planned, outcome, installed_add_on_sid, before, after, message "

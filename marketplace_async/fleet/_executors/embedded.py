@@ -1,7 +1,7 @@
 """The executor that runs a job in this process."""
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Self
 
 import attrs
@@ -64,9 +64,10 @@ class EmbeddedSession:
         return {}
 
     @asynccontextmanager
-    async def _run(
+    async def run(
         self, job: Job, shards: AsyncIterable[Shard]
     ) -> AsyncIterator[AsyncIterator[Outcome]]:
+        """Process the accounts one by one, so that a slow account holds back no other."""
         connection = self._connection
 
         async def call(one: tuple[Target, Approved]) -> AccountResult:
@@ -74,12 +75,6 @@ class EmbeddedSession:
 
         async with bulk.as_completed(call, _single(shards), limit=self._limit) as outcomes:
             yield _Results(outcomes)
-
-    def run(
-        self, job: Job, shards: AsyncIterable[Shard]
-    ) -> AbstractAsyncContextManager[AsyncIterator[Outcome]]:
-        """Process the accounts one by one, so that a slow account holds back no other."""
-        return self._run(job, shards)
 
 
 class _Results:

@@ -129,13 +129,10 @@ class Worker:
             _check_identity(request["identity"], await connection.identity())
             job = Job(task, request["account_timeout"])
             fence = Fence(request["lease"], lambda: opened.cancel())
-            opened = _Opened(
-                *(job, connection, AsyncExitStack(), fence),
-                asyncio.Semaphore(2 * request["concurrency"]),
-            )
             if task.writes:
                 connection.check_before_requests(fence.check)
-            opened.stack = stack.pop_all()
+            permits = asyncio.Semaphore(2 * request["concurrency"])
+            opened = _Opened(job, connection, stack.pop_all(), fence, permits)
             return opened
         raise AssertionError("the stack suppresses nothing")
 
