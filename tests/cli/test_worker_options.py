@@ -5,20 +5,9 @@ from pathlib import Path
 
 import pytest
 from support.command_line import SID, Cli
-from support.fleet import TRANSCRIPTION
+from support.fleet import WITH_VARIABLE
 
 from marketplace_async.emulator import Emulator
-
-DESIRED = f"""
-secret = ["api_token"]
-
-[[add_ons]]
-unique_name = "transcription"
-available_add_on_sid = "{TRANSCRIPTION}"
-accept_terms_of_service = true
-accounts = "all"
-configuration = {{ callback_url = "https://example.com", api_token = {{ env = "TEST_API_TOKEN" }} }}
-"""
 
 
 def test_apply_uses_several_processes(
@@ -27,7 +16,7 @@ def test_apply_uses_several_processes(
     monkeypatch.setenv("TEST_API_TOKEN", "never-shown-either")
     served.add_subaccounts(SID, 5)
     file = tmp_path / "fleet.toml"
-    file.write_text(DESIRED)
+    file.write_text(WITH_VARIABLE)
     options = ("--subaccounts", "--processes", "2", "--requests-per-second", "500")
     assert cli("plan", str(tmp_path / "missing.toml"), *options).status != 0
     # The plan key is in a file beside the profiles, which the processes read themselves.

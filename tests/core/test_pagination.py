@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar, get_type_hints
 
 import pytest
 from hypothesis import given, strategies as st
+from support.faults import until_injected
 from support.interruptions import errors_alive, read_interrupted, read_with_heartbeat
 
 from marketplace_async import (
@@ -30,7 +31,7 @@ from marketplace_async import (
 from marketplace_async._core.operation import Parse
 from marketplace_async._core.pagination import Listable
 from marketplace_async.accounts import Accounts
-from marketplace_async.emulator import Emulator, Fault
+from marketplace_async.emulator import Emulator
 from marketplace_async.resources.installed_add_ons import InstalledAddOns
 from marketplace_async.testing import account, emulated
 
@@ -364,12 +365,6 @@ async def test_nothing_is_prefetched_beyond_the_limit_or_after_first(
     await client.installed_add_ons.list(page_size=5).first()
     await asyncio.sleep(0.02)
     assert len(emulator.log) == 3
-
-
-async def until_injected(fault: Fault) -> None:
-    async with asyncio.timeout(10):
-        while not fault.hits:
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("exit_by", ["break", "raise", "cancel", "aclose"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from support.faults import until_injected
 from support.plain_http import AC, INSTALL, SPAM_SCORE, Http, basic, report, restricted, send
 
 from marketplace_async.emulator import Emulator
@@ -143,8 +144,7 @@ async def test_a_cancelled_request_logs_nothing_when_the_emulator_stops(
     fault = emulator.faults.add("GET", "*", delay=1.5)  # longer than stop() waits
     async with aiohttp.ClientSession() as session:
         request = asyncio.ensure_future(send(session, emulator, "GET", "/v1/InstalledAddOns"))
-        while not fault.hits:
-            await asyncio.sleep(0.01)
+        await until_injected(fault)
         request.cancel()
     await emulator.stop()
     await asyncio.sleep(1.6)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from support.faults import until_injected
 from support.fleet import SPAM_SCORE, TRANSCRIPTION
 
 from marketplace_async import AccountToken, MarketplaceClient, fleet
@@ -208,8 +209,7 @@ async def test_an_installation_is_read_again_just_before_a_later_step(
     slow = marketplace_emulator.faults.add("DELETE", "/v1/InstalledAddOns/*", delay=0.5)
 
     async def change_during_the_first_step() -> None:
-        while not slow.hits:
-            await asyncio.sleep(0.01)
+        await until_injected(slow)
         await shop.configure(**OTHER)
 
     async def nothing(shop: Shop) -> None:
@@ -236,8 +236,7 @@ async def test_a_write_that_was_throttled_is_compared_again(
     )
 
     async def change_during_the_pause() -> None:
-        while not throttled.hits:
-            await asyncio.sleep(0.01)
+        await until_injected(throttled)
         await shop.configure(**OTHER)
 
     async def nothing(shop: Shop) -> None:

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from support.fleet import PARENT, SPAM_SCORE, VOICEBASE
+from support.fleet_workers import connect
 
 from marketplace_async import (
-    AccountToken,
     BadRequestError,
     BillableItem,
-    MarketplaceClient,
     NotFoundError,
 )
 from marketplace_async.emulator import Emulator
@@ -34,7 +33,7 @@ async def use(emulator: Emulator) -> None:
     """Use most of what the page shows: records of every kind, faults, and errors."""
     emulator.add_subaccounts(PARENT, 2, friendly_name="Shop")
     emulator.faults.add("POST", "/v1/InstalledAddOns", status=429, retry_after="0.2", times=2)
-    async with MarketplaceClient(AccountToken(PARENT, "made-up"), base_url=emulator.url) as client:
+    async with connect(emulator.url) as client:
         async for _ in client.available_add_ons.list():
             pass
         installed = await client.installed_add_ons.create(

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 from typing import Any, Final
 
-from support.fleet import PARENT, SPAM_SCORE, TRANSCRIPTION, VOICEBASE
+from support.fleet import PARENT, SPAM_SCORE, SPAM_SCORE_FOR_ALL, TRANSCRIPTION, VOICEBASE
 from support.fleet_workers import connect
 
 from marketplace_async import fleet
@@ -27,14 +27,7 @@ UNITS: Final = ["Berlin", "Dental Clinic", "Logistics", "Support Line", "Sales E
 HOOK: Final = {"callback_url": "https://hooks.example.com/voicebase"}
 DESIRED: Final = f"""
 secret = ["api_token"]
-
-[[add_ons]]
-unique_name = "spam-score"
-available_add_on_sid = "{SPAM_SCORE}"
-accept_terms_of_service = true
-accounts = "all"
-extensions = {{ voice-incoming = true }}
-
+{SPAM_SCORE_FOR_ALL}
 [[add_ons]]
 unique_name = "transcription"
 available_add_on_sid = "{TRANSCRIPTION}"

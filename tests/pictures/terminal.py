@@ -1,6 +1,5 @@
 """Takes pictures of commands on a terminal, as SVG."""
 
-import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from rich.ansi import AnsiDecoder
 from rich.console import Console
 from rich.terminal_theme import DIMMED_MONOKAI
 from support.fleet import PARENT, SPAM_SCORE, TRANSCRIPTION, VOICEBASE
+from support.programs import environ
 from support.terminal import PROGRAM, on_a_terminal
 
 from marketplace_async.emulator import Emulator
@@ -58,14 +58,6 @@ def take(home: Path, to: Path) -> None:
         fill(emulator)
         for add_on, configuration in _INSTALLED.items():
             emulator.install(PARENT, add_on, configuration)
-        env = {
-            **{
-                n: v for n, v in os.environ.items() if not n.startswith(("TWILIO_", "MARKETPLACE_"))
-            },
-            "HOME": str(home),
-            "MARKETPLACE_BASE_URL": emulator.url,
-            "TWILIO_ACCOUNT_SID": PARENT,
-            "TWILIO_AUTH_TOKEN": "made-up",
-        }
+        env = {**environ(emulator.url), "HOME": str(home)}
         for name, (columns, command) in COMMANDS.items():
             (to / f"terminal-{name}.svg").write_text(picture(command, columns, env))

@@ -13,23 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from reliability.cluster_client import connect
-from support.fleet import TRANSCRIPTION
+from support.fleet import WITH_VARIABLE
 
 from marketplace_async import fleet, to_dict
 from marketplace_async.fleet import DaskExecutor, JobEndedError
 
 LEASE = 2.0  # seconds
-
-DESIRED = f"""
-secret = ["api_token"]
-
-[[add_ons]]
-unique_name = "notes"
-available_add_on_sid = "{TRANSCRIPTION}"
-accept_terms_of_service = true
-accounts = "all"
-configuration = {{ callback_url = "https://example.com", api_token = {{ env = "TEST_API_TOKEN" }} }}
-"""
 
 
 async def run(options: dict[str, Any]) -> dict[str, Any]:
@@ -45,7 +34,7 @@ async def run(options: dict[str, Any]) -> dict[str, Any]:
             )
         else:
             report = await fleet.apply(
-                *(source, fleet.parse(DESIRED)),
+                *(source, fleet.parse(WITH_VARIABLE)),
                 journal=file,
                 approve=lambda _: True,
                 executor=executor,

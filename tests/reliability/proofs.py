@@ -30,6 +30,7 @@ from reliability.emulators import Process, emulator
 from reliability.reloads import MOST_UNSEEN, Result, is_installed, report_under_reloads
 from reliability.served_requests import memory_of_emulator, resident_memory
 from reliability.troubled_fleet import troubled_fleet
+from support.fleet import SPAM_SCORE, SPAM_SCORE_FOR_ALL
 
 from marketplace_async import (
     AccountToken,
@@ -48,7 +49,6 @@ from marketplace_async._core.error_documents import api_error
 from marketplace_async.accounts import Account
 from marketplace_async.testing import account
 
-SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
 MANY_ATTEMPTS = Retry(attempts=60, max_elapsed=120.0, initial_backoff=0.01, max_backoff=0.2)
 
 
@@ -350,13 +350,7 @@ async def reloads(program: str, command: str, scale: float) -> tuple[str, int]:
 
 
 DESIRED = f"""
-[[add_ons]]
-unique_name = "spam-score"
-available_add_on_sid = "{SPAM_SCORE}"
-accept_terms_of_service = true
-accounts = "all"
-extensions = {{ voice-incoming = true }}
-
+{SPAM_SCORE_FOR_ALL}
 [[add_ons]]
 unique_name = "old"
 accounts = {{ friendly_names = ["Shop 1*"] }}

@@ -20,22 +20,15 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 from reliability.emulators import emulator
+from support.fleet import SPAM_SCORE, SPAM_SCORE_FOR_ALL, VOICEBASE
 
 from marketplace_async import AccountToken, MarketplaceClient, bulk
 
-SPAM_SCORE = "XB06d5274893cc9af4198667d2f7d74d09"
-VOICEBASE = "XB7afe11af3e292cadb03248e0066b8c1e"
 KILLS = 12
 TIMEOUT = 5  # seconds for one account
 
 DESIRED = f"""
-[[add_ons]]
-unique_name = "spam-score"
-available_add_on_sid = "{SPAM_SCORE}"
-accept_terms_of_service = true
-accounts = "all"
-extensions = {{ voice-incoming = true }}
-
+{SPAM_SCORE_FOR_ALL}
 [[add_ons]]
 unique_name = "old"
 available_add_on_sid = "{SPAM_SCORE}"

@@ -103,7 +103,7 @@ class Cluster:
             await process.wait()
 
     async def wait_for_workers(self, count: int) -> None:
-        """Wait until the scheduler has so many workers."""
+        """Wait until the scheduler has this number of workers."""
         from distributed import Client
 
         async with Client(self.address, asynchronous=True, set_as_default=False) as client:

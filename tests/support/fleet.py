@@ -16,16 +16,18 @@ TRANSCRIPTION = "XB85b56ed9ce713e0ac62342b901233193"
 VOICEBASE = "XB7afe11af3e292cadb03248e0066b8c1e"
 PARENT = account().account_sid
 
-DESIRED = f"""
-secret = ["api_token"]
-
+# An entry of several desired states.
+SPAM_SCORE_FOR_ALL = f"""
 [[add_ons]]
 unique_name = "spam-score"
 available_add_on_sid = "{SPAM_SCORE}"
 accept_terms_of_service = true
 accounts = "all"
 extensions = {{ voice-incoming = true }}
-
+"""
+DESIRED = f"""
+secret = ["api_token"]
+{SPAM_SCORE_FOR_ALL}
 [[add_ons]]
 unique_name = "transcription"
 available_add_on_sid = "{TRANSCRIPTION}"
@@ -41,6 +43,19 @@ configuration = {{ callback_url = "https://one.example.com/done" }}
 unique_name = "voicebase_transcription"
 accounts = {{ except_friendly_names = ["Shop 2*"] }}
 state = "absent"
+"""
+
+
+# A secret that comes from the environment.
+WITH_VARIABLE = f"""
+secret = ["api_token"]
+
+[[add_ons]]
+unique_name = "transcription"
+available_add_on_sid = "{TRANSCRIPTION}"
+accept_terms_of_service = true
+accounts = "all"
+configuration = {{ callback_url = "https://example.com", api_token = {{ env = "TEST_API_TOKEN" }} }}
 """
 
 

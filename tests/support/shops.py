@@ -9,21 +9,14 @@ from pathlib import Path
 import attrs
 
 from marketplace_async.emulator import Emulator
-from support.fleet import PARENT, SPAM_SCORE, TRANSCRIPTION, VOICEBASE
+from support.fleet import PARENT, SPAM_SCORE_FOR_ALL, TRANSCRIPTION, VOICEBASE
 from support.terminal import PROGRAM
 
 SHOPS = 60
 
 DESIRED = f"""
 secret = ["api_token"]
-
-[[add_ons]]
-unique_name = "spam-score"
-available_add_on_sid = "{SPAM_SCORE}"
-accept_terms_of_service = true
-accounts = "all"
-extensions = {{ voice-incoming = true }}
-
+{SPAM_SCORE_FOR_ALL}
 [[add_ons]]
 unique_name = "transcription"
 available_add_on_sid = "{TRANSCRIPTION}"
