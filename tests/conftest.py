@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -23,6 +24,10 @@ from marketplace_async.emulator import Emulator
 from marketplace_async.emulator.store import Store
 
 pytest_plugins = ["marketplace_async.testing", "pytester", "support.command_line"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A job in the background of a shell ignores Ctrl-C, and so would the programs of the tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a busy machine, an example can take any time.
 settings.register_profile("any machine", deadline=None)
