@@ -20,6 +20,7 @@ from support.terminal import PROGRAM, on_a_terminal
 from marketplace_async import MarketplaceError, Request, Response, fleet
 from marketplace_async.cli import progress
 from marketplace_async.cli.explanations import explain
+from marketplace_async.emulator import Fault
 
 STATUSES = {
     "AmbiguousOutcomeError": 4,
@@ -78,6 +79,13 @@ def wait_for(shops: Shops, method: str, path: str, count: int) -> None:
         time.sleep(0.01)
 
 
+def wait_until_injected(fault: Fault) -> None:
+    deadline = time.monotonic() + 30
+    while not fault.hits:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_an_apply_with_a_report(slow_shops: Shops, number: int) -> None:
     shops = slow_shops
@@ -105,14 +113,9 @@ def test_a_second_signal_ends_an_apply_at_once_and_says_what_is_unknown(
     slow_shops: Shops,
 ) -> None:
     shops = slow_shops
-    shops.emulator.faults.add("POST", "/v1/InstalledAddOns", delay=3600, times=None)
+    stuck = shops.emulator.faults.add("POST", "/v1/InstalledAddOns", delay=3600, times=None)
     process = start(shops, "apply", "fleet.toml", "--subaccounts", "--yes", "-o", "json")
-    time.sleep(0.5)
-    deadline = time.monotonic() + 30
-    while len(shops.emulator.log.matching("GET", "/v1/InstalledAddOns")) < 70:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(1)
+    wait_until_injected(stuck)
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -239,10 +242,9 @@ def test_a_plan_is_shown_where_it_is_approved(shops: Shops) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_job_that_has_not_begun(shops: Shops, number: int) -> None:
-    shops.emulator.faults.add("GET", "/v1/AvailableAddOns/*", delay=3600, times=None)
+    stuck = shops.emulator.faults.add("GET", "/v1/AvailableAddOns/*", delay=3600, times=None)
     process = start(shops, "plan", "fleet.toml", "--subaccounts")
-    wait_for(shops, "GET", "/2010-04-01/Accounts.json", 0)
-    time.sleep(2)
+    wait_until_injected(stuck)
     process.send_signal(number)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == -number

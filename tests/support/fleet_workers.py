@@ -22,7 +22,7 @@ from marketplace_async.testing import account
 
 def connect(url: str, timeout: float = 10.0) -> MarketplaceClient:
     """Return a client of the parent account. `functools.partial` binds the URL."""
-    fast = Retry(attempts=8, max_elapsed=10.0, initial_backoff=0.01, max_backoff=0.1)
+    fast = Retry(attempts=12, max_elapsed=10.0, initial_backoff=0.01, max_backoff=0.1)
     return MarketplaceClient(account(), base_url=url, retry=fast, timeout=timeout)
 
 
