@@ -38,6 +38,9 @@ DOCS: list[str] = _GROUPS["docs"]
 PEERS = ["httpx", "orjson", "twilio"]
 # Where one of these has no wheel, the benchmarks that need it are skipped.
 OPTIONAL_PEERS = ["aiosonic", "pyreqwest", "trustme", "uvloop"]
+# Many tests wait: two processes leave a third of two cores idle.
+PROCESSES = str(max(3, os.cpu_count() or 1))
+
 # The versions to look for. `pyproject.toml` and the README list those that `matrix` has run on.
 SUPPORTED = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 
@@ -61,10 +64,9 @@ def tests(session: nox.Session) -> None:
     session.install("-e", ".[cli,emulator]", *TESTS)
     install_optional(session, RECIPES)
     session.run("coverage", "erase")
-    # Many tests wait: two processes leave a third of two cores idle.
     session.run(
         *("python", "-W", "error", "-m", "coverage", "run"),
-        *("-m", "pytest", "-n", str(max(3, os.cpu_count() or 1)), *session.posargs),
+        *("-m", "pytest", "-n", PROCESSES, *session.posargs),
     )
     session.run("coverage", "combine", silent=True, success_codes=[0, 1])
     if not session.posargs:
@@ -106,7 +108,7 @@ def matrix(session: nox.Session) -> None:
         is_first = (exchange, loop) == ("direct", "asyncio")
         try:
             session.run(
-                *("pytest", "-n", "auto", *([] if is_first else ignored), *session.posargs),
+                *("pytest", "-n", PROCESSES, *([] if is_first else ignored), *session.posargs),
                 env={"MARKETPLACE_TEST_EXCHANGE": exchange, "MARKETPLACE_TEST_LOOP": loop},
             )
         except CommandFailed:  # the other combinations run as well
@@ -126,7 +128,7 @@ def floors(session: nox.Session, versions: str) -> None:
         allowed = sorted({each.replace(">=", "==") for each in allowed})
     session.install("--upgrade", "-e", ".[cli,emulator]", *TESTS, *allowed)
     session.run("pip", "list")
-    session.run("pytest", "-n", "auto", *session.posargs)
+    session.run("pytest", "-n", PROCESSES, *session.posargs)
 
 
 @nox.session
