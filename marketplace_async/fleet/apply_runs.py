@@ -265,11 +265,16 @@ class Run:
     def _writes(self, result: AccountResult) -> Sequence[Write]:
         if result.failure is None:
             writes: tuple[Write, ...] = result.value
-            return writes if result.handouts == 1 else _of_lost_worker(writes, result.handouts)
+            return writes if result.handouts == 1 else _after_lost_worker(writes, result.handouts)
         # The worker died or failed unexpectedly, possibly after it had written.
         sid, error = result.target.account_sid, result.failure
         return [
-            Write(key, "unknown", message=error.message, error=error.error)
+            Write(
+                *(key, "unknown"),
+                message=error.message,
+                error=error.error,
+                handouts=result.handouts,
+            )
             for key in self.journal.open_writes(self.name, sid)
         ]
 
@@ -308,13 +313,13 @@ def _failure_of(result: AccountResult) -> Failure | None:
     return Failure(target.account_sid, target.friendly_name, failed[0].error or "", message)
 
 
-def _of_lost_worker(writes: Sequence[Write], handouts: int) -> Sequence[Write]:
-    """Return writes with those as done that a lost worker of this run has done."""
-    message = f"found done; the account was handed to a worker {handouts} times"
+def _after_lost_worker(writes: Sequence[Write], handouts: int) -> Sequence[Write]:
+    """Return writes with those counted as done that a lost worker of this run did."""
+    message = "found done after a worker of this run was lost"
     return [
-        attrs.evolve(write, outcome="done", message=message)
+        attrs.evolve(write, handouts=handouts, outcome="done", message=message)
         if write.outcome == "unchanged"
-        else write
+        else attrs.evolve(write, handouts=handouts)
         for write in writes
     ]
 

@@ -32,6 +32,8 @@ class JournalWrite:
         installed_add_on_sid: The installed Add-on, `XE...`, if known.
         before: The configuration that was overwritten or removed, with secrets masked.
         after: The configuration that was sent, likewise.
+        handouts: How often the run handed the account to a worker. More than 1 if a worker was
+            lost.
         message: Why the step was not done.
     """
 
@@ -48,6 +50,7 @@ class JournalWrite:
     installed_add_on_sid: str | None
     before: dict[str, Any] | None = attrs.field(hash=False)
     after: dict[str, Any] | None = attrs.field(hash=False)
+    handouts: int
     message: str | None
 
 

@@ -26,7 +26,7 @@ Examples:
 _FIELDS: Final = (
     *("run", "begun", "ended", "credentials", "user", "desired", "account_sid", "friendly_name"),
     *("action", "unique_name", "extension", "available_add_on_sid", "installed_add_on_sid"),
-    *("outcome", "changes", "before", "after", "message"),
+    *("outcome", "changes", "before", "after", "handouts", "message"),
 )
 _COLUMNS: Final = (
     *("account_sid", "action", "unique_name", "outcome", "begun", "extension", "friendly_name"),

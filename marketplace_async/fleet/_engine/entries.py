@@ -109,6 +109,7 @@ class Write:
         kept: What the service keeps instead of the configuration that was sent.
         before: The configuration that was overwritten or removed, with secrets masked.
         after: The configuration that was sent, likewise.
+        handouts: How often the run handed the account to a worker.
     """
 
     step: str
@@ -119,3 +120,4 @@ class Write:
     kept: Kept | None = None
     before: dict[str, Any] | None = attrs.field(default=None, hash=False)
     after: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    handouts: int = 1

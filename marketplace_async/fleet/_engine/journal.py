@@ -28,7 +28,7 @@ _PROGRESS = ("position", "completed")
 JOURNAL: Final = FileKind(
     name="a journal",
     application_id=0x4D416A6F,  # "MAjo"
-    version=3,
+    version=4,
     schema=(
         "CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
         """CREATE TABLE accounts (
@@ -69,6 +69,8 @@ JOURNAL: Final = FileKind(
             -- The configurations that were overwritten and sent, as JSON with secrets masked.
             before TEXT,
             after TEXT,
+            -- How often the run handed the account to a worker.
+            handouts INTEGER NOT NULL DEFAULT 1,
             PRIMARY KEY (run, account_sid, step)
         ) STRICT""",  # rows keep the order of the steps
         "CREATE INDEX open_writes ON writes (run) WHERE outcome = 'begun'",
@@ -288,12 +290,12 @@ class Journal:
         with self._transaction():
             self._db.executemany(
                 "UPDATE writes SET ended = ?, outcome = ?, installed_add_on_sid = ?, message = ?, "
-                "before = ?, after = ? "
+                "before = ?, after = ?, handouts = ? "
                 "WHERE run = ? AND account_sid = ? AND step = ? AND outcome = 'begun'",
                 [
                     (
                         *(now, write.outcome, write.installed_add_on_sid, write.message),
-                        *(_json(write.before), _json(write.after)),
+                        *(_json(write.before), _json(write.after), write.handouts),
                         *(run, sid, write.step),
                     )
                     for sid, results in writes.items()
@@ -316,7 +318,8 @@ class Journal:
         """Return the writes of one run or of all, by run and account, in the order of the steps."""
         rows = self._db.execute(
             "SELECT run, writes.begun, ended, credentials, user, desired, account_sid, "
-            "friendly_name, planned, outcome, installed_add_on_sid, before, after, message "
+            "friendly_name, planned, outcome, installed_add_on_sid, before, after, handouts, "
+            "message "
             "FROM writes JOIN runs USING (run) "
             "WHERE run = ifnull(?, run) AND account_sid = ifnull(?, account_sid) "
             "ORDER BY runs.rowid, account_sid, writes.rowid",

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import attrs
 
+from ..._core.arguments import check_positive
 from ..._core.clocks import monotonic
 from ..._core.tasks import cancelled, create_task
 from ...errors import MissingExtraError
@@ -49,7 +50,7 @@ class DaskExecutor:
         patience: Seconds to wait for a worker. More than 0.
 
     Raises:
-        ValueError: The address is not one of these, or is on another machine without TLS.
+        ValueError: An argument is malformed or out of range.
     """
 
     address: str
@@ -61,7 +62,11 @@ class DaskExecutor:
     lease: float = attrs.field(
         default=30.0, kw_only=True, validator=lambda _, __, value: check_lease(value)
     )
-    patience: float = attrs.field(default=60.0, kw_only=True)
+    patience: float = attrs.field(
+        default=60.0,
+        kw_only=True,
+        validator=lambda _, __, value: check_positive(value, "patience", "seconds"),
+    )
 
     @property
     def is_remote(self) -> bool:
