@@ -99,7 +99,7 @@ SAME_IN_ALL_COMBINATIONS = [
 @nox.session(python=found())
 def matrix(session: nox.Session) -> None:
     """Run all tests on every CPython found, over both ways to send, with asyncio and uvloop."""
-    session.install("-e", ".[cli,emulator]", *TESTS, "uvloop")
+    session.install("-e", ".[cli,emulator,dask]", *TESTS, "uvloop")
     failed = []
     ignored = [f"--ignore=tests/{name}" for name in SAME_IN_ALL_COMBINATIONS]
     for exchange, loop in product(["direct", "aiohttp"], ["asyncio", "uvloop"]):
@@ -123,10 +123,10 @@ def floors(session: nox.Session, versions: str) -> None:
     """Run all tests with the lowest versions that the package allows, and with the newest."""
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    allowed = [*project["dependencies"], *extras["cli"], *extras["emulator"]]
+    allowed = [*project["dependencies"], *extras["cli"], *extras["emulator"], *extras["dask"]]
     if versions == "lowest":
         allowed = sorted({each.replace(">=", "==") for each in allowed})
-    session.install("--upgrade", "-e", ".[cli,emulator]", *TESTS, *allowed)
+    session.install("--upgrade", "-e", ".[cli,emulator,dask]", *TESTS, *allowed)
     session.run("pip", "list")
     session.run("pytest", "-n", PROCESSES, *session.posargs)
 

@@ -62,7 +62,7 @@ async def test_a_cluster_that_cannot_be_reached_is_an_error(
             DaskExecutor(address)
     for option in ({"patience": 0}, {"lease": -1.0}, {"shard_size": 0}):
         with pytest.raises(ValueError, match=f"{next(iter(option))}: must be"):
-            DaskExecutor("dask://127.0.0.1:8786", **option)  # type: ignore[arg-type]
+            DaskExecutor("dask://127.0.0.1:8786", **option)
 
 
 async def test_without_dask_the_message_names_the_extra(

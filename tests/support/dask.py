@@ -6,11 +6,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from support.paths import PROJECT
+from support.programs import ENDING_WITH_THIS_PROCESS
 
 
 class Cluster:
@@ -19,18 +20,20 @@ class Cluster:
     Args:
         folder: Where their logs are written.
         workers: Number of workers to start.
+        host: The address of the scheduler.
     """
 
-    def __init__(self, folder: Path, workers: int = 2) -> None:
+    def __init__(self, folder: Path, workers: int = 2, host: str = "127.0.0.1") -> None:
         self._folder = folder
         self._count = workers
+        self._host = host
         self.port = 0
         self.scheduler: asyncio.subprocess.Process | None = None
         self.workers: list[asyncio.subprocess.Process] = []
 
     @property
     def address(self) -> str:
-        return f"tcp://127.0.0.1:{self.port}"
+        return f"tcp://{self._host}:{self.port}"
 
     async def __aenter__(self) -> Self:
         await self.start_scheduler()
@@ -42,7 +45,7 @@ class Cluster:
         file = self._folder / f"scheduler-{os.urandom(4).hex()}.json"
         self.scheduler = await self._start(
             "scheduler",
-            *("--host", "127.0.0.1", "--port", str(self.port), "--scheduler-file", str(file)),
+            *("--host", self._host, "--port", str(self.port), "--scheduler-file", str(file)),
             *("--dashboard-address", "127.0.0.1:0"),
         )
         while not self.port:
@@ -55,17 +58,25 @@ class Cluster:
         *options: str,
         env: Mapping[str, str] | None = None,
         address: str | None = None,
-        python: str = sys.executable,
+        command: Sequence[str] = (sys.executable,),
     ) -> asyncio.subprocess.Process:
+        """Start a worker.
+
+        Args:
+            options: Options of `dask worker`.
+            env: More environment variables.
+            address: The address of the scheduler.
+            command: What runs Python.
+        """
         worker = await self._start(
             "worker",
             *(address or self.address, "--nthreads", "2"),
             *(() if "--nanny" in options else ("--no-nanny",)),
-            *(() if "--listen-address" in options else ("--host", "127.0.0.1")),
+            *(() if {"--listen-address", "--host"} & {*options} else ("--host", "127.0.0.1")),
             *("--dashboard-address", "127.0.0.1:0"),
             *("--local-directory", str(self._folder / "scratch"), *options),
             env=env,
-            python=python,
+            command=command,
         )
         self.workers.append(worker)
         return worker
@@ -75,7 +86,7 @@ class Cluster:
         kind: str,
         *arguments: str,
         env: Mapping[str, str] | None = None,
-        python: str = sys.executable,
+        command: Sequence[str] = (sys.executable,),
     ) -> asyncio.subprocess.Process:
         number = len(self.workers)
         environment = {**os.environ, **(env or {})}
@@ -87,7 +98,8 @@ class Cluster:
         log = await asyncio.to_thread((self._folder / f"{kind}-{number}.log").open, "ab")
         with log:
             return await asyncio.create_subprocess_exec(
-                *(python, "-m", "distributed.cli.dask_" + kind, *arguments),
+                *(*ENDING_WITH_THIS_PROCESS, *command),
+                *("-m", "distributed.cli.dask_" + kind, *arguments),
                 stdout=log,
                 stderr=log,
                 env=environment,

@@ -1,8 +1,15 @@
-"""The environment of programs of the documentation."""
+"""What programs are started with."""
 
 import os
+import shutil
+from typing import Final
 
 from marketplace_async.testing import account
+
+# Begins a command that the kernel kills when this process ends, even if it is killed (on Linux).
+ENDING_WITH_THIS_PROCESS: Final = (
+    ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+)
 
 
 def environ(base_url: str) -> dict[str, str]:

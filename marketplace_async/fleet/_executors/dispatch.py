@@ -2,9 +2,9 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVarTuple, Unpack
 
 import attrs
 import msgspec
@@ -20,6 +20,8 @@ from .members import Member
 from .messages import Message, decode, encode
 from .pieces import Piece, Waiting
 from .shares import Limits
+
+Ts = TypeVarTuple("Ts")
 
 _END = 10.0
 
@@ -86,8 +88,8 @@ class Dispatcher:
     @asynccontextmanager
     async def running(self, shards: AsyncIterator[Shard]) -> AsyncIterator[None]:
         """Hand out the shards while the block runs. Then end the job on all workers."""
-        self._start(self._guarded(self._watch_workers()))
-        self._start(self._guarded(self._hand_out(shards)))
+        self._start(self._watch_workers)
+        self._start(self._hand_out, shards)
         try:
             yield
         finally:
@@ -95,15 +97,22 @@ class Dispatcher:
             members = [one for one in self.members.values() if one.lost is None]
             await asyncio.gather(*(one.end(self._name, _END) for one in members))
 
-    def _start(self, coroutine: Any) -> None:
-        task = create_task(coroutine)
+    def _start(
+        self, function: Callable[[Unpack[Ts]], Coroutine[Any, Any, None]], *args: *Ts
+    ) -> None:
+        task = create_task(self._guarded(function, *args))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _guarded(self, coroutine: Any) -> None:
-        """Pass an error to what iterates the results."""
+    async def _guarded(
+        self, function: Callable[[Unpack[Ts]], Coroutine[Any, Any, None]], *args: *Ts
+    ) -> None:
+        """Pass an error to what iterates the results.
+
+        A task can be cancelled before it begins: the coroutine must not exist by then.
+        """
         try:
-            await coroutine
+            await function(*args)
         except Exception as error:  # noqa: BLE001 - the iterator raises it
             self._error = self._error or error
             self._arrived.set()
@@ -117,7 +126,7 @@ class Dispatcher:
             for key, link in links.items():
                 if key not in self.members:
                     member = self.members[key] = Member(key, link)
-                    self._start(self._guarded(self._serve(member)))
+                    self._start(self._serve, member)
             for member in self.members.values():
                 if member.lost is None and member.link.lost is not None:
                     member.lost = member.link.lost
@@ -233,7 +242,7 @@ class Dispatcher:
 
     def _begin(self, member: Member, piece: Piece) -> None:
         member.running.add(piece)
-        self._start(self._guarded(self._work(member, piece)))
+        self._start(self._work, member, piece)
 
     async def _work(self, member: Member, piece: Piece) -> None:
         """Process a piece on a worker, and let what has no result wait for another one."""
