@@ -28,4 +28,6 @@ class TroubledClient(MarketplaceClient):
 def connect(url: str) -> MarketplaceClient:
     """Return a client of the parent account, whose credentials the environment has."""
     retry = Retry(attempts=8, max_elapsed=20.0, initial_backoff=0.01, max_backoff=0.2)
-    return TroubledClient.from_env(base_url=url, timeout=ATTEMPT, retry=retry, concurrency=16)
+    return TroubledClient.from_env(
+        base_url=url, allow_http=True, timeout=ATTEMPT, retry=retry, concurrency=16
+    )

@@ -23,7 +23,9 @@ LEASE = 2.0  # seconds
 
 async def run(options: dict[str, Any]) -> dict[str, Any]:
     source = fleet.Subaccounts(functools.partial(connect, options["url"]))
-    executor = DaskExecutor(options["address"], lease=LEASE, shard_size=20, patience=20.0)
+    executor = DaskExecutor(
+        options["address"], allow_unencrypted=True, lease=LEASE, shard_size=20, patience=20.0
+    )
     file = Path(options["file"])
     report: Any
     error = None

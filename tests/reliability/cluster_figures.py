@@ -1,8 +1,10 @@
 """How fast executors are, and what they cost: the figures of the page on several machines.
 
     PYTHONPATH=tests python -m reliability.cluster_figures [--accounts 20000] [--concurrency 256]
+    PYTHONPATH=tests python -m reliability.cluster_figures --idle-shards 100000
 
 An inventory at 100 ms a call. The emulator runs on the same machine and takes a core of its own.
+With `--idle-shards`: the memory of scheduler and job over shards that do nothing.
 """
 
 import argparse
@@ -14,14 +16,18 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
 from support.dask import Cluster
 from support.paths import PROJECT
+from support.programs import ENDING_WITH_THIS_PROCESS
 
 from marketplace_async import MarketplaceClient, fleet
 from marketplace_async.emulator import Emulator
+from marketplace_async.fleet._engine.shards import Job, Shard
+from marketplace_async.fleet.inventories import ReadAddOns
 from marketplace_async.testing import account
 
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -79,7 +85,8 @@ def memory_of(pid: int) -> float:
 async def start(*arguments: str) -> asyncio.subprocess.Process:
     paths = os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "reliability.cluster_figures", *arguments),
+        *(*ENDING_WITH_THIS_PROCESS, sys.executable),
+        *("-m", "reliability.cluster_figures", *arguments),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": paths},
     )
@@ -113,6 +120,57 @@ async def measure(url: str, concurrency: int, kind: str, workers: int) -> str:
     )
 
 
+def idle_functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Return `tell` and `work` of workers that do nothing, and say that they did."""
+
+    async def tell(message: bytes, dask_worker: Any) -> bytes:
+        return json.dumps({"clock": time.monotonic(), "stats": {}}).encode()
+
+    async def work(message: bytes, topic: str, number: int) -> None:
+        from distributed import get_worker
+
+        sids = [target["account_sid"] for target in json.loads(message)["targets"]]
+        results = {"results": [{"sid": sid, "value": []} for sid in sids]}
+        end = {"late": False, "clock": time.monotonic(), "stats": {}}
+        for reply in (results, end):
+            get_worker().log_event(topic, [number, json.dumps(reply).encode()])
+
+    return tell, work
+
+
+async def idle_shards(count: int) -> AsyncIterator[Shard]:
+    for number in range(count):
+        yield Shard((fleet.Target(f"AC{number:032x}"),))
+
+
+async def measure_idle_shards(count: int) -> None:
+    """Print the memory of scheduler and job while shards that do nothing are handed out."""
+    from reliability.cluster_figures import connect  # a module that workers can import
+
+    print("| shards | seconds | scheduler, MB | job, MB |\n| --: | --: | --: | --: |", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        async with Emulator() as emulator, Cluster(Path(folder), workers=2) as cluster:
+            await cluster.wait_for_workers(2)
+            assert cluster.scheduler is not None
+            source = fleet.Subaccounts(functools.partial(connect, emulator.url, 64))
+            executor = fleet.DaskExecutor(cluster.address)
+            async with source.open() as connection, executor.open(connection) as session:
+                engine: Any = session._engine
+                engine.tell, engine.work = idle_functions()
+                start, done = time.perf_counter(), 0
+                async with session.run(Job(ReadAddOns(False)), idle_shards(count)) as results:
+                    async for _ in results:
+                        if done % (count // 10) == 0 or done == count - 1:
+                            print(
+                                f"| {done:,} | {time.perf_counter() - start:,.0f} | "
+                                f"{memory_of(cluster.scheduler.pid):,.0f} | "
+                                f"{memory_of(os.getpid()):,.0f} |",
+                                flush=True,
+                            )
+                        done += 1
+                assert done == count
+
+
 async def main(accounts: int, concurrency: int) -> None:
     service = await start("serve", str(accounts))
     assert service.stdout is not None
@@ -139,5 +197,9 @@ if __name__ == "__main__":
         parser = argparse.ArgumentParser()
         parser.add_argument("--accounts", type=int, default=20_000)
         parser.add_argument("--concurrency", type=int, default=256)
+        parser.add_argument("--idle-shards", type=int)
         given = parser.parse_args()
-        asyncio.run(main(given.accounts, given.concurrency))
+        if given.idle_shards:
+            asyncio.run(measure_idle_shards(given.idle_shards))
+        else:
+            asyncio.run(main(given.accounts, given.concurrency))

@@ -13,12 +13,14 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
 import attrs
 from reliability.cluster_troubles import ROWS, Trial, Trouble
 from support.dask import Cluster
+from support.namespaces import Namespace, can_be_made
 
 from marketplace_async.emulator import Emulator
 from marketplace_async.testing import account
@@ -38,27 +40,37 @@ class Result:
     seconds: float
 
 
-async def run(trouble: Trouble, kind: str, accounts: int) -> Result:
+async def run(trouble: Trouble, kind: str, accounts: int, namespaces: bool) -> Result:
     """Run a job on a troubled cluster, and check what became of it."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        namespace = None
+        service, host = "127.0.0.1", "127.0.0.1"
+        if trouble.is_cut and namespaces:
+            namespace = await stack.enter_async_context(Namespace())
+            service, host = namespace.service_host, namespace.host
         os.environ.update(
             TWILIO_ACCOUNT_SID=PARENT,
             TWILIO_AUTH_TOKEN=SECRET,
             TEST_API_TOKEN="very-secret",
         )
-        async with Emulator(accounts={PARENT: SECRET}, latency=0.1) as emulator:
+        async with Emulator(host=service, accounts={PARENT: SECRET}, latency=0.1) as emulator:
             shops = emulator.add_subaccounts(PARENT, accounts)
             for sid, _ in shops:
                 emulator.install(sid, VOICEBASE, {"callback_url": "https://example.com"})
-            async with Cluster(folder, workers=0) as cluster:
-                trial = Trial(folder, cluster, emulator, kind, [sid for sid, _ in shops])
+            async with Cluster(folder, workers=0, host=host) as cluster:
+                sids = [sid for sid, _ in shops]
+                trial = Trial(folder, cluster, emulator, kind, sids, namespace)
                 await trouble.begin(trial)
                 await cluster.wait_for_workers(len(cluster.workers))
                 start = asyncio.get_running_loop().time()
                 disturbing = asyncio.create_task(_disturb(trouble, trial))
                 try:
                     outputs = await trial.run_until_complete(trouble.runs)
+                    if trial.disturbed:
+                        # A worker that was stopped or cut off comes back: it must not write then.
+                        await disturbing
+                        await asyncio.sleep(1.0)
                 finally:
                     disturbing.cancel()
                     await asyncio.gather(disturbing, return_exceptions=True)
@@ -97,21 +109,22 @@ async def main(names: list[str], accounts: int) -> int:
     print("| --- | --: | --: | --- |", flush=True)
     usual: dict[str, int] = {}
     total = 0
+    namespaces = await can_be_made()
     for trouble in ROWS:
         if names and trouble.name not in names and trouble is not ROWS[0]:
             continue
         cells, violations = [], []
         for kind in KINDS:
-            if kind not in trouble.kinds:
-                cells.append("-")
-                continue
-            result = await run(trouble, kind, accounts)
+            result = await run(trouble, kind, accounts, namespaces)
             usual.setdefault(kind, result.requests)
             cells.append(f"{max(0, result.requests - usual[kind]):,} in {result.seconds:.0f} s")
             violations += [f"{kind}: {one}" for one in result.violations]
         total += len(violations)
         verdict = "; ".join(violations[:5]) or "none"
-        print(f"| {trouble.name} | {' | '.join(cells)} | {verdict} |", flush=True)
+        how = ""
+        if trouble.is_cut:
+            how = " (network namespaces)" if namespaces else " (a relay; no network namespaces)"
+        print(f"| {trouble.name}{how} | {' | '.join(cells)} | {verdict} |", flush=True)
     return total
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import attrs
 from support.dask import Cluster, free_port, kill
 from support.halting_relay import HaltingRelay
+from support.namespaces import Namespace
 from support.paths import PROJECT
 
 from marketplace_async import fleet
@@ -32,6 +33,7 @@ class Trial:
         emulator: The service.
         kind: "inventory" or "apply".
         accounts: The subaccounts.
+        namespace: Where the worker runs that is cut off. None if a relay stands in.
         disturbed: Whether it was disturbed.
     """
 
@@ -40,6 +42,7 @@ class Trial:
     emulator: Emulator
     kind: str
     accounts: list[str]
+    namespace: Namespace | None = None
     disturbed: bool = False
     job: asyncio.subprocess.Process | None = None
     relays: list[HaltingRelay] = attrs.field(factory=list)
@@ -126,8 +129,8 @@ class Trial:
         if trouble.runs == 1 and len(working) < trouble.working:
             found.append(f"{len(working)} workers have processed accounts")
         unfit = [one["unfit"] for one in report["workers"] if one["unfit"]]
-        if trouble.unfit and not any(trouble.unfit in one for one in unfit):
-            found.append(f"unfit workers are {unfit}, expected {trouble.unfit!r}")
+        if trouble.unfit and not any(part in one for one in unfit for part in trouble.unfit):
+            found.append(f"unfit workers are {unfit}, expected {' or '.join(trouble.unfit)}")
         return found
 
 
@@ -148,22 +151,22 @@ class Trouble:
         act: Disturbs the cluster when 40 % of the accounts are done.
         begin: Starts the workers.
         runs: How often the job is run.
-        kinds: The kinds of jobs.
-        unfit: A part of the reason why a worker is unfit.
+        unfit: Parts of reasons why a worker is unfit; one of them has to be found.
         failing: The accounts that fail.
         lost: Whether a worker has to be lost.
         working: How many workers process accounts.
+        is_cut: Whether a worker is cut off from the scheduler.
     """
 
     name: str
     act: Act | None = None
     begin: Act = two_workers
     runs: int = 1
-    kinds: tuple[str, ...] = ("inventory", "apply")
-    unfit: str | None = None
+    unfit: tuple[str, ...] = ()
     failing: tuple[str, ...] = ()
     lost: bool = False
     working: int = 2
+    is_cut: bool = False
 
 
 async def kill_a_worker(trial: Trial) -> None:
@@ -203,9 +206,19 @@ async def kill_the_scheduler(trial: Trial) -> None:
     await two_workers(trial)
 
 
-async def behind_relays(trial: Trial) -> None:
-    """Start a worker whose connections with the scheduler can be halted, both ways."""
+async def behind_a_cut(trial: Trial) -> None:
+    """Start a worker whose connections with the scheduler can be cut, both ways.
+
+    It reaches the service all the time: so it could write what others write as well.
+    """
     await one_worker(trial)
+    if trial.namespace is not None:
+        await trial.cluster.start_worker(
+            *("--host", trial.namespace.inner_host),
+            env=WORKER,
+            command=("ip", "netns", "exec", trial.namespace.name, sys.executable),
+        )
+        return
     port = free_port()
     out, back = HaltingRelay(trial.cluster.port), HaltingRelay(port)
     trial.relays = [out, back]
@@ -219,7 +232,9 @@ async def behind_relays(trial: Trial) -> None:
     )
 
 
-async def partition(trial: Trial) -> None:
+async def cut_off(trial: Trial) -> None:
+    if trial.namespace is not None:
+        await trial.namespace.cut()
     for relay in trial.relays:
         relay.halt()
     try:
@@ -227,6 +242,8 @@ async def partition(trial: Trial) -> None:
     finally:
         for relay in trial.relays:
             relay.go_on()
+        if trial.namespace is not None:
+            await trial.namespace.heal()
 
 
 def with_second(env: dict[str, str]) -> Act:
@@ -237,21 +254,47 @@ def with_second(env: dict[str, str]) -> Act:
     return begin
 
 
+async def with_missing_variable(trial: Trial) -> None:
+    name = "TWILIO_AUTH_TOKEN" if trial.kind == "inventory" else "TEST_API_TOKEN"
+    await with_second({name: ""})(trial)
+
+
 async def with_other_version(trial: Trial) -> None:
-    other = trial.folder / "other"
-    shutil.copytree(PROJECT / "marketplace_async", other / "marketplace_async")
-    (other / "marketplace_async" / "_version.py").write_text('__version__ = "0.0.1"\n')
-    paths = os.pathsep.join([str(other), str(PROJECT / "tests")])
+    """Start a worker with a wheel of another version."""
+    sources, installed = trial.folder / "sources", trial.folder / "installed"
+    shutil.copytree(PROJECT / "marketplace_async", sources / "marketplace_async")
+    (sources / "marketplace_async" / "_version.py").write_text('__version__ = "0.0.1"\n')
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(PROJECT / name, sources)
+    await run("pip", "wheel", "--no-deps", "--wheel-dir", str(trial.folder), str(sources))
+    (wheel,) = trial.folder.glob("marketplace_async-0.0.1-*.whl")
+    await run("pip", "install", "--no-deps", "--target", str(installed), str(wheel))
+    paths = os.pathsep.join([str(installed), str(PROJECT / "tests")])
     await with_second({"PYTHONPATH": paths})(trial)
 
 
 async def with_bare_worker(trial: Trial) -> None:
+    """Start a worker whose Python has Dask and not this package."""
+    import distributed
+
     bare = trial.folder / "bare"
-    bare.mkdir()
-    (bare / "marketplace_async.py").write_text(
-        "raise ModuleNotFoundError(\"No module named 'marketplace_async'\")\n"
+    python = str(bare / "bin" / "python")
+    await run("venv", str(bare))
+    await run("pip", "install", f"distributed=={distributed.__version__}", python=python)
+    await one_worker(trial)
+    await trial.cluster.start_worker(env={**WORKER, "PYTHONPATH": ""}, command=(python,))
+
+
+async def run(module: str, *arguments: str, python: str = sys.executable) -> None:
+    """Run a module of Python, or raise with what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(python, "-m", module, *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
-    await with_second({"PYTHONPATH": str(bare)})(trial)
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{module} {' '.join(arguments)}: {output.decode()[-2000:]}")
 
 
 POISON: Final = f"AC{3:032x}"
@@ -282,25 +325,33 @@ ROWS: Final = (
     Trouble("a worker is stopped for 8 s (SIGSTOP)", stop_a_worker, lost=True),
     Trouble("the job is killed (SIGKILL), and run again", kill_the_job, runs=2),
     Trouble("the scheduler is killed, and the job run again", kill_the_scheduler, runs=2),
-    Trouble("a worker is cut off for 10 s", partition, behind_relays, lost=True),
+    Trouble("a worker is cut off for 10 s", cut_off, behind_a_cut, lost=True, is_cut=True),
     Trouble(
         "a worker has a wrong secret",
         begin=with_second({"TWILIO_AUTH_TOKEN": "wrong"}),
-        unfit="AuthenticationError",
+        unfit=("AuthenticationError",),
         working=1,
     ),
     Trouble(
         "a worker lacks a variable",
-        begin=with_second({"TEST_API_TOKEN": ""}),
-        kinds=("apply",),
-        unfit="environment variable TEST_API_TOKEN is not set",
+        begin=with_missing_variable,
+        unfit=(
+            "TWILIO_AUTH_TOKEN missing from the environment",
+            "environment variable TEST_API_TOKEN is not set",
+        ),
         working=1,
     ),
     Trouble(
-        "a worker has another version", begin=with_other_version, unfit="version 0.0.1", working=1
+        "a worker has another version",
+        begin=with_other_version,
+        unfit=("version 0.0.1",),
+        working=1,
     ),
     Trouble(
-        "a worker lacks the package", begin=with_bare_worker, unfit="ModuleNotFoundError", working=1
+        "a worker lacks the package",
+        begin=with_bare_worker,
+        unfit=("ModuleNotFoundError",),
+        working=1,
     ),
     Trouble(
         "an account ends its workers",

@@ -32,6 +32,7 @@ class Namespace:
         self._number = number
 
     async def __aenter__(self) -> Self:
+        await _delete_abandoned()
         await _ip("netns", "add", self.name)
         try:
             await _ip("-n", self.name, "link", "set", "lo", "up")
@@ -72,10 +73,28 @@ async def can_be_made() -> bool:
     return False
 
 
-async def _ip(*arguments: str) -> None:
+async def _delete_abandoned() -> None:
+    """Delete the namespaces of processes that were killed."""
+    for line in (await _ip("netns", "list")).splitlines():
+        name = line.split()[0]
+        pid = name.removeprefix("marketplace-")
+        if pid != name and not _is_alive(int(pid)):
+            await _ip("netns", "delete", name)
+
+
+def _is_alive(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+async def _ip(*arguments: str) -> str:
+    """Run `ip` and return its output."""
     process = await asyncio.create_subprocess_exec(
-        *("ip", *arguments), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        *("ip", *arguments), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    _, errors = await process.communicate()
+    output, errors = await process.communicate()
     if process.returncode:
         raise OSError(f"ip {' '.join(arguments)}: {errors.decode().strip()}")
+    return output.decode()
