@@ -157,7 +157,7 @@ def reopened(file: Path) -> "Checkpoint[InventoryRecord] | None":
     try:
         return open_checkpoint(file, resume=True)
     except JobError as error:
-        if "is complete since" in str(error):
+        if "was completed at" in str(error):
             return None
         raise
 

@@ -75,7 +75,7 @@ async def test_an_inventory_goes_on_after_a_full_disk_with_each_record_once(
         assert f"{file}" in str(first)
         assert "No space left on device; " in str(first)
         assert str(first).endswith(
-            "make room or repair the disk; then pass resume=True to continue"
+            "free some disk space or repair the disk; then pass resume=True to continue"
         )
     elif isinstance(first, Exception):  # a file could not be created
         assert str(first).startswith("[Errno 28] No space left on device: ")
@@ -186,7 +186,7 @@ async def test_two_jobs_on_one_file_do_not_mix(shops: Fleet, tmp_path: Path, suf
     assert len(reports) == 1
     assert len(errors) == 3
     for error in errors:
-        assert re.search("another job is using this file; retry|is complete since", str(error))
+        assert re.search("another job is using this file; retry|was completed at", str(error))
     assert Counter(one["account_sid"] for one in read(file)) == Counter(
         sid for sid, _ in shops.shops
     )

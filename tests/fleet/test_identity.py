@@ -203,7 +203,7 @@ async def test_a_complete_inventory_says_so_and_failed_accounts_are_retried(
     report = await fleet.inventory(shops.source, file, resume=True)
     assert (report.complete, report.failures.count, len(lines(file))) == (True, 0, 40)
     requests = len(shops.emulator.log)
-    await refused(shops.source, file, r"is complete since 20\d\d-\d\d-\d\dT.*Z; pass overwrite=Tr")
+    await refused(shops.source, file, r"was completed at 20\d\d-\d\d-\d\dT.*Z; pass overwrite=Tr")
     assert len(shops.emulator.log) == requests
     assert (await fleet.inventory(shops.source, file, overwrite=True)).records == 40
 
@@ -223,7 +223,7 @@ async def test_a_job_that_records_nothing_leaves_no_file_and_overwrites_none(
         await fleet.inventory(wrong, file, overwrite=True)
     assert contents(tmp_path).keys() == before.keys()
     assert file.read_bytes() == before[file.name]
-    await refused(shops.source, file, "is complete since")
+    await refused(shops.source, file, "was completed at")
 
 
 async def test_a_job_that_cannot_read_the_catalogue_leaves_no_file(
