@@ -46,7 +46,7 @@ async def test_an_account_that_ends_its_workers_fails_alone(shops: Fleet, tmp_pa
     assert (report.counts.done, report.counts.failed) == (40, 1)
     (failure,) = report.failures.first
     assert (failure.account_sid, failure.error) == (engine.poison, "WorkerLostError")
-    assert failure.message.startswith("3 workers were lost while they processed this account")
+    assert failure.message.startswith("3 workers were lost while processing this account")
     assert engine.handed_out[engine.poison] == 3
 
 
@@ -95,7 +95,7 @@ async def test_a_job_without_a_fit_worker_says_why(shops: Fleet, tmp_path: Path)
     assert not await asyncio.to_thread(file.exists)
     engine = LocalEngine(0)
     engine.patience = 0.1
-    with pytest.raises(JobError, match=r"there has been no worker for 0\.1 seconds"):
+    with pytest.raises(JobError, match=r"no worker has been available for 0\.1 seconds"):
         await fleet.inventory(shops.source, file, executor=engine)
 
 

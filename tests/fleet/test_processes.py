@@ -109,7 +109,7 @@ async def test_processes_that_end_at_once_end_the_job(
     shops: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("marketplace_async.fleet._executors.processes._MODULE", "no_such_module")
-    with pytest.raises(JobError, match="end as soon as they are started"):
+    with pytest.raises(JobError, match="exit as soon as they start"):
         await fleet.inventory(shops.source, tmp_path / "x.jsonl", executor=ProcessExecutor(1))
 
 
