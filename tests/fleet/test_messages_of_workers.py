@@ -79,7 +79,7 @@ async def test_a_secret_in_the_file_is_an_error_before_anything_is_sent(
     [
         ("TEST_API_TOKEN", "another", "environment variables .* have different values"),
         ("TEST_API_TOKEN", "", "environment variable TEST_API_TOKEN is not set"),
-        ("MARKETPLACE_PLAN_KEY", "another-key-of-some-length", "plan key .* is not that"),
+        ("MARKETPLACE_PLAN_KEY", "another-key-of-some-length", "plan key .* differs from that"),
         ("MARKETPLACE_PLAN_KEY", "", "MARKETPLACE_PLAN_KEY is not set"),
     ],
 )

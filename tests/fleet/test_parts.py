@@ -192,7 +192,7 @@ async def test_removals_are_named_in_the_order_of_accounts(shops: Fleet) -> None
         ({"limit": 0}, "limit: must be a positive integer, got 0"),
         ({"friendly_names": [" "]}, "friendly_names"),
         ({"actions": ["delete"]}, "actions: expected some of install, .*got 'delete'"),
-        ({"add_ons": ["spam"]}, "no entry .* name 'spam'; there are: spam-score, transcription"),
+        ({"add_ons": ["spam"]}, "no entry .* name 'spam'; it has: spam-score, transcription"),
     ],
 )
 async def test_a_wrong_part_is_rejected_before_any_request(

@@ -181,7 +181,7 @@ def test_the_digest_covers_what_the_texts_leave_out() -> None:
     before, after = (offer_of(ADD_ON, Listing(sid=SPAM_SCORE, policies=one)) for one in long)
     assert before.terms == after.terms
     assert before != after
-    assert offer_changes(before, after) == "the price or terms of the Add-on, in their details"
+    assert offer_changes(before, after) == "details of the price or terms of the Add-on"
     assert offer_changes(None, after) == "the price and terms of the Add-on"
     # A listing without content says as much as no listing.
     assert offer_of(ADD_ON, Listing(sid=SPAM_SCORE, policies={})) == offer_of(ADD_ON, None)
