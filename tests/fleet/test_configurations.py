@@ -1,4 +1,4 @@
-"""The values of configurations: from the environment, null, removed, and of the account."""
+"""The special values of configurations: environment, null, removal, and account values."""
 
 import pickle
 import re

@@ -128,7 +128,7 @@ async def test_another_journal_is_rejected(shops: Fleet, tmp_path: Path) -> None
 
 
 def journal_of(file: Path, *befores: dict[str, Any], outcome: Any = "done") -> Path:
-    """Write the journal of a run that updated an Add-on on as many accounts."""
+    """Write the journal of a run that updated an Add-on on one account per configuration."""
     step = fleet.Step(
         action="update", unique_name="scan", available_add_on_sid=SPAM_SCORE, sid="XE1"
     )

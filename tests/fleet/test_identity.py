@@ -1,4 +1,4 @@
-"""Whose a job is: its files resume on the same accounts only, and belong to nobody else."""
+"""The identity of a job: its files only resume on the same accounts, and are never mixed up."""
 
 import asyncio
 import functools
@@ -97,7 +97,7 @@ async def test_credentials_of_the_same_parent_account_resume_its_job(
 ) -> None:
     file = tmp_path / "inventory.jsonl"
     await interrupted(shops.source, file)
-    # This API key does not name its account. The service does.
+    # This API key does not name its account, but the service does.
     key = ApiKey(PARENT.replace("AC", "SK"), "x")
     report = await fleet.inventory(subaccounts(shops.emulator.url, key), file, resume=True)
     assert (report.accounts, len(lines(file))) == (41, 40)

@@ -1,4 +1,4 @@
-"""What becomes of shards whose worker was lost, with an engine that loses them on command."""
+"""Shards whose worker was lost, with an engine that loses workers on command."""
 
 import asyncio
 import functools
@@ -57,7 +57,7 @@ async def test_a_write_of_a_lost_worker_counts_as_done(shops: Fleet, tmp_path: P
         engine.lose_after = engine.replies + 2
         return True
 
-    # What a lost worker was doing is awaited for as long as an attempt may take.
+    # The accounts of a lost worker are not handed out again before its requests have ended.
     source = fleet.Subaccounts(functools.partial(connect, shops.emulator.url, 1.0))
     report = await fleet.apply(
         source,
@@ -71,7 +71,7 @@ async def test_a_write_of_a_lost_worker_counts_as_done(shops: Fleet, tmp_path: P
     created = [one for one in shops.writes() if one == "POST /v1/InstalledAddOns"]
     assert len(created) == 41
     writes = await asyncio.to_thread(fleet.read_journal, tmp_path / "journal")
-    # How often depends on the load of the machine: a late lease is one more handout.
+    # The number of handouts depends on the load of the machine: each late lease adds one.
     messages = {one.message and re.sub(" [0-9]+ times$", "", one.message) for one in writes}
     assert messages == {None, "already done; the account was handed to a worker"}
 
@@ -107,7 +107,7 @@ async def test_pages_are_read_again_and_accounts_are_not_fetched(
     assert report.records == 40
     paths = Counter(f"{one.method} {one.path}" for one in list(shops.emulator.log)[before:])
     assert paths["GET /v1/InstalledAddOns"] == 41
-    # Five pages here, and each once more on a worker; each worker checks its credentials.
+    # The job reads five pages, and a worker reads each again. Each worker checks its credentials.
     assert paths["GET /2010-04-01/Accounts.json"] <= 5 + 5 + 2
     assert set(paths) == {"GET /v1/InstalledAddOns", "GET /2010-04-01/Accounts.json"}
 
@@ -146,7 +146,7 @@ async def test_a_lease_ends_unless_the_job_extends_it() -> None:
     assert not fence.is_open
     with pytest.raises(asyncio.CancelledError):
         fence.check()
-    fence.extend(fence.clock() - 1.0)  # a message that was delayed
+    fence.extend(fence.clock() - 1.0)  # a delayed message
     assert not fence.is_open
     fence.extend(fence.clock())
     fence.check()

@@ -1,4 +1,4 @@
-"""What is sent to workers: enough to do the job, and no secret."""
+"""The messages to workers contain what the job needs, and no secrets."""
 
 import functools
 from pathlib import Path
@@ -14,7 +14,7 @@ from marketplace_async.fleet import JobEndedError, JobError, PlanKey
 from marketplace_async.fleet._executors import portable
 from marketplace_async.testing import account
 
-# Secret values of the file itself would be sent.
+# Secret values in the file would be sent to the workers.
 WRITTEN = DESIRED.replace('"very-secret"', '{ env = "TEST_API_TOKEN" }')
 KEY = "a-plan-key-that-is-hard-to-guess"
 
@@ -117,7 +117,7 @@ def test_sources_come_back_without_credentials(tmp_path: Path) -> None:
     source = fleet.AccountsFile(file, options, format="csv")
     found = portable.source_of(portable.describe(source))
     assert isinstance(found, fleet.AccountsFile)
-    del options["proxy"]  # it may hold a password, and is a setting of the machine
+    del options["proxy"]  # may contain a password, and is a setting of the machine
     assert found == source
     assert found.options == options
     source = fleet.Vault(sids_of_the_vault, find_in_the_vault, timeout=5)

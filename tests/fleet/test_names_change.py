@@ -37,7 +37,7 @@ replaces = "{VOICEBASE}"
 
 
 class Shop:
-    """One subaccount, and the jobs over it and its parent."""
+    """One subaccount, and the jobs that run on it and its parent."""
 
     def __init__(self, emulator: Emulator, folder: Path) -> None:
         self.emulator, self.folder = emulator, folder

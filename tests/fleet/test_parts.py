@@ -1,4 +1,4 @@
-"""Plans and applies of a part of a fleet."""
+"""`plan` and `apply`, limited to a part of a fleet."""
 
 from pathlib import Path
 
@@ -117,7 +117,7 @@ async def test_a_plan_of_a_part_can_be_saved_and_applied(shops: Fleet, tmp_path:
     report = await fleet.apply(
         shops.source, shops.desired, journal=tmp_path / "journal", plan=file, key=KEY, approve=yes
     )
-    # What the plan left out is no change since the plan.
+    # A step that the plan left out does not count as a change since the plan.
     assert report.writes == {"done": 22}
     assert report.counts.skipped == 0
 
