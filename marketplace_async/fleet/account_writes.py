@@ -47,7 +47,7 @@ class AccountWriter:
         kept: The configurations that the service is known to store differently, by digest.
 
     Attributes:
-        is_proven: Whether a response has shown that the credentials are those of the account.
+        is_proven: Whether a response has shown that the credentials belong to the account.
         has_written: Whether a write was sent.
         timed_out: A message if the account took too long.
     """

@@ -101,7 +101,7 @@ class Run:
             approved = await approved_by(plan)
             if approved:
                 with self.ending.caught():
-                    # The approval may have taken hours. Read prices and terms for the last time.
+                    # The approval may have taken hours: read the prices and terms again.
                     self.offers = await read_offers(self.driver, plan.add_ons_to_install())
                     async with self.driver.phase("apply", plan.to_change):
                         await self._apply()

@@ -27,7 +27,7 @@ from .saved_plans import SavedPlan
 
 Approve: TypeAlias = Callable[[PlanReport], bool | Awaitable[bool]]
 
-# One day, in seconds: time to respond on the next morning, but not after a holiday.
+# One day, in seconds: enough to respond the next morning.
 APPROVE_TIMEOUT: Final = 86_400.0
 
 

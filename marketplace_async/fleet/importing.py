@@ -132,7 +132,7 @@ def _not_reproduced(entries: Sequence["_Entry"], desired: Desired) -> set["_Key"
 
 @attrs.frozen
 class _Key:
-    """What the installed Add-ons of an entry have in common."""
+    """The properties that all installed Add-ons of an entry share."""
 
     unique_name: str
     available_add_on_sid: str

@@ -13,7 +13,7 @@ from .._core.rows import field_names
 from ._engine.entries import JobError
 from .outputs import INVENTORY, InventoryRecord
 
-# The csv module has a limit for the size of a cell, which applies to the whole process.
+# The csv module is no alternative: its limit for the size of a cell is that of the whole process.
 _CELL = re.compile(rb'(?:"((?:[^"]++|"")*+)"|([^,"\n]*+))(,|\n|\Z)')
 _COLUMNS: Final = field_names(InventoryRecord)
 _REMEDY: Final = "write an inventory with `inventory --extensions --to FILE`"

@@ -1,4 +1,4 @@
-"""Sorts inventories, so that two inventories of the same fleet have their lines in one order."""
+"""Sorts inventories, so that two inventories of a fleet can be compared line by line."""
 
 import itertools
 import json

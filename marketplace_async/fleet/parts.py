@@ -174,7 +174,7 @@ class Chosen:
         return self._is_named(target)
 
     def add(self, target: Target) -> None:
-        """Do nothing: the call that selected the account has recorded what matches."""
+        """Do nothing: the call that selected the account has recorded the match."""
 
     async def limit(self, connection: Connection) -> None:
         """Find the first accounts if the part has a limit. Lists all accounts."""

@@ -308,7 +308,7 @@ async def observe(client: MarketplaceClient, target: Target, wanted: Sequence[Wa
     observed = Observed(*await read_installed(client, target))
     for one in observed.installed:
         if one.account_sid is None:
-            # It may belong to another account: so may an API key.
+            # It may be on another account: an API key can belong to another one.
             raise UnreadableFieldError(one.sid, ["account_sid"])
     extensions = {
         installed.sid: tuple(await read_extensions(client, installed))

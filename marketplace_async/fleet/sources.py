@@ -156,8 +156,8 @@ class Vault:
         sids: Returns the SIDs of the accounts, `AC...`. Called once per listing.
         find: Returns the credentials of an account. If it raises, only that account fails.
         options: Options of the client, such as `base_url`.
-        timeout: Seconds after which a call of `find` fails, and with it the account; and after
-            which `sids` must have yielded more SIDs, or the job ends. A thread that takes longer is
+        timeout: Maximum seconds for one call of `find`, after which the account fails, and for
+            `sids` to yield the next SIDs, after which the job ends. A thread that takes longer is
             abandoned.
 
     Raises:

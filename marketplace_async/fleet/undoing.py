@@ -212,7 +212,7 @@ def _comment(text: str) -> str:
 
 @attrs.frozen
 class _Writer:
-    """Writes the configuration of an account as TOML that a desired state reads as it is."""
+    """Writes the configuration of an account as TOML that a desired state reads back unchanged."""
 
     account_sid: str
     secrets: _Secrets

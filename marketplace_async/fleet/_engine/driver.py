@@ -160,8 +160,8 @@ class Driver:
         if self._failed_too_often:
             failed = self.tally.failures - self._failed_before
             raise JobError(
-                f"{failed:,} {'account' if failed == 1 else 'accounts'} failed, and the limit is "
-                f"{self.max_failures:,} (--max-failures, or max_failures=). "
+                f"{failed:,} {'account' if failed == 1 else 'accounts'} failed, and at most "
+                f"{self.max_failures:,} may fail (--max-failures, or max_failures=). "
                 "The remaining accounts were not started"
             )
 

@@ -88,7 +88,7 @@ class Member:
         if "unfit" in message:
             self.unfit = message["unfit"]
         if "gone" in message:
-            # Whatever it was doing has ended.
+            # The worker was restarted: whatever it was doing has ended.
             self.lost = WorkerLostError("it was restarted", is_certain=True)
 
     async def open(self, message: Message, limits: Limits) -> None:
