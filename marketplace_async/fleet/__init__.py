@@ -10,7 +10,7 @@
         source, desired, journal="fleet.journal", approve=lambda plan: True
     )
 
-Interrupted jobs can be resumed. Accounts are processed in shards by an executor. Shards hold no
+Interrupted jobs can be resumed. An executor processes the accounts in shards. Shards contain no
 credentials: each worker looks them up through the source.
 """
 

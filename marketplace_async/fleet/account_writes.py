@@ -1,4 +1,4 @@
-"""Performs the steps of one account: one write each, after a look at what is there."""
+"""Performs the steps of one account: one write per step, after a check of the current state."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
@@ -34,7 +34,7 @@ CHANGED: Final = "changed since the plan"
 
 
 class AccountWriter:
-    """Performs steps on one account, and knows how far each write got.
+    """Performs steps on one account, and tracks how far each write got.
 
     Args:
         client: The client of the account.
@@ -44,10 +44,10 @@ class AccountWriter:
         observed: The observed state.
         desired: The whole desired state.
         digests: Computes the digests of the steps.
-        kept: What the service is known to make of configurations, by digest.
+        kept: The configurations that the service is known to store differently, by digest.
 
     Attributes:
-        is_proven: Whether a response has shown that the credentials are those of the account.
+        is_proven: Whether a response has shown that the credentials belong to the account.
         has_written: Whether a write was sent.
         timed_out: A message if the account took too long.
     """
@@ -90,7 +90,7 @@ class AccountWriter:
         self._after: dict[str, Any] | None = None
 
     async def write(self, step: Step) -> Write:
-        """Perform a step, and return what has become of it."""
+        """Perform a step and return its result."""
         write = await self._outcome(step)
         if not self._is_writing:
             return write
@@ -137,7 +137,7 @@ class AccountWriter:
         except ConflictError as error:
             if error.after_unknown:
                 raise
-            # A second worker may be taking the same step.
+            # A second worker may be performing the same step.
             async with aclosing(complete(self._add_ons.list())) as installed:
                 records = [one async for one in installed if one.unique_name == step.unique_name]
             if not (records and self._is_after(step, records[0])):
@@ -229,7 +229,7 @@ class AccountWriter:
         return Write(step.key, "done", sid)
 
     async def _read_again(self, step: Step) -> InstalledAddOn | None:
-        """Return the installation as it is now; None if it was read just before."""
+        """Return the current installation. None if it was read just before."""
         if self._is_fresh:
             return None
         assert step.sid is not None
@@ -255,7 +255,7 @@ class AccountWriter:
         )
 
     def digest_of(self, step: Step, record: InstalledAddOn) -> str:
-        """Return the digest of what is compared of a configuration."""
+        """Return the digest of the part of a configuration that is compared."""
         compared = self._wanted[step.unique_name].compared(record.configuration)
         return self._digests.of(compared)
 
@@ -274,10 +274,10 @@ class AccountWriter:
         return hidden
 
     def _confirmed(self, step: Step, record: InstalledAddOn, sent: dict[str, Any]) -> Write:
-        """Return the write, with what the service made of the configuration.
+        """Return the result of a write, including how the service stored the configuration.
 
         Raises:
-            NotEnsuredError: The response is not about what was written.
+            NotEnsuredError: The response does not match what was written.
         """
         if record.account_sid == self._account_sid:
             self.is_proven = True
@@ -299,7 +299,7 @@ class AccountWriter:
 
 
 def changed(key: str, what: str = "") -> Write:
-    """Return a step as skipped, because of a change since the plan."""
+    """Return the result of a step that is skipped because of a change since the plan."""
     message = f"{CHANGED}: {what}" if what else CHANGED
     return Write(key, "skipped", message=message, error="ChangedSincePlan")
 

@@ -19,18 +19,19 @@ class ApplyReport(Serializable):
         plan: The plan.
         approved: Whether the plan was approved. If not, nothing was changed. A plan without steps
             needs no approval.
-        counts: What became of the accounts. Without approval, those to change are not begun.
+        counts: The number of accounts, by outcome. Without approval, accounts with steps count as
+            not begun.
         changed: Number of accounts that were changed.
         writes: Number of steps by outcome: "done", "unchanged" (already done), "failed", "unknown"
             (may have taken effect; the next run checks) and "skipped".
-        interrupted: Number of writes that an earlier run started and did not finish. This run read
-            their effects from the accounts, and the journal has them.
-        notes: What the service keeps instead of a configuration that was sent: one message for each
-            such configuration, at most 100.
+        interrupted: Number of writes that earlier runs started and did not finish. A new plan finds
+            their outcomes on the accounts and records them in the journal. A saved plan does not.
+        notes: How the service stored configurations differently from how they were sent: one
+            message for each such configuration, at most 100.
         failures: Accounts that failed, in the plan or in a write, or that changed since the plan.
         complete: Whether apply finished. If not, run it again.
-        workers: What each worker did, for the plan and for its steps. Empty if all was done in this
-            process.
+        workers: A report of each worker, for the plan and for its steps. Empty if all accounts were
+            processed in this process.
     """
 
     plan: PlanReport

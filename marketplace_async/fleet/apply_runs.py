@@ -43,7 +43,7 @@ class Run:
         desired: The desired state.
         digests: Computes the digests of the steps.
         journal: The journal.
-        file: Its file.
+        file: The journal's file.
         settings: The identity of the job.
         credentials: What the journal records as the credentials.
         saved: The saved plan to apply.
@@ -69,7 +69,7 @@ class Run:
     ending: Ending = attrs.field(factory=Ending)
     writes: Counter[WriteOutcome] = attrs.field(factory=Counter)
     changed: int = 0
-    # Accounts that wait for the approval.
+    # Number of accounts with steps and without problems.
     to_take: int = 0
     # The plans of accounts that are being changed.
     plans: dict[str, AccountPlan] = attrs.field(factory=dict)
@@ -101,12 +101,12 @@ class Run:
             approved = await approved_by(plan)
             if approved:
                 with self.ending.caught():
-                    # An approval may take hours. From here on, prices and terms are not read again.
+                    # The approval may have taken hours: read the prices and terms again.
                     self.offers = await read_offers(self.driver, plan.add_ons_to_install())
                     async with self.driver.phase("apply", plan.to_change):
                         await self._apply()
         if self.driver.in_flight and approved:
-            # Their writes were cancelled. The next run looks what has become of them.
+            # Their writes were cancelled. The next run checks the outcomes.
             for sid in self.driver.in_flight:
                 self._end(sid, "unknown")
             with self.ending.caught():
@@ -135,7 +135,7 @@ class Run:
 
         async def save(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
             await driver.disk(commit, entries, plans)
-            # They end when their steps are taken.
+            # These accounts are not done until their steps are performed.
             to_take = sum(1 for plan in plans if plan.steps and not plan.problems)
             self.to_take += to_take
             driver.tally.add("done", -to_take)
@@ -158,9 +158,9 @@ class Run:
         )
 
     async def _saved_plan(self, saved: SavedPlan) -> PlanReport:
-        """Take the plan from a file instead of making it.
+        """Read the plan from a file instead of making one.
 
-        Unknown writes of earlier runs stay unknown: the plan may be older than they are.
+        Unknown writes of earlier runs stay unknown, because the plan may be older.
         """
         driver, journal = self.driver, self.journal
         summary = Summary(self.desired)
@@ -169,7 +169,7 @@ class Run:
         def read() -> tuple[End, int]:
             """Return the end, and the number of accounts that are not selected.
 
-            The file does not name accounts without steps: none of them are selected by name.
+            The file does not contain accounts without steps, so they count as not selected.
             """
             if self.part.limit is not None:
                 chosen.limit_to(
@@ -189,7 +189,7 @@ class Run:
                     summary.add(one)
                 self.to_take += sum(1 for one in plans if one.steps and not one.problems)
                 end = next((one for one in batch if isinstance(one, End)), end)
-            assert end is not None  # the seal is that of a whole file
+            assert end is not None  # the seal proves that the file is whole
             return end, end.accounts - count if self.part.selects_accounts else 0
 
         end, driver.not_selected = await driver.disk(read)
@@ -247,11 +247,11 @@ class Run:
         return done
 
     def _end(self, sid: str, state: State) -> None:
-        """Count an account whose steps were taken."""
+        """Count an account whose steps have ended."""
         tally = self.driver.tally
         if not self.plans.pop(sid).problems:
             tally.add(state)
-        elif state == "unknown":  # it counts as failed since it was planned
+        elif state == "unknown":  # it has counted as failed since the plan
             tally.add("failed", -1)
             tally.add("unknown")
 
@@ -282,7 +282,7 @@ class Run:
         message = "the account is no longer listed"
 
         def commit() -> int:
-            """Return how many did not count as failed before."""
+            """Return the number of accounts that did not count as failed before."""
             failed = {failure.account_sid for failure in self.journal.failures()}
             unlisted = list(self.journal.not_started(self.name))
             self.journal.commit(
@@ -314,8 +314,8 @@ def _failure_of(result: AccountResult) -> Failure | None:
 
 
 def _after_lost_worker(writes: Sequence[Write], handouts: int) -> Sequence[Write]:
-    """Return writes with those counted as done that a lost worker of this run did."""
-    message = "found done after a worker of this run was lost"
+    """Return the writes, with those that a lost worker of this run performed marked as done."""
+    message = "already done by a lost worker of this run"
     return [
         attrs.evolve(write, handouts=handouts, outcome="done", message=message)
         if write.outcome == "unchanged"

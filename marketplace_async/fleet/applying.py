@@ -27,7 +27,7 @@ from .saved_plans import SavedPlan
 
 Approve: TypeAlias = Callable[[PlanReport], bool | Awaitable[bool]]
 
-# Seconds: a person may have to come back from a weekend's end, but not from a holiday.
+# One day, in seconds: enough to respond the next morning.
 APPROVE_TIMEOUT: Final = 86_400.0
 
 
@@ -53,44 +53,44 @@ async def apply(
 ) -> ApplyReport:
     """Bring every account to the desired state.
 
-    Apply plans first, asks for approval, and performs only the approved steps. It reads each
-    account again before it writes. A step is skipped if what it is about has changed since the
-    plan: the installation, the Add-on, its configuration, or the state of the extension. The
-    journal records each write before and after, as an audit log.
+    `apply` makes a plan, asks for approval, and performs only the approved steps. It reads each
+    account again before it writes. It skips a step whose subject has changed since the plan: the
+    installation, the Add-on, its configuration, or the state of the extension. The journal records
+    each write before and after, as an audit log.
 
-    Before the first write to an account, a response has shown that the credentials are its own. If
-    nothing is installed on it and an API key may not read accounts, the first installation shows
-    that, and there is no second write if it does not.
+    Before the first write to an account, a response must show that the credentials belong to it. If
+    nothing is installed on the account and its API key may not read accounts, only the response to
+    the first installation can show that. If it does not, no second write is sent.
 
-    After any interruption, `kill -9` included, run it again: it reads the accounts and does the
-    remaining steps. Nothing is installed twice.
+    After any interruption, including `kill -9`, run it again: it reads the accounts and performs
+    the remaining steps. Nothing is installed twice.
 
     Args:
         source: Where the accounts come from.
         desired: The desired state, from `load`.
         journal: The journal's SQLite file. Created if it does not exist.
-        approve: Receives the plan and returns whether to apply it. May be async. Otherwise it runs
-            in a thread of its own, so that it may block.
+        approve: Receives the plan and returns whether to apply it. May be async. If it is not, it
+            runs in its own thread and may block.
         plan: A plan that `plan(out=)` saved. Its steps are approved and performed, instead of those
-            of a new plan. Accounts that it does not name are left as they are. Secret values are
-            those of `desired`; a step is skipped if they have changed since the plan.
-        accept_secret_changes: Perform a plan that was saved without a key. It does not tell whether
-            secret values have changed.
+            of a new plan. Accounts that it does not name are left unchanged. Secret values come
+            from `desired`; a step is skipped if they have changed since the plan.
+        accept_secret_changes: Perform a plan that was saved without a key, which cannot detect
+            changes of secret values.
         part: Change only this part of the fleet, or of the saved plan.
-        max_removals: Reject a plan that removes more installed Add-ons than this (0 or more).
-            Then nobody is asked for approval. None sets no limit.
-        max_failures: Begin no further account once more than this many failed (0 or more), in the
-            plan or in its application. Then the job ends with a JobEndedError. Run it again to
-            continue. None sets no limit.
+        max_removals: Reject a plan that removes more installed Add-ons than this (0 or more),
+            without asking for approval. None sets no limit.
+        max_failures: Maximum number of accounts that may fail (0 or more), in the plan or while it
+            is applied. If more fail, the job starts no further accounts and ends with a
+            JobEndedError. Run it again to continue. None sets no limit.
         approve_timeout: How long to wait for the approval, in seconds. None sets no limit.
-        key: The key of the digests in the plan. Defaults to a random one. A saved plan needs the
-            key that it was made with.
+        key: The key of the digests in the plan. Defaults to a new one. A saved plan needs the key
+            that it was made with.
         credentials: What the journal records as the credentials of the run, such as the name of a
             profile. It must not be a secret. The journal also has the user and the host.
-        account_timeout: How long one account may take, in seconds. Then it fails, and the others
-            continue. None sets no limit.
+        account_timeout: Seconds after which an account fails. The others continue. None sets no
+            limit.
         executor: Runs the shards.
-        progress: Receives progress updates. If it raises, that is logged, and the job continues.
+        progress: Receives progress updates. Its errors are logged, and the job continues.
         stop: Set this event to stop early. Requests in flight finish and are recorded.
         abort: Set this event to stop at once. Requests in flight are cancelled, and the outcome of
             their writes is unknown. The next run checks.
@@ -100,7 +100,7 @@ async def apply(
 
     Raises:
         ValueError, TypeError: An argument is invalid.
-        TimeoutError: There was no approval in time. Nothing was changed.
+        TimeoutError: `approve` did not return in time. Nothing was changed.
         DesiredStateError: An Add-on or an extension does not exist in the catalogue, or a
             configuration does not match the schema of its Add-on.
         JobError: The journal is in use, belongs to another job or fleet, is damaged, or is not a
@@ -143,12 +143,12 @@ async def apply(
             *(driver, desired, digests, opened, file, settings),
             *(credentials, saved, max_removals, part),
         )
-        report = await run.run(catalogue, partial(_answer, approve, seconds=approve_timeout))
+        report = await run.run(catalogue, partial(_is_approved, approve, seconds=approve_timeout))
     return run.ending.report(report)
 
 
-async def _answer(approve: Approve, plan: PlanReport, seconds: float | None) -> bool:
-    """Ask for approval. A function that is not async may block: it runs in a thread of its own."""
+async def _is_approved(approve: Approve, plan: PlanReport, seconds: float | None) -> bool:
+    """Ask for approval. A function that is not async may block: it runs in its own thread."""
     async with asyncio.timeout(seconds):
         if inspect.iscoroutinefunction(approve):
             return bool(await approve(plan))

@@ -51,18 +51,17 @@ class Catalogue:
     offers: Offers = attrs.field(factory=dict, hash=False)
 
 
-# The catalogue is the same for all accounts. Credentials that are rejected again and again are
-# hardly the fault of single accounts.
+# The catalogue is the same for all accounts. If this many are rejected, others would be as well.
 _MAX_REJECTED: Final = 100
-# A service that does not respond to several accounts is hardly the fault of one.
+# If the service does not respond to this many accounts, the cause is not a single account.
 _MAX_UNANSWERED: Final = 3
 _MAX_NAMED: Final = 5
 
 
 async def read_catalogue(driver: Driver, desired: Desired) -> Catalogue:
-    """Return the Add-ons that the desired state installs, by SID.
+    """Return the Add-ons that the desired state installs.
 
-    The credentials of the parent account are used, or else those of the first account that works.
+    Uses the credentials of the parent account, or else those of the first account that works.
 
     Raises:
         DesiredStateError: An Add-on or an extension does not exist in the catalogue, or a
@@ -84,9 +83,9 @@ async def read_catalogue(driver: Driver, desired: Desired) -> Catalogue:
 
 
 async def read_offers(driver: Driver, sids: Collection[str]) -> Offers:
-    """Return the prices and terms of Add-ons as they are now, by SID.
+    """Return the current prices and terms of Add-ons, by SID.
 
-    An Add-on that can no longer be installed has none.
+    Add-ons that are no longer in the catalogue are left out.
 
     Raises:
         CredentialsError: No account has credentials, or those of several accounts were rejected.
@@ -179,7 +178,7 @@ def configuration_problem(
     catalogue: Catalogue,
     secret: Collection[str],
 ) -> str | None:
-    """Return why the configuration of an account is invalid. None if valid, or not checkable.
+    """Return why the configuration of an account is invalid. None if valid, or if not checkable.
 
     Args:
         wanted: The desired state.
@@ -207,11 +206,11 @@ def configuration_problem(
 
 
 def check_configurations(desired: Desired, catalogue: Catalogue, problems: Problems) -> None:
-    """Add what is certainly wrong with a configuration of the file, whatever the account.
+    """Add the problems that a configuration of the file has on every account.
 
-    Several overrides can apply to an account. What one of them lacks, another may add; what one of
-    them sets is its own fault. The rest is checked account by account, and so are values that
-    differ from account to account.
+    Several overrides can apply to an account. A key that one override lacks may come from another,
+    but a wrong value that it sets stays wrong. Everything else is checked account by account,
+    including values that differ between accounts.
     """
     for index, add_on in enumerate(desired.add_ons):
         record = catalogue.add_ons.get(or_default(add_on.available_add_on_sid, ""))
@@ -276,7 +275,7 @@ class _Check:
     def _is_certain(
         self, issue: ConfigurationIssue, own: dict[str, Any], fullest: dict[str, Any]
     ) -> bool:
-        """Return whether no other override can repair this."""
+        """Return whether no other override can fix this issue."""
         value = _at(own, issue.path)
         if value is not _MISSING and not isinstance(value, dict):
             return True

@@ -26,7 +26,7 @@ class Change:
     Attributes:
         path: The path of keys, separated by dots.
         before: The current value as JSON text, masked if it is secret. None if it is not set.
-        after: The desired value, likewise.
+        after: The desired value as JSON text, masked if it is secret. None if it is not set.
     """
 
     path: str
@@ -80,7 +80,7 @@ def configuration_to_write(
     ignore: Sequence[str],
     secret: Collection[str],
 ) -> dict[str, Any]:
-    """Return the wanted configuration, with the ignored keys as they are.
+    """Return the wanted configuration, with the current values of the ignored keys.
 
     A secret key that is ignored gets the wanted value, if there is one: Twilio may mask secrets in
     its responses, and the masked value must not be written.
@@ -123,7 +123,7 @@ def kept_by_service(
 
 
 def kept_message(change: Change) -> str:
-    """Return what to do about a change from `kept_by_service`."""
+    """Describe a change from `kept_by_service`, and what to do about it."""
     path, sent, kept = change.path, change.before, change.after
     if kept is None:
         return f"drops {path}: remove it from the configuration, or ignore it"

@@ -23,9 +23,9 @@ from .._core.arguments import plain_text
 from .problems import Problems, described, path_text, suggestion
 from .toml_text import Path
 
-# More digits cannot be converted to text.
+# Python cannot convert more digits to text.
 _MAX_BITS: Final = 4300 * 3
-_LITERALLY: Final = "write { literal = ... } around a table that you mean as it is"
+_LITERALLY: Final = "write { literal = ... } around a table that is meant literally"
 _BRACES = re.compile(r"(\{+)([^{}\s]+)(\}+)")
 ACCOUNT_VALUES: Final = ("account_sid", "friendly_name")
 """The names of values that every account has. Columns of an accounts file add others."""
@@ -37,8 +37,8 @@ class Special(Enum):
     REMOVE = "remove"
 
 
-class ValueOfAccount(ValueError):
-    """A value of an account that is missing. The message says where and why."""
+class MissingValueError(ValueError):
+    """A value of an account is missing. The message says where and why."""
 
 
 @attrs.frozen
@@ -47,7 +47,7 @@ class Template:
 
     Attributes:
         path: Where the file defines it.
-        parts: Text and names, in turn. They may be parts of a secret.
+        parts: Text and names, alternating. They may be parts of a secret.
         is_secret: Whether the text is the value of a secret key.
     """
 
@@ -59,16 +59,16 @@ class Template:
         """Return the text for an account.
 
         Raises:
-            ValueOfAccount: A value is missing or empty.
+            MissingValueError: A value is missing or empty.
         """
         parts = list(self.parts)
         for index in range(1, len(parts), 2):
             name = parts[index]
             if name not in values:
-                raise ValueOfAccount(f"{self.path}: {self._unknown(name, values)}")
+                raise MissingValueError(f"{self.path}: {self._unknown(name, values)}")
             value = values[name]
             if not value:
-                raise ValueOfAccount(f"{self.path}: {name} is empty for this account")
+                raise MissingValueError(f"{self.path}: {name} is empty for this account")
             parts[index] = value
         return "".join(parts)
 
@@ -90,7 +90,7 @@ class Reader:
     Args:
         secret: The secret keys.
         environ: The environment variables.
-        problems: Collects what is wrong.
+        problems: Collects the problems.
     """
 
     secret: frozenset[str]
@@ -209,12 +209,12 @@ class Reader:
 
 
 def _below(path: Path) -> Path:
-    """Return the part of a path that is within the configuration."""
+    """Return the part of a path that lies within the configuration."""
     return path[path.index("configuration") + 1 :]
 
 
 def _keys(path: Path) -> list[str]:
-    """Return the keys within the configuration that a path leads to."""
+    """Return the keys on a path that lie within the configuration."""
     return [part for part in _below(path) if isinstance(part, str)]
 
 
@@ -236,7 +236,7 @@ def filled(value: Any, values: Mapping[str, str | None]) -> Any:
     """Return a configuration with the values of an account.
 
     Raises:
-        ValueOfAccount: A value of the account is missing or empty.
+        MissingValueError: A value of the account is missing or empty.
     """
     match value:
         case Template():

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 # Roughly the number of accounts in flight. Older credentials are fetched again.
 _MAX_RECENT = 2048
-# Seconds. Assumed where attempts have no timeout.
+# Seconds. Assumed if attempts have no timeout.
 _LONGEST_ATTEMPT = 60.0
 
 
@@ -56,12 +56,12 @@ class Target:
     Attributes:
         account_sid: The account, `AC...`.
         friendly_name: The account's friendly name.
-        unreadable: The fields that the list of accounts left unknown.
-        columns: The further columns of the accounts file, without secrets. Their names are in
+        unreadable: The fields that could not be read from the list of accounts.
+        columns: The other columns of the accounts file, without secrets. Their names are in
             lower case with underscores.
-        problem: Why the account cannot be processed, such as "line 7: expected auth_token"; None if
-            it can. If its SID cannot be read, or another row stands for the account, `account_sid`
-            is the line, "line 7".
+        problem: Why the account cannot be processed, such as "line 7: expected auth_token". None if
+            it can. If its SID cannot be read, or another row is used for the account,
+            `account_sid` is the line, such as "line 7".
     """
 
     account_sid: str
@@ -77,7 +77,7 @@ class Target:
 
 
 class Source(Protocol):
-    """Lists accounts and looks up their credentials. Must pickle."""
+    """Lists accounts and looks up their credentials. Must be picklable."""
 
     def open(self) -> "AbstractAsyncContextManager[Connection]":
         """Return a context manager for a connection to the accounts."""
@@ -148,9 +148,9 @@ class Connection:
         """Yield the accounts. Duplicates in the list are not removed.
 
         Args:
-            page_size: Iterate by page, with this many accounts in each (1 to 1,000): `page` is then
-                the link to the page of the account. Without one, and if the list has no pages, it
-                is None.
+            page_size: Iterate by page, with this many accounts in each (1 to 1,000). `page` is then
+                the link to the page of the account. If this is None, or the list has no pages,
+                `page` is None.
         """
         left_out: Counter[str] = Counter()
         self.left_out = left_out
@@ -167,10 +167,10 @@ class Connection:
                 yield target
 
     async def identity(self, *, accounts: bool = False) -> dict[str, str]:
-        """Return whose accounts these are, so that a job resumes on the same ones.
+        """Return what identifies these accounts, so that a job only resumes on the same ones.
 
-        It contains the base URL, and for example the SID of the parent account or the path of the
-        accounts file. It contains no secrets: it stays the same if credentials are rotated.
+        It contains the base URL and, for example, the SID of the parent account or the path of the
+        accounts file. It contains no secrets, and stays the same when credentials are rotated.
 
         Args:
             accounts: Add a digest of the account SIDs in the files, if there are any. The digest
@@ -202,13 +202,13 @@ class Connection:
         return count
 
     async def clients(self, sids: Sequence[str]) -> dict[str, MarketplaceClient | Exception]:
-        """Return a client for each account, or the error that prevented it."""
+        """Return a client for each account, or the error that prevented its creation."""
         return dict(zip(sids, await asyncio.gather(*map(self._client_of, sids)), strict=True))
 
     async def read_page(self, link: str, sids: Collection[str]) -> None:
         """Read the credentials of some accounts from their page, instead of one by one.
 
-        What the page no longer has is looked up one by one. The other accounts are ignored.
+        Accounts that are no longer on the page are looked up one by one. Others are ignored.
         """
         if self._page is None:
             return
@@ -231,29 +231,29 @@ class Connection:
 
     @property
     def attempt_timeout(self) -> float:
-        """Seconds after which no attempt is under way any longer."""
+        """Seconds after which no attempt can still be in flight."""
         timeout = to_timeout(self._options.get("timeout", 10.0))
         if self._client is not None:
             timeout = self._client._session.timeout
         return _LONGEST_ATTEMPT if timeout.total is None else timeout.total
 
     def limit(self, concurrency: int, requests_per_second: float | None) -> None:
-        """Set other limits for the requests from now on."""
+        """Change the limits of all following requests."""
         self._limits = concurrency, requests_per_second
         if self._client is not None:
             self._client._limiter.set_limits(*self._limits)
 
     def check_before_requests(self, check: Callable[[], None]) -> None:
-        """Call a function before each request, which it may cancel."""
+        """Call a function before each request. If it raises, the request is not sent."""
         self._request_check = check
         if self._client is not None:
             self._client._limiter.check = check
 
     async def some_clients(self) -> AsyncGenerator[tuple[str, MarketplaceClient | Exception]]:
-        """Yield clients that may read the catalogue, or the errors that prevented them.
+        """Yield clients that may be able to read the catalogue, each with its account.
 
-        Each comes with the account that the credentials belong to. A client that was passed in, of
-        a parent account, is the only one.
+        If a client cannot be created, its error is yielded instead. If a client of a parent account
+        was passed in, it is the only one.
         """
         if self._client is not None and not self._owns_client:
             yield "the parent account", self._client
@@ -268,7 +268,7 @@ class Connection:
 
     @property
     def stats(self) -> Stats:
-        """Request counters of this connection."""
+        """The request counters of this connection."""
         return Stats() if self._client is None else self._client.stats
 
     async def aclose(self) -> None:

@@ -11,7 +11,7 @@ from msgspec import UnsetType
 
 from .._core.frames import hide_arguments
 from . import comparison
-from .configurations import ValueOfAccount, filled, merged
+from .configurations import MissingValueError, filled, merged
 from .desired_file import AddOn, File, Override
 from .masking import secret_values, written_secrets
 from .problems import DesiredStateError, Problems
@@ -37,7 +37,7 @@ class Wanted:
             "limits.minutes", with everything below them.
         extensions: Whether each extension is to be enabled, by unique name.
         previous_names: The unique names that it had before.
-        replaces: The Add-on to remove, `XB...`, where it is installed under one of the names.
+        replaces: The Add-on to replace, `XB...`, if it is installed under one of the names.
     """
 
     path: str
@@ -85,7 +85,7 @@ class Wanted:
         return comparison.configuration_to_write(self.configuration, current, self.ignore, secret)
 
     def compared(self, configuration: Mapping[str, Any] | None) -> dict[str, Any]:
-        """Return what is compared of a configuration: all but the ignored keys."""
+        """Return the part of a configuration that is compared: all but the ignored keys."""
         return comparison.without_ignored(configuration or {}, self.ignore)
 
     def secret_values(self, secret: Collection[str]) -> frozenset[str]:
@@ -97,11 +97,11 @@ class Wanted:
 class Desired:
     """A parsed desired state, for `plan` and `apply`.
 
-    It contains the values of secret keys. A pickle of it contains them as well.
+    It contains the values of secret keys, and so does a pickle of it.
 
     Attributes:
         secret: The configuration keys whose values are masked in output and files.
-        warnings: What is allowed in the file, but probably a mistake.
+        warnings: Parts of the file that are valid, but probably mistakes.
         files: The file that it was read from. No job may overwrite it.
     """
 
@@ -118,7 +118,7 @@ class Desired:
         """Return the document with the names of environment variables instead of secret values.
 
         Raises:
-            DesiredStateError: The document itself has secret values.
+            DesiredStateError: The document itself contains secret values.
         """
         problems = self.problems()
         for path in written_secrets(self._document, self.secret):
@@ -131,16 +131,16 @@ class Desired:
         return self._document
 
     def __getstate__(self) -> dict[str, Any]:
-        # The index and other results are computed again where they are needed.
+        # Leave out the index and other cached values. They are computed again when needed.
         return {field.name: self.__dict__[field.name] for field in attrs.fields(Desired)}
 
     @cached_property
     def index(self) -> Index:
-        """The entries of the file, and those that apply to an account."""
+        """Finds the entries of the file that apply to an account."""
         return Index(self._file)
 
     def prepare(self) -> None:
-        """Compute now what jobs need on the event loop."""
+        """Compute the values that jobs need on the event loop in advance."""
         _ = self.index, self._secret_values
 
     @property
@@ -160,7 +160,7 @@ class Desired:
         Args:
             account_sid: The account, `AC...`.
             friendly_name: The account's friendly name.
-            columns: Further values of the account, by name, for configurations.
+            columns: Further values of the account for its configurations, by name.
 
         Raises:
             DesiredStateError: Two entries define the same unique name for this account, or a
@@ -177,7 +177,7 @@ class Desired:
         for index, overrides in self._applying(self.index.match(account_sid, friendly_name)):
             try:
                 wanted = _resolve(index, self.add_ons[index], overrides, values)
-            except ValueOfAccount as error:
+            except MissingValueError as error:
                 problems.append(str(error))
                 continue
             found.append(wanted)
@@ -230,7 +230,7 @@ class Desired:
         ]
 
     def problems(self) -> Problems:
-        """Return an empty collection of problems of this file."""
+        """Return an empty collection for problems of this file."""
         return Problems(self.unique_names(), self._lines)
 
     def secret_values(self) -> frozenset[str]:
@@ -251,7 +251,7 @@ class Desired:
 
 
 def _of_previous(name: str, *wanted: Wanted) -> str:
-    """Return what to do about a name that is a previous one."""
+    """Return advice if the name is a previous one."""
     if any(name in one.previous_names for one in wanted):
         return "; remove it from previous_names once it is renamed everywhere"
     return ""

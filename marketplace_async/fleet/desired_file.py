@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from .comparison import KEY_PATH
 
-# What `Meta.extra` says to `format_check`: the kind of SID, or what is expected in words.
+# Keys of `Meta.extra` for `format_check`: the kind of SID, or a description of what is expected.
 SID: Final = "sid"
 EXPECTED: Final = "expected"
 
@@ -198,7 +198,7 @@ def _add_on_rules(table: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
     if isinstance(names, list | tuple) and table.get("unique_name") in names:
         yield "previous_names", "must not contain the unique name itself"
     if "replaces" in table and table["replaces"] == table.get("available_add_on_sid"):
-        yield "replaces", "must be another Add-on than available_add_on_sid"
+        yield "replaces", "must differ from available_add_on_sid"
 
 
 def _not_allowed(table: Mapping[Any, Any], names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -213,7 +213,7 @@ RULES: Final[Mapping[type[Struct], Callable[[Mapping[Any, Any]], Iterator[tuple[
     AddOn: _add_on_rules,
     File: lambda _: iter(()),
 }
-"""The rules that the types of the fields do not express. Each yields keys and problems."""
+"""The rules that the field types cannot express. Each yields keys and problems."""
 
 
 def _forbidden(names: tuple[str, ...]) -> dict[str, Any]:

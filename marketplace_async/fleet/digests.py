@@ -1,4 +1,4 @@
-"""Digests of what a plan saw and of what it will write, to notice what changed since."""
+"""Digests of what a plan saw and of what it will write, to detect changes since the plan."""
 
 import hashlib
 import hmac
@@ -23,13 +23,13 @@ _MIN_LENGTH: Final = 16
 class PlanKey:
     """The key of the digests in a plan.
 
-    With it, a plan notices that a secret value has changed, and nobody without the key can guess
+    With a key, a plan detects that a secret value has changed, and nobody without the key can guess
     the value from the plan.
 
     Args:
         key: At least 16 bytes that are hard to guess.
-        salt: What it was derived with, if `derived` made it.
-        file: The file that it was read from, if any.
+        salt: The salt, if `derived` created the key.
+        file: The file that the key was read from, if any.
     """
 
     _key: bytes = attrs.field(eq=False)
@@ -45,18 +45,18 @@ class PlanKey:
 
     @classmethod
     def random(cls) -> Self:
-        """Return a key that no other plan has."""
+        """Return a random key."""
         return cls(secrets.token_bytes(32))
 
     @classmethod
     def derived(cls, values: Collection[str], salt: bytes | None = None) -> Self:
-        """Return a key that only those have who know some secret values. Takes 50 milliseconds.
+        """Derive a key from secret values. Takes about 50 milliseconds.
 
-        So the processes of a job have the same key without sending it.
+        All processes of a job can derive the same key, so it is never sent.
 
         Args:
             values: The secret values.
-            salt: The salt of the key. Defaults to a random one, for a key that no other plan has.
+            salt: The salt. Defaults to a random one, for a key that no other plan has.
         """
         salt = secrets.token_bytes(16) if salt is None else salt
         text = b"".join(b"%d:%b" % (len(one), one) for one in map(str.encode, sorted(values)))
@@ -67,7 +67,7 @@ class PlanKey:
         """Return the key in `MARKETPLACE_PLAN_KEY`; None if the variable is not set.
 
         Raises:
-            ValueError: It has fewer than 16 bytes.
+            ValueError: The key has fewer than 16 bytes.
         """
         value = (os.environ if environ is None else environ).get(KEY_VARIABLE)
         if not value:
@@ -92,8 +92,8 @@ class PlanKey:
             return cls(_read_private(path), file=path)
         except FileNotFoundError:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The file appears with its content. A key that another process creates at the same time
-        # wins.
+        # The file appears with its content. If another process creates it at the same time, its
+        # key is used.
         new = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
             descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -161,7 +161,7 @@ def _canonical(value: Any) -> bytes:
 
 
 def _normal(value: Any) -> Any:
-    """Return a value that encodes alike for all values that are equal by the rules of JSON."""
+    """Return a normal form. Values that are equal as JSON have the same one."""
     match value:
         case None | bool() | str():
             return value

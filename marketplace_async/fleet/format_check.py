@@ -1,7 +1,7 @@
 """Checks a document against the file format of the desired state. Reports every deviation.
 
-`msgspec.convert` stops at the first one, and speaks of `str` and `object`. This reads the same
-classes: a document without a problem here can be converted.
+`msgspec.convert` stops at the first deviation, and its messages name Python types. This check reads
+the same classes, so a document that passes can be converted.
 """
 
 import re
@@ -100,7 +100,7 @@ class _Check:
             self.value(type_.value_type, item, (*path, str(key)))
 
     def _union(self, type_: inspect.UnionType, value: Any, path: Path) -> None:
-        # The only union is that of a word and a table.
+        # The only union consists of a word and a table.
         expected = []
         for one in type_.types:
             match one:

@@ -20,18 +20,18 @@ class JournalWrite:
     Attributes:
         run: The run: 32 hexadecimal digits.
         begun: When the write was recorded, before it was sent, such as "2026-11-27T11:00:00Z".
-        ended: When its outcome was recorded. None if the run was interrupted.
+        ended: When its outcome was recorded. None if the run is in progress or was interrupted.
         credentials: The credentials of the run, such as `profile "work"`, if known.
         user: Who ran it, and where: user@host.
         desired: The digest of the desired state.
         account_sid: The account, `AC...`.
         friendly_name: The account's friendly name.
         step: The approved step, with the planned changes.
-        outcome: "begun" (the run goes on, or was interrupted), "done", "unchanged" (no write was
-            needed), "failed", "unknown" (it may have taken effect) or "skipped".
+        outcome: "begun" (the run is in progress or was interrupted), "done", "unchanged" (no write
+            was needed), "failed", "unknown" (it may have taken effect) or "skipped".
         installed_add_on_sid: The installed Add-on, `XE...`, if known.
         before: The configuration that was overwritten or removed, with secrets masked.
-        after: The configuration that was sent, likewise.
+        after: The configuration that was sent, with secrets masked.
         handouts: How often the run handed the account to a worker. More than 1 if a worker was
             lost.
         message: Why the step was not done.
@@ -61,11 +61,11 @@ def read_journal(
 
     Args:
         journal: The journal.
-        run: Only those of this run: its name or the beginning of it, or "last".
-        account_sid: Only those to this account.
+        run: Only the writes of this run: its name or a prefix of it, or "last".
+        account_sid: Only the writes to this account.
 
     Raises:
-        ValueError: There is no such run, or more than one.
+        ValueError: No run has this name or prefix, or several runs have it.
         JobError: The file is in use, damaged, of another version, or not a journal of `apply`.
         OSError: The file cannot be read.
     """
@@ -74,7 +74,7 @@ def read_journal(
         raise JobError(f"{file} is empty: expected the journal of apply")
     with Journal(file) as opened:
         if (job := opened.settings().get("job", "apply")) != "apply":
-            raise JobError(f"{file} is the journal of another job ({job}), which writes nothing")
+            raise JobError(f"{file} is the journal of another job ({job}), not of apply")
         name = None if run is None else _found(run, opened.runs())
         return tuple(map(_write, opened.audit_log(name, account_sid)))
 
@@ -86,7 +86,7 @@ def _found(run: str, runs: list[str]) -> str:
     known = ", ".join(one[:8] for one in runs[:5]) or "none"
     if not found:
         raise ValueError(f"run: the journal has no run {run!r}; its latest runs are: {known}")
-    raise ValueError(f"run: {run!r} is the beginning of {len(found)} runs: {known}")
+    raise ValueError(f"run: {run!r} is a prefix of {len(found)} runs; the latest are: {known}")
 
 
 def _write(row: dict[str, Any]) -> JournalWrite:

@@ -1,4 +1,4 @@
-"""Writes a first desired state from what is installed: a plan of it changes nothing."""
+"""Drafts a desired state from the installed Add-ons. A plan of the draft changes nothing."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -33,13 +33,13 @@ _HEAD: Final = """\
 
 @attrs.frozen(kw_only=True)
 class Draft:
-    """A first desired state. It contains no secrets.
+    """A draft of a desired state. It contains no secrets.
 
     Attributes:
         text: The TOML text, for a file.
         add_ons: The number of its entries.
         variables: The environment variables that must hold the secret values in use.
-        warnings: What the text does not cover, and why.
+        warnings: What the draft does not cover, and why.
     """
 
     text: str
@@ -55,16 +55,16 @@ def draft(
     accounts: Collection[str] | None = None,
     secret: Sequence[str] = (),
 ) -> Draft:
-    """Write a desired state of what is installed. A plan of it changes nothing. Blocks.
+    """Draft a desired state from the installed Add-ons. A plan of it changes nothing. Blocks.
 
-    What accounts have in common is written once. Text under a secret key becomes
-    `{ env = "NAME" }`: keys such as api_token and password, and those in `secret`. A value that the
-    file cannot hold becomes a key to `ignore`.
+    Settings that accounts share are written once. Text under a secret key becomes
+    `{ env = "NAME" }`. Secret keys are those in `secret`, and keys with names such as api_token and
+    password. If the file cannot represent a value, its key is added to `ignore`.
 
     Args:
-        records: The installed Add-ons, from an inventory without masked values. Without their
-            extensions, the text leaves extensions out.
-        accounts: The SIDs of all accounts, if they are known. Only then the text may select
+        records: The installed Add-ons, from an inventory without masked values. If they have no
+            extensions, the draft has none either.
+        accounts: The SIDs of all accounts, if they are known. Only then can the draft select
             accounts by "all" or by exceptions, which also select accounts that are added later.
         secret: Further secret keys.
 
@@ -96,7 +96,7 @@ def drafted(
         ]
         text = _text(entries, accounts, variables)
         desired = parse(text, variables.values)
-        # What is checked is what is written.
+        # Check the text itself: it is what the user applies.
         wrong = _not_reproduced(entries, desired)
         if not wrong - without:
             break
@@ -132,7 +132,7 @@ def _not_reproduced(entries: Sequence["_Entry"], desired: Desired) -> set["_Key"
 
 @attrs.frozen
 class _Key:
-    """What the installed Add-ons of an entry have in common."""
+    """The properties that all installed Add-ons of an entry share."""
 
     unique_name: str
     available_add_on_sid: str
@@ -177,7 +177,7 @@ class _Entry:
         self.key = key
         self.group = group
         self._is_left_out = False
-        # A configuration that cannot be written leaves no variables behind.
+        # A configuration that cannot be written must not leave variables behind.
         own = variables.copy()
         self._writer = Writer(key.unique_name, secret, own)
         self._trees: dict[str, Tree] | None = None
@@ -202,7 +202,7 @@ class _Entry:
             yield f"{name}: ignores {paths}: the file cannot hold the value"
 
     def is_reproduced_by(self, wanted: Mapping[str, Wanted], account_sid: str) -> bool:
-        """Return whether an account is to have the Add-on as it is installed."""
+        """Return whether the desired state of an account matches the installed Add-on."""
         one, record = wanted.get(self.key.unique_name), self.group[account_sid]
         return (
             one is not None
@@ -227,7 +227,7 @@ class _Entry:
             yield selector[0]
         base = None if self._trees is None else common(list(self._trees.values()))
         extensions = {sid: _extensions(record) for sid, record in self.group.items()}
-        # An account cannot have an extension removed.
+        # An override cannot remove an extension.
         everywhere = set.intersection(*(set(one) for one in extensions.values()))
         shared = {
             name: value
@@ -299,7 +299,7 @@ def _text(entries: Sequence[_Entry], accounts: Collection[str] | None, variables
     lines = []
     for entry in entries:
         others = None if accounts is None else sorted(set(accounts) - entry.group.keys())
-        # Two entries for all other accounts would both apply to an account that is added later.
+        # Two entries with exceptions would both apply to an account that is added later.
         if others is None or named.count(entry.key.unique_name) > 1:
             selector = list(_sids("sids", entry.group, entry.group))
         elif not others:

@@ -40,11 +40,11 @@ class InventoryReport(Serializable):
     """The result of an inventory, including the runs it resumed.
 
     Attributes:
-        counts: What became of the accounts.
+        counts: The number of accounts, by outcome.
         records: Number of installed Add-ons.
         failures: The accounts that failed.
         complete: Whether the inventory finished. If not, continue with `resume=True`.
-        workers: What each worker did. Empty if all accounts were read in this process.
+        workers: A report of each worker. Empty if all accounts were read in this process.
     """
 
     counts: Counts
@@ -77,27 +77,27 @@ async def inventory(
     """Export every installed Add-on of every account.
 
     If an account fails, the others continue. Progress is saved in `FILE.journal` beside the output.
-    After any interruption, `kill -9` included, `resume=True` continues and retries failed accounts;
-    the output contains each record once. Files have mode 0600. If nothing was recorded, no file is
-    left, and none is overwritten.
+    After any interruption, including `kill -9`, `resume=True` continues and retries failed
+    accounts. The output contains each record once. Files have mode 0600. If nothing was recorded,
+    no new file remains, and no file is overwritten.
 
     Args:
         source: Where the accounts come from.
         to: A regular file: JSON Lines (.jsonl, .ndjson), CSV (.csv), SQLite (.db, .sqlite,
-            .sqlite3) or a page (.html). Or a binary stream for JSON Lines, or an `Output`; these
+            .sqlite3) or a page (.html). Or a binary stream for JSON Lines, or an `Output`, which
             cannot be resumed.
         extensions: Also read the extensions of each Add-on, with one more request per Add-on.
         secret: Configuration keys, at any depth, whose values are masked.
-        sort: Write the records in the order of account SID, unique name and SID once all accounts
-            were read, so that two inventories of a fleet can be compared line by line. Default:
-            True for JSON Lines and CSV files. Records of a stream or an `Output` are written as
-            they arrive, and True raises ValueError.
+        sort: Sort the records by account SID, unique name and SID once all accounts are read, so
+            that two inventories of a fleet can be compared line by line. Defaults to True for JSON
+            Lines and CSV files. Records of a stream or an `Output` cannot be sorted: True raises
+            ValueError.
         resume: Continue the inventory in the file. Starts one if the file does not exist.
         overwrite: Start over, even if the file exists.
-        account_timeout: How long one account may take, in seconds. Then it fails, and the others
-            continue. None sets no limit.
+        account_timeout: Seconds after which an account fails. The others continue. None sets no
+            limit.
         executor: Runs the shards.
-        progress: Receives progress updates. If it raises, that is logged, and the job continues.
+        progress: Receives progress updates. Its errors are logged, and the job continues.
         stop: Set this event to stop early. Requests in flight finish and their results are written.
         abort: Set this event to stop at once. Requests in flight are cancelled.
 
@@ -107,7 +107,7 @@ async def inventory(
     Raises:
         ValueError, TypeError: An argument is invalid.
         JobError: The file exists, is complete, or belongs to another fleet or to a job with other
-            options; or a file is damaged, in use or of another program.
+            options. Or a file is damaged, in use, or belongs to another program.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed.
         OSError: The file cannot be created, is not a regular file, or is one that the job reads.
@@ -117,7 +117,7 @@ async def inventory(
     if resume and (file is None or overwrite):
         raise ValueError("resume: requires a file and cannot be combined with overwrite")
     if sort and file is None:
-        raise ValueError("sort: requires a file, because records of a stream cannot be moved")
+        raise ValueError("sort: requires a file, because records of a stream cannot be reordered")
     arrange = None if file is None or sort is False else partial(sort_inventory, file)
     task = ReadAddOns(extensions, tuple(secret))
     async with Driver(
@@ -222,9 +222,9 @@ class ReadAddOns(Task):
 async def read_installed(
     client: MarketplaceClient, target: Target
 ) -> tuple[tuple[InstalledAddOn, ...], bool]:
-    """Return the installed Add-ons of an account, each once, and whether they are surely its own.
+    """Return the installed Add-ons of an account, each once, and whether its identity is proven.
 
-    They are not if nothing is installed, and the credentials do not tell whose they are.
+    It is not proven if nothing is installed and the credentials do not reveal their account.
 
     Raises:
         IncompleteListError: The list does not say that it is complete.
@@ -234,7 +234,7 @@ async def read_installed(
         # A record can appear on two pages if the list changes while it is read.
         installed = {one.sid: one async for one in complete(client.installed_add_ons.list())}
     except UnusableResponseError as error:
-        # A client that was told the account of its API key notices by itself.
+        # A client that knows the account of its API key detects the mismatch itself.
         if "account_sid" not in error.reason:
             raise
         _check_accounts(_ACCOUNT.findall(error.reason), target)
@@ -253,7 +253,7 @@ def _check_accounts(sids: Iterable[str | None], target: Target) -> None:
 async def read_extensions(
     client: MarketplaceClient, installed: InstalledAddOn
 ) -> list[InstalledAddOnExtension]:
-    """Return the extensions of an installed Add-on; none if it was removed in the meantime."""
+    """Return the extensions of an installed Add-on. Empty if it was removed in the meantime."""
     try:
         extensions = client.installed_add_ons.extensions(installed.sid).list()
         return [one async for one in complete(extensions)]

@@ -18,16 +18,18 @@ from .outputs import ExtensionRecord, InventoryRecord
 
 @attrs.frozen(kw_only=True)
 class InventoryChange:
-    """What happened to one installed Add-on between two inventories.
+    """A change to one installed Add-on between two inventories.
+
+    The fields describe the Add-on in the later inventory, or in the earlier one if it was removed.
 
     Attributes:
         action: "installed"; "removed"; "reinstalled": another installation has the same unique
             name; or "changed".
         account_sid: The account, `AC...`.
         account_friendly_name: The account's friendly name.
-        unique_name: The unique name of the Add-on, in the later inventory if it is there.
-        sid: The installed Add-on, `XE...`, likewise.
-        available_add_on_sid: The Add-on, `XB...`, likewise.
+        unique_name: The unique name of the Add-on.
+        sid: The installed Add-on, `XE...`.
+        available_add_on_sid: The Add-on, `XB...`.
         changes: The fields that differ. Empty if the Add-on was installed or removed.
     """
 
@@ -45,11 +47,11 @@ class InventoryDiff:
     """The differences between two inventories.
 
     Attributes:
-        changes: In the order of account SIDs and unique names.
+        changes: The changes, sorted by account SID and unique name.
         unchanged: Number of installed Add-ons that are the same in both.
         not_compared: The accounts that failed in one of the inventories.
-        without_extensions: Number of Add-ons whose extensions are in one of the inventories only,
-            and were not compared.
+        without_extensions: Number of Add-ons whose extensions were not compared, because only one
+            of the inventories has them.
     """
 
     changes: tuple[InventoryChange, ...]
@@ -63,14 +65,14 @@ def diff_inventories(
 ) -> InventoryDiff:
     """Return what changed between two inventories, in files of any format.
 
-    An account that failed in one of them is not compared: nothing tells what is installed on it.
-    Values that were masked when an inventory was made cannot be compared. Blocks, and holds the
-    records of the earlier inventory in memory.
+    An account that failed in one of them is not compared, because its Add-ons are unknown. Values
+    that were masked when an inventory was made cannot be compared. Blocks, and holds the records of
+    the earlier inventory in memory.
 
     Args:
         before: The earlier inventory.
         after: The later one.
-        secret: Configuration keys, at any depth, whose values are masked in the result. Those that
+        secret: Configuration keys, at any depth, whose values are masked in the result. Keys that
             either inventory masks are added.
 
     Raises:
@@ -94,7 +96,7 @@ def diff_inventories(
             arrived.append(record)
         else:
             comparison.add("changed", earlier, record)
-    # Of those that are left, the same unique name on the same account was installed again.
+    # Of the rest, Add-ons with the same account and unique name were reinstalled.
     names = {
         (one.account_sid, one.unique_name): one
         for records in old.values()
@@ -134,7 +136,7 @@ class _Comparison:
         after: InventoryRecord,
     ) -> None:
         old, new = _fields(before), _fields(after)
-        # An inventory in SQLite has None for no extensions, too.
+        # An SQLite inventory also has None for an Add-on without extensions.
         if (before.extensions is None or after.extensions is None) and (
             before.extensions or after.extensions
         ):
@@ -148,7 +150,7 @@ class _Comparison:
 
 
 def _fields(record: InventoryRecord) -> dict[str, Any]:
-    """Return the fields of a record as plain JSON. Extensions are found by their names."""
+    """Return the fields of a record as plain JSON, with the extensions by name."""
     fields = {
         name: value
         for name, value in attrs.asdict(record, recurse=False).items()
@@ -187,7 +189,7 @@ def _compared(file: Path, skipped: Collection[str]) -> Iterator[InventoryRecord]
 
 
 def _masked_keys(file: Path) -> list[str]:
-    """Return the keys whose values the inventory masks, according to its journal, if it is there.
+    """Return the keys whose values the inventory masks, according to its journal, if there is one.
 
     Raises:
         JobError: The inventory is not complete.
@@ -197,7 +199,7 @@ def _masked_keys(file: Path) -> list[str]:
         return []
     with Journal(path) as journal:
         if journal.completed() is None:
-            raise JobError(f"{file} is not complete: resume it, and compare it then")
+            raise JobError(f"{file} is not complete: resume it before you compare it")
         return list(journal.settings().get("secret", ()))
 
 

@@ -1,4 +1,4 @@
-"""Reads the inventories that are in files."""
+"""Reads inventories from files."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from .._core.rows import field_names
 from ._engine.entries import JobError
 from .outputs import INVENTORY, InventoryRecord
 
-# The csv module limits the size of a cell, for the whole process.
+# The csv module is no alternative: its limit for the size of a cell is that of the whole process.
 _CELL = re.compile(rb'(?:"((?:[^"]++|"")*+)"|([^,"\n]*+))(,|\n|\Z)')
 _COLUMNS: Final = field_names(InventoryRecord)
 _REMEDY: Final = "write an inventory with `inventory --extensions --to FILE`"
@@ -21,10 +21,10 @@ _JSON_COLUMNS: Final = ("configuration", "extensions")
 
 
 def read_inventory(file: str | os.PathLike[str]) -> Iterator[InventoryRecord]:
-    """Yield the records of an inventory: JSON Lines, CSV or SQLite, as the suffix says. Blocks.
+    """Yield the records of an inventory: JSON Lines, CSV or SQLite, by its suffix. Blocks.
 
     Raises:
-        ValueError: The suffix is unknown, or a record is not one of an inventory.
+        ValueError: The suffix is unknown, or a record does not belong to an inventory.
         JobError: The SQLite file is not an inventory.
         OSError: The file cannot be read.
     """
@@ -48,7 +48,7 @@ def read_inventory(file: str | os.PathLike[str]) -> Iterator[InventoryRecord]:
 
 
 def csv_rows(stream: BinaryIO) -> Iterator[tuple[list[str], int, int]]:
-    """Yield the cells of each row, and where it begins and ends. A row may take several lines."""
+    """Yield the cells, start and end of each row. A row may span several lines."""
     begin = end = 0
     row = b""
     for line in stream:
@@ -92,7 +92,7 @@ def _csv_records(file: Path, stream: BinaryIO) -> Iterator[InventoryRecord]:
 
 def _sqlite_records(file: Path) -> Iterator[InventoryRecord]:
     if not is_ours(file, INVENTORY):
-        # `open_database` would make an inventory of it.
+        # `open_database` would turn it into an inventory.
         file.stat()
         raise JobError(f"{file} is empty: expected an inventory")
     db = open_database(file, INVENTORY)
@@ -111,7 +111,7 @@ def _sqlite_records(file: Path) -> Iterator[InventoryRecord]:
             values: dict[str, Any] = dict(zip(columns, row, strict=True))
             where = f"{file}, {values['sid']}"
             values["configuration"] = _json(values["configuration"], where)
-            # The file does not tell an Add-on without extensions from one whose were not read.
+            # The file does not say whether an Add-on has no extensions, or they were not read.
             values["extensions"] = extensions.get(values["sid"])
             yield _record(encode(values), where)
     finally:

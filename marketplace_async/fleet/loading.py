@@ -1,4 +1,4 @@
-"""Reads a desired state from a TOML file, and checks all of it."""
+"""Reads and checks a desired state from a TOML file."""
 
 import hashlib
 import json
@@ -231,5 +231,5 @@ def _warnings(file: File) -> Iterator[str]:
         for one, other in pairwise(names):
             same_text = normalize("NFC", one) == normalize("NFC", other)
             form = "Unicode form" if same_text else "case, spaces or Unicode form"
-            # ASCII, because they look alike.
+            # In ASCII, because the names look alike.
             yield f"the unique names {one!a} and {other!a} differ only in {form}"

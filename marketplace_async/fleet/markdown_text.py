@@ -1,4 +1,4 @@
-"""A plan as Markdown, such as the comment on a pull request."""
+"""A plan as Markdown, for a comment on a pull request."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -20,19 +20,21 @@ _MAX_TEXT: Final = 200
 _MAX_CHANGES: Final = 10
 _SPECIAL: Final = re.compile(r"[`|\\]")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 _-]")
-# These start a mention or a link for programs that look for them in the text.
+# Programs that search text for mentions and links recognize them by these characters.
 _LINKED: Final = frozenset("@:.#")
 
 
 def plan_markdown(report: PlanReport, *, max_length: int = MAX_LENGTH) -> str:
     """Return a plan as GitHub-flavored Markdown, for a pull request.
 
-    It has the totals, the removals, the prices and terms that installations accept, the steps, and
-    the failures. Names and values from the service are code: they are no links, mentions or HTML.
+    It contains the totals, the removals, the prices and terms that installations accept, the steps,
+    and the failures. Names and values from the service are formatted as code, so they cannot act as
+    links, mentions or HTML.
 
     Args:
         report: The plan.
-        max_length: The maximum length in UTF-16 code units, at least 2,000. What is cut is counted.
+        max_length: The maximum length in UTF-16 code units, at least 2,000. The text says how many
+            rows were cut.
 
     Raises:
         ValueError: `max_length` is less than 2,000.
@@ -65,7 +67,7 @@ def plan_markdown(report: PlanReport, *, max_length: int = MAX_LENGTH) -> str:
         map(_acceptance, report.acceptances),
         share=4,
     )
-    # The failures have a part of the room that is left.
+    # Leave some room for the failures.
     page.table(
         "Steps",
         ("step", "accounts", "differences"),
@@ -107,14 +109,14 @@ class _Page:
         self.left -= _length(text) + 1
 
     def rows(self, rows: Iterable[str], noun: str, *, share: float, more: int = 0) -> None:
-        """Add as many rows as fit in a share of the room, and say how many do not."""
+        """Add as many rows as fit in a share of the room, and say how many are left out."""
         room = self.left / share
         lines: list[str] = []
         for row in rows:
             room -= _length(row) + 1
             if room < 0:
                 more += 1
-                room = 0  # nothing after the first row that is cut
+                room = 0  # add no row after the first one that is left out
             else:
                 lines.append(row)
         self.add("\n".join(lines) + "\n" if lines else "")
@@ -191,7 +193,7 @@ def _account(sid: str, name: str | None) -> str:
 
 
 def _code(text: str) -> str:
-    """Return text as code in one line, which starts no link, mention, HTML or table cell."""
+    """Return text as code on one line that cannot start a link, mention, HTML or table cell."""
     text = printable(" ".join(text.split()))
     if len(text) > _MAX_TEXT:
         text = f"{text[: _MAX_TEXT - 1]}…"
@@ -199,7 +201,7 @@ def _code(text: str) -> str:
         return "(empty)"
     if not _SPECIAL.search(text):
         return f"`{text}`"
-    # A code span cannot hold these everywhere: within a table, a bar ends the cell.
+    # A code span cannot contain these everywhere: in a table, a bar ends the cell.
     return f"<code>{''.join(_escaped(text))}</code>"
 
 

@@ -1,4 +1,4 @@
-"""Offers: how Add-ons are charged, and the terms that their installation accepts."""
+"""Offers: the prices of Add-ons, and the terms that an installation accepts."""
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
@@ -21,14 +21,14 @@ _MAX_TEXT: Final = 300
 class Offer:
     """The price and the terms of an Add-on, as the service states them.
 
-    Installing an Add-on accepts both. The terms are the policies of its listing: the API has no
-    other text of them.
+    Installing an Add-on accepts both. The terms are the policies of its listing, because the API
+    does not return any other terms.
 
     Attributes:
         pricing_type: How its use is charged, such as "per minute". None if not stated.
         pricing: The description of the price in its listing. None if not stated.
         terms: The policies of its listing. None if not stated.
-        digest: A digest of the whole, to notice what changed. The texts above have at most 300
+        digest: A digest of the complete offer, to detect changes. The texts above are cut to 300
             characters.
     """
 
@@ -64,7 +64,7 @@ def offer_of(add_on: AvailableAddOn, listing: Listing | None) -> Offer:
 
 
 async def read_offer(client: MarketplaceClient, add_on: AvailableAddOn) -> Offer:
-    """Read the offer of an Add-on. A listing without access, or of no use, states nothing."""
+    """Read the offer of an Add-on. Without a readable listing, only the pricing type is known."""
     try:
         listing = await client.listings.fetch(add_on.sid)
     except (NotFoundError, PermissionDeniedError, UnusableResponseError):
@@ -73,7 +73,7 @@ async def read_offer(client: MarketplaceClient, add_on: AvailableAddOn) -> Offer
 
 
 def offer_changes(before: Offer | None, after: Offer | None) -> str:
-    """Return how an offer differs from the one that was approved, in words."""
+    """Describe how an offer differs from the approved one."""
     if before is None or after is None:
         return "the price and terms of the Add-on"
     texts = (
@@ -81,11 +81,11 @@ def offer_changes(before: Offer | None, after: Offer | None) -> str:
         ("terms", before.terms_text, after.terms_text),
     )
     changes = [f"{name}: {old} -> {new}" for name, old, new in texts if old != new]
-    return "; ".join(changes) or "the price or terms of the Add-on, in their details"
+    return "; ".join(changes) or "details of the price or terms of the Add-on"
 
 
 def _text(value: Any) -> str | None:
-    """Return a part of an offer as a line of text."""
+    """Return a part of an offer as text on one line."""
     if not value:
         return None
     match value:

@@ -1,4 +1,4 @@
-"""The order of inventories: two inventories of the same fleet have the same lines."""
+"""Sorts inventories, so that two inventories of a fleet can be compared line by line."""
 
 import itertools
 import json
@@ -17,8 +17,8 @@ _FIELDS: Final = ("account_sid", "unique_name", "sid")
 def sort_inventory(file: Path) -> None:
     """Sort an inventory by account, unique name and SID. The file is replaced atomically.
 
-    Holds the keys of all records in memory, and one record at a time. An SQLite file has indexes
-    instead of an order and is left unchanged.
+    Holds the keys of all records in memory, but only one record at a time. An SQLite file is left
+    unchanged: it has indexes.
 
     Raises:
         OSError: The file cannot be read or replaced.
@@ -39,7 +39,7 @@ def sort_inventory(file: Path) -> None:
 
 
 def key_order(value: Any) -> Any:
-    """Return plain JSON with the keys of all objects in order."""
+    """Return plain JSON with the keys of all objects sorted."""
     match value:
         case dict():
             return {key: key_order(value[key]) for key in sorted(value)}
@@ -49,7 +49,7 @@ def key_order(value: Any) -> Any:
             return value
 
 
-# A key, and where the record begins and ends.
+# The key, start and end of a record.
 _Located: TypeAlias = tuple[Key, int, int]
 
 

@@ -1,7 +1,7 @@
 """Outputs: the files that jobs write records to.
 
-An output reports how many bytes are on disk, and a resumed job truncates it to that size. Records
-that are written twice for one account are stored once. Files are private, and never written
+An output reports how many bytes are on disk, and a resumed job truncates it to that size. So the
+records of an account that is processed twice are stored once. Files are private, and never written
 through a link.
 """
 
@@ -73,7 +73,7 @@ class Output(Protocol[R]):
     """Receives the records of a job. Methods may block: they are called in a thread."""
 
     def begin(self) -> None:
-        """Start empty."""
+        """Start with an empty output."""
         ...
 
     def resume(self, position: int) -> None:
@@ -116,15 +116,15 @@ class Removable(Protocol):
 
 
 class _File:
-    """A file that is appended to, or a stream such as standard output.
+    """Appends to a file, or to a stream such as standard output.
 
-    `begin` creates the file. It raises FileExistsError if there is one.
+    `begin` creates the file. It raises FileExistsError if the file exists.
     """
 
     def __init__(self, target: Path | BinaryIO) -> None:
         self._path = target if isinstance(target, Path) else None
         self._stream: BinaryIO | None = None if isinstance(target, Path) else target
-        # Not buffered: after a failed write, nothing is left that `close` would write.
+        # Unbuffered, so that `close` has nothing left to write after a failed write.
         self._file: io.FileIO | None = None
 
     def begin(self) -> None:
@@ -197,8 +197,8 @@ class JsonLines(_File):
         self._append(b"".join(encode(record) + b"\n" for record in records))
 
 
-class Nowhere:
-    """Discards records that are only counted."""
+class NullOutput:
+    """Discards the records."""
 
     def begin(self) -> None:
         pass
@@ -260,7 +260,7 @@ class Html(_File):
             self._append(page_head(self._kind, datetime.now(UTC)))
 
     def write(self, account_sid: str, records: Sequence[object]) -> None:
-        # An account without records is shown as well.
+        # The page also shows accounts without records.
         self._append_lines(*(records or [{"finished": account_sid}]))
 
     def fail(self, failure: Failure) -> None:
@@ -311,12 +311,12 @@ INVENTORY: Final = FileKind(
     first_tables=frozenset({"installed_add_ons", "extensions"}),
 )
 
-# Another program may read the file while the job writes it, and may lock it for a moment.
+# Another program may read the file while the job writes it, and lock it briefly.
 _LOCK_TIMEOUT: Final = 30.0
 
 
 class Sqlite:
-    """SQLite: a table of installed Add-ons and one of their extensions.
+    """SQLite: a table of installed Add-ons, and a table of their extensions.
 
     Args:
         file: A new file. A job raises FileExistsError if it exists.
@@ -428,7 +428,7 @@ _SUFFIXES: dict[str, type[JsonLines] | type[Csv] | type[Sqlite] | type[Html]] = 
 
 
 def output_of(file: Path) -> Output[InventoryRecord]:
-    """Return the output for a file, by its suffix."""
+    """Return the output for a file, chosen by its suffix."""
     try:
         kind = _SUFFIXES[file.suffix.lower()]
     except KeyError:

@@ -1,4 +1,4 @@
-"""Proof that credentials are those of the account they are used for."""
+"""Proves that credentials belong to the account that they are used for."""
 
 from contextlib import aclosing
 
@@ -14,13 +14,14 @@ from ..errors import (
 
 
 async def prove_owner(client: MarketplaceClient, account_sid: str) -> bool:
-    """Return whether the client's credentials are those of this account.
+    """Return whether the client's credentials are proven to belong to this account.
 
-    The user name of an auth token is its account. An API key or an OAuth app does not name one: a
-    request with the key of another account succeeds, and changes that account.
+    The user name of an auth token is its account. An API key or an OAuth app does not name its
+    account: a request with the key of another account succeeds, and changes that account.
 
     Returns:
-        True if they are. False if that cannot be told: a standard API key may not read accounts.
+        True if they belong to this account. False if this is not proven: for example, a standard
+        API key may not read accounts.
 
     Raises:
         CredentialsError: They belong to another account.
@@ -38,8 +39,8 @@ async def prove_owner(client: MarketplaceClient, account_sid: str) -> bool:
     except (AuthenticationError, PermissionDeniedError):
         return False
     if account.owner_account_sid == account_sid:
-        return True  # nobody but a parent account sees the parent account
-    # The credentials of its parent see a subaccount as well. But they see other accounts, too.
+        return True  # only its own credentials can see a parent account
+    # The credentials of its parent can see a subaccount as well, but they also see other accounts.
     async with aclosing(complete(client.accounts.list(page_size=2))) as visible:
         async for other in visible:
             if other.sid != account_sid:

@@ -1,4 +1,4 @@
-"""A part of a fleet: the accounts, Add-ons and actions that a plan or an apply is limited to."""
+"""Limits a plan or an apply to a part of a fleet: to some accounts, Add-ons or actions."""
 
 import heapq
 from collections.abc import Collection, Iterable, Iterator
@@ -19,7 +19,7 @@ ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
 
 def _texts(values: Iterable[str]) -> tuple[str, ...]:
     if isinstance(values, str):
-        raise TypeError(f"part: expected a list of texts, got the text {values!r}")
+        raise TypeError(f"part: expected a list of strings, got the string {values!r}")
     return tuple(values)
 
 
@@ -34,15 +34,16 @@ def _actions(values: Iterable[str]) -> tuple[Action, ...]:
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """What a plan or an apply is limited to. By default, it is the whole fleet.
+    """Limits a plan or an apply to a part of the fleet. The default is the whole fleet.
 
     Attributes:
         accounts: The SIDs of accounts, `AC...`.
-        friendly_names: Patterns of friendly names: `*` is any text, `?` any character. An account
-            is selected by its SID or by its name. Without both, all accounts are selected.
-        add_ons: The unique names of entries of the desired state. Without names, all entries.
-        limit: Select only the first accounts in the order of their SIDs: at most this many (1 or
-            more). Only accounts to which an entry applies count. Of a saved plan, those with steps
+        friendly_names: Patterns of friendly names: `*` matches any text, `?` any character. An
+            account is selected if its SID or its name matches. If neither SIDs nor names are given,
+            all accounts are selected.
+        add_ons: The unique names of Add-ons in the desired state. Empty selects all of them.
+        limit: Maximum number of accounts (1 or more): the first ones in the order of their SIDs.
+            Only accounts to which an entry applies count. In a saved plan, only accounts with steps
             count.
         actions: Perform only these actions, such as "install" and "update". A replacement, which
             removes one Add-on and installs another, needs both "install" and "remove".
@@ -73,18 +74,18 @@ class Part:
         return not self.add_ons or unique_name in self.add_ons
 
     def check(self, desired: Desired) -> None:
-        """Raise ValueError if no entry of the desired state has one of the unique names."""
+        """Raise ValueError if the desired state lacks one of the unique names."""
         known = list(dict.fromkeys(desired.unique_names()))
         for name in self.add_ons:
             if name not in known:
                 names = ", ".join(known) or "none"
                 raise ValueError(
                     f"add_ons: no entry of the desired state has the unique name {name!r}; "
-                    f"there are: {names}"
+                    f"it has: {names}"
                 )
 
     def identity(self) -> dict[str, Any]:
-        """Return what tells it from other parts, as plain JSON. The whole fleet has nothing."""
+        """Return what distinguishes it from other parts, as plain JSON. The whole fleet is {}."""
         values = {
             "accounts": sorted({sid.lower() for sid in self.accounts}),
             "friendly_names": sorted(set(self.friendly_names)),
@@ -122,11 +123,11 @@ class Part:
         return not needed <= set(self.actions)
 
     def of(self, plan: AccountPlan) -> AccountPlan:
-        """Return a plan of those steps that are in the part."""
+        """Return the plan with only those steps that are in the part."""
         left_out = [step for step in plan.steps if self.leaves_out(step, plan.steps)]
         if not left_out:
             return plan
-        # What was compared is as desired, or has a step. The journal relies on that.
+        # The journal relies on this: an Add-on in `compared` is as desired, or has a step.
         names = {step.unique_name for step in left_out}
         return attrs.evolve(
             plan,
@@ -151,7 +152,7 @@ def _kinds(left_out: Iterable[Step], steps: Collection[Step]) -> Iterator[str]:
 
 
 class Chosen:
-    """Finds the accounts of a part in the list of accounts.
+    """Selects the accounts of a part from the list of accounts.
 
     Args:
         part: The part.
@@ -173,7 +174,7 @@ class Chosen:
         return self._is_named(target)
 
     def add(self, target: Target) -> None:
-        """Do nothing: what matches was noted when the account was selected."""
+        """Do nothing: the call that selected the account has recorded the match."""
 
     async def limit(self, connection: Connection) -> None:
         """Find the first accounts if the part has a limit. Lists all accounts."""
@@ -222,8 +223,8 @@ class Chosen:
         return bool(names.intersection(add_ons) if add_ons else names)
 
     def failures(self) -> list[Failure]:
-        """Return a failure for each account that is selected by SID and is not listed."""
-        message = "the account is selected, and is not in the list of accounts"
+        """Return a failure for each account that is selected by SID, but not listed."""
+        message = "the account is selected, but is not in the list of accounts"
         return [
             Failure(sid, None, "NotFoundError", message)
             for sid in self._missing

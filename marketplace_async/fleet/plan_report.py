@@ -1,4 +1,4 @@
-"""The report of a plan: the plans of all accounts, added up in bounded memory."""
+"""The report of a plan: the plans of all accounts, summarized in bounded memory."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -40,10 +40,12 @@ class Group:
         extension: The unique name of the extension to enable or disable.
         accounts: Number of accounts.
         examples: The first 3 accounts by friendly name.
-        changes: Configuration changes, each with its number of accounts. At most 20 different ones.
+        changes: Configuration changes, each with its number of accounts: the first 20 different
+            ones, then only the first one for each further key, at most 200.
         differences: The same changes as values.
         other_changes: Number of changes that are not in `changes`.
-        previous_name: The unique name until then, of Add-ons that are renamed, or removed under it.
+        previous_name: The current unique name of Add-ons that are renamed, or removed under a
+            previous name.
         also_installed: Unique names under which accounts already have the Add-on to install, or
             the one that it replaces, each with its number of accounts. At most 20 different ones.
         offer: The price and the terms that an installation accepts. None for other steps.
@@ -65,7 +67,7 @@ class Group:
     def add(self, target: Target, step: Step) -> None:
         """Add the step of one more account."""
         self.accounts += 1
-        # Accounts are planned in any order. The examples do not depend on it.
+        # Accounts are planned in any order. The examples must not depend on it.
         examples = sorted((*self.examples, target), key=_by_name)
         self.examples = tuple(examples[:_MAX_EXAMPLES])
         for name in step.also_installed:
@@ -82,7 +84,7 @@ class Group:
                 self.other_changes += 1
 
     def _is_new_key(self, text: str) -> bool:
-        """Return whether no change of this key is shown yet, however many values there are."""
+        """Return whether no change of this key is in `changes`, and there is room for one."""
         kind = _kind(text)
         return len(self.changes) < _MAX_KINDS and all(_kind(one) != kind for one in self.changes)
 
@@ -168,8 +170,8 @@ class PlanReport(Serializable):
     """The result of a plan, including the runs it resumed.
 
     Attributes:
-        counts: What became of the accounts. "done" are those that could be planned.
-        to_change: Number of accounts with steps to do.
+        counts: The number of accounts, by outcome. "done" counts those that could be planned.
+        to_change: Number of accounts with steps.
         steps: Total number of steps.
         groups: The steps, grouped across accounts.
         failures: Accounts that failed or cannot reach the desired state.
@@ -178,11 +180,11 @@ class PlanReport(Serializable):
         unmanaged: The installed Add-ons that no entry covers, if the plan was to list them. At most
             200 groups.
         other_unmanaged: Number of such Add-ons that are in none of these groups.
-        removals: The installed Add-ons to remove, in the order of accounts: at most the first 20.
+        removals: The installed Add-ons to remove, sorted by account: at most the first 20.
         left_out: Number of steps that the selected part leaves out, by action. "replace" counts
-            replacements, which are removed and installed together or not at all.
+            replacements, whose two steps are only performed together.
         acceptances: The prices and terms that the installations accept, by Add-on.
-        workers: What each worker did. Empty if all was done in this process.
+        workers: A report of each worker. Empty if all accounts were planned in this process.
     """
 
     counts: Counts
@@ -218,7 +220,7 @@ class PlanReport(Serializable):
         return tuple(sorted(sid for sid in sids if sid is not None))
 
     def check_removals(self, most: int) -> None:
-        """Raise JobError if the plan removes more than `most` Add-ons. It names them."""
+        """Raise JobError if the plan removes more than `most` Add-ons. The message names them."""
         removed = self.totals["remove"]
         if removed <= most:
             return
@@ -238,7 +240,7 @@ def _by_account(removal: Removal) -> tuple[str, str, str]:
 
 
 class Summary:
-    """Adds up the plans of accounts."""
+    """Summarizes the plans of accounts."""
 
     def __init__(self, desired: Desired) -> None:
         self._names = desired.unique_names()
@@ -364,7 +366,7 @@ class Unmatched:
         self._terms.difference_update(match.terms)
 
     def failures(self) -> list[Failure]:
-        """Return a failure for each account that the file names and the source does not list."""
+        """Return a failure for each account that the file names, but the source does not list."""
         places: dict[str, tuple[str, str]] = {}
         for number in sorted(self._terms):
             term = self._index.terms[number]
@@ -399,7 +401,7 @@ class Unmatched:
                 )
         for number in sorted(self._terms):
             term = self._index.terms[number]
-            # An account that is missing is a failure, an exception that is missing is not.
+            # A missing account is a failure. A missing exception is not.
             if term.entry not in self._entries and (term.is_exception or not term.is_sid):
                 entry = self._index.entries[term.entry]
                 path = path_text((*entry.path, "accounts", term.key, term.index))

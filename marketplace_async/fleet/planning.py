@@ -23,7 +23,7 @@ from .connections import Source, Target
 from .desired import Desired, Wanted
 from .digests import Digests, PlanKey
 from .inventories import read_extensions, read_installed
-from .outputs import Html, JsonLines, Nowhere, Output, PlanHtml
+from .outputs import Html, JsonLines, NullOutput, Output, PlanHtml
 from .parts import Chosen, Part
 from .plan_report import PlanReport, Summary, Unmatched
 from .saved_plans import End, PlanFile
@@ -56,21 +56,21 @@ async def plan(
         to: A JSON Lines file for the plan of each account that needs changes, or a page (.html) of
             all accounts, with its progress in `FILE.journal`. Or an `Output`, which cannot be
             resumed.
-        out: Save the plan to this file, for `apply`. An earlier saved plan is replaced, once the
-            new one is complete. Cannot be combined with `to`.
+        out: Save the plan to this file, for `apply`. An earlier saved plan is replaced once the new
+            one is complete. Cannot be combined with `to`.
         key: The key of the digests in the plan, and of the seal of a saved plan. Without one, the
             digests do not cover secret values.
         unmanaged: Also list the installed Add-ons that no entry of the desired state covers. Every
             account is read, even one that no entry applies to.
         part: Plan only this part of the fleet.
-        max_failures: Begin no further account once more than this many failed (0 or more). The job
-            then ends with a JobEndedError. None sets no limit.
+        max_failures: Maximum number of accounts that may fail (0 or more). If more fail, the job
+            starts no further accounts and ends with a JobEndedError. None sets no limit.
         resume: Continue the plan in the file. Starts one if the file does not exist.
         overwrite: Start over, even if the file exists.
-        account_timeout: How long one account may take, in seconds. Then it fails, and the others
-            continue. None sets no limit.
+        account_timeout: Seconds after which an account fails. The others continue. None sets no
+            limit.
         executor: Runs the shards.
-        progress: Receives progress updates. If it raises, that is logged, and the job continues.
+        progress: Receives progress updates. Its errors are logged, and the job continues.
         stop: Set this event to stop early. Requests in flight finish and their results are written.
         abort: Set this event to stop at once. Requests in flight are cancelled.
 
@@ -81,8 +81,8 @@ async def plan(
         ValueError, TypeError: An argument is invalid.
         DesiredStateError: An Add-on or an extension does not exist in the catalogue, or a
             configuration does not match the schema of its Add-on.
-        JobError: The file exists, is complete, or belongs to another fleet or desired state; a
-            file is damaged or in use; or `out` exists and is not a saved plan.
+        JobError: The file exists, is complete, or belongs to another fleet or desired state. Or a
+            file is damaged or in use, or `out` exists and is not a saved plan.
         JobEndedError: An error ended the job early. Its `report` says what was done.
         MarketplaceError: The accounts cannot be listed, or the catalogue cannot be read.
         OSError: The file cannot be created, is not a regular file, or is one that the job reads.
@@ -99,7 +99,7 @@ async def plan(
         max_failures=max_failures,
     ) as driver:
         disk = driver.disk
-        output: Output[AccountPlan] = Nowhere()
+        output: Output[AccountPlan] = NullOutput()
         if file is not None:
             output = PlanHtml(file) if file.suffix.lower() == ".html" else JsonLines(file)
         if isinstance(to, Output):
@@ -125,7 +125,7 @@ async def plan(
         catalogue = await read_catalogue(driver, desired)
 
         async def save(entries: Sequence[Entry], plans: Sequence[AccountPlan]) -> None:
-            # A page also shows what is as desired.
+            # A page also shows accounts that need no change.
             plans_of = {
                 plan.account_sid: [plan]
                 for plan in plans
@@ -169,8 +169,8 @@ class Planner:
     Args:
         driver: Lists the accounts and runs the shards.
         task: Plans one account.
-        summary: Adds up the plans.
-        finished: Returns which accounts are planned already. Blocks.
+        summary: Summarizes the plans.
+        finished: Returns which accounts are already planned. Blocks.
         save: Saves the entries and plans of some accounts durably.
 
     Attributes:
@@ -308,7 +308,7 @@ async def observe(client: MarketplaceClient, target: Target, wanted: Sequence[Wa
     observed = Observed(*await read_installed(client, target))
     for one in observed.installed:
         if one.account_sid is None:
-            # It need not be this account: an API key can belong to another one.
+            # It may be on another account: an API key can belong to another one.
             raise UnreadableFieldError(one.sid, ["account_sid"])
     extensions = {
         installed.sid: tuple(await read_extensions(client, installed))

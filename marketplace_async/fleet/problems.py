@@ -1,4 +1,4 @@
-"""What is wrong with a desired state: each problem with its line, its path and a way to fix it."""
+"""The problems of a desired state, each with its line, its path and a way to fix it."""
 
 import json
 import re
@@ -26,7 +26,7 @@ class DesiredStateError(MarketplaceError, ValueError):
         file: The file, if known.
 
     Attributes:
-        problems: The problems. Each says where in the file it is, and what to change.
+        problems: The problems. Each says where it is in the file, and what to change.
         file: The file, if known.
     """
 
@@ -77,7 +77,7 @@ class Problems:
             raise DesiredStateError(self._texts())
 
     def _texts(self) -> list[str]:
-        """Return the problems in the order of their lines, as far as they are known."""
+        """Return the problems, sorted by line where the line is known."""
         found = [(self._lines.of(path), path, message) for path, message in self._found]
         found.sort(key=lambda problem: problem[0] or 0)
         return [self._text(*problem) for problem in found]
@@ -105,14 +105,14 @@ def path_text(path: Path) -> str:
 
 
 def quoted(value: object) -> str:
-    """Describe a value where a word was expected: short text is shown."""
+    """Describe a value where a word was expected. Short text is shown."""
     if isinstance(value, str) and len(value) <= _MAX_SHOWN:
         return repr(value)
     return f"{len(value):,} characters" if isinstance(value, str) else described(value)
 
 
 def described(value: object) -> str:
-    """Describe a value by its kind, in words. It is not shown: it may be a misplaced secret."""
+    """Describe the kind of a value. The value is not shown: it may be a misplaced secret."""
     match value:
         case None:
             return "null"
@@ -132,7 +132,7 @@ def described(value: object) -> str:
 
 
 def suggestion(word: object, known: Iterable[str]) -> str:
-    """Return "; did you mean ...?" if a word is like one of the known ones."""
+    """Return "; did you mean ...?" if a word resembles a known one."""
     if not isinstance(word, str) or len(word) > _MAX_SHOWN:
         return ""
     few = [one for one in islice(known, _MAX_COMPARED) if len(one) <= _MAX_SHOWN]

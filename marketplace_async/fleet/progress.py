@@ -26,8 +26,8 @@ class Progress(bulk.Progress, Protocol):
 
 @runtime_checkable
 class WorkerProgress(Progress, Protocol):
-    """A `Progress` that also receives what the workers of a job have done."""
+    """A `Progress` that also receives the reports of the workers."""
 
     def workers(self, reports: Sequence[WorkerReport]) -> None:
-        """`reports` are those of all workers so far."""
+        """More results arrived. `reports` are the current reports of all workers."""
         ...

@@ -1,4 +1,4 @@
-"""Attempts of a write that is compared again before each of them."""
+"""Attempts of a write. The installation is compared again before each attempt."""
 
 import asyncio
 import random
@@ -12,10 +12,10 @@ from ..retry import Retry, Verdict, retry_after, verdict_on
 
 
 class Attempt:
-    """One attempt; use it as `with` around the write, and `wait` before the next one.
+    """One attempt of a write. Use `with` around the write, and `wait` before the next attempt.
 
-    An error that another attempt may overcome ends the block and is kept. Other errors, and those
-    of the last attempt, are raised.
+    The block suppresses an error if another attempt may succeed. Other errors, and those of the
+    last attempt, are raised.
 
     Attributes:
         may_have_written: Whether an earlier attempt may have taken effect.
@@ -66,5 +66,5 @@ class Attempt:
         return True
 
     async def wait(self) -> None:
-        """Wait until the next attempt may begin. Holds no permit."""
+        """Wait until the next attempt may start. Holds no permit."""
         await asyncio.sleep(self._seconds)

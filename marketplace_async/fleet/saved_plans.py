@@ -1,9 +1,9 @@
-"""Saved plans: files that are reviewed, and applied later.
+"""Saved plans: files to review, and to apply later.
 
-A saved plan is JSON Lines: what it was made for, a line per account with steps, a line per failure,
-the counts, and a seal over all lines before it. The seal is an HMAC under the plan key, so that
-nobody without the key can edit the file unnoticed. Without a key it is a plain SHA-256, which only
-notices accidents.
+A saved plan is a JSON Lines file: a header, a line for each account with steps, a line for each
+failure, the counts, and a seal over all lines before it. The seal is an HMAC with the plan key, so
+nobody without the key can edit the file unnoticed. Without a key, it is a plain SHA-256 digest,
+which only detects accidental changes.
 
 Classes and functions block; call them in a thread.
 """
@@ -39,24 +39,24 @@ _BATCH: Final = 100
 
 
 class _NotWrittenError(Exception):
-    """Ends the replacement of a file without replacing it."""
+    """Aborts the replacement of a file."""
 
 
 @attrs.frozen(kw_only=True)
 class Header:
-    """The first line of a saved plan: what it was made for.
+    """The first line of a saved plan: the fleet and the desired state that it was made for.
 
     Attributes:
-        kind: Says that the file is a saved plan.
+        kind: Identifies the file as a saved plan.
         format: The version of the format.
         version: The version of the package.
-        made: When it was made, in UTC.
+        made: When the plan was made, in UTC.
         fleet: The identity of the fleet.
-        desired_files: The file of the desired state, as it was named.
+        desired_files: The path of the desired state, as given.
         desired: A digest of the desired state that ignores secret values.
         secret_values: Whether the digests of the steps cover the values of secret keys.
-        key: Tells one plan key from another. None if there was no key.
-        part: The part of the fleet that it was limited to.
+        key: A fingerprint of the plan key. None without a key.
+        part: The part of the fleet that the plan is limited to.
     """
 
     kind: str = _KIND
@@ -96,7 +96,7 @@ Content: TypeAlias = AccountPlan | Failure | End
 
 
 class PlanFile:
-    """Writes a saved plan, as an output of a job. The file appears when it is finished.
+    """Writes a saved plan as the output of a job. The file appears once the plan is finished.
 
     Args:
         file: The file. An earlier saved plan is replaced.
@@ -107,7 +107,7 @@ class PlanFile:
         part: The part of the fleet that the plan is limited to.
 
     Raises:
-        JobError: The file exists, and is not a saved plan.
+        JobError: The file exists and is not a saved plan.
         OSError: The file is not a regular file, or is an input.
     """
 
@@ -148,11 +148,11 @@ class PlanFile:
         self._write(encode(self._header))
 
     def resume(self, position: int) -> None:
-        """Raise an error: a saved plan is not resumed."""
+        """Raise JobError: a saved plan cannot be resumed."""
         raise JobError(f"{self._file} cannot be resumed", "overwrite")
 
     def write(self, account_sid: str, records: Sequence[AccountPlan]) -> None:
-        """Write the plan of an account. One without steps only has unmanaged Add-ons."""
+        """Write the plan of an account if it has steps."""
         for plan in records:
             if plan.steps:
                 self._write(b'{"account":' + encode(plan) + b"}")
@@ -174,7 +174,8 @@ class PlanFile:
 
     def close(self) -> None:
         """Delete the temporary file unless the plan was finished."""
-        with suppress(_NotWrittenError, OSError), self._stack:  # of a full disk: reported already
+        # An OSError of a full disk has already been reported.
+        with suppress(_NotWrittenError, OSError), self._stack:
             raise _NotWrittenError
 
     def _write(self, line: bytes) -> None:
@@ -183,15 +184,15 @@ class PlanFile:
 
 
 class SavedPlan:
-    """A saved plan that is to be applied.
+    """A saved plan to apply.
 
     Args:
         file: The file.
         key: The plan key.
 
     Raises:
-        JobError: It is not a saved plan, is of another version, was made with another key, or was
-            edited.
+        JobError: The file is not a saved plan, is of another version, was made with another key, or
+            was edited.
         OSError: The file cannot be read.
     """
 
@@ -212,7 +213,7 @@ class SavedPlan:
 
     @property
     def key(self) -> PlanKey | None:
-        """The key of its digests. None if they do not cover secret values."""
+        """The key of the plan's digests. None if they do not cover secret values."""
         return self._key
 
     def check(
@@ -235,7 +236,7 @@ class SavedPlan:
             )
 
     def batches(self) -> Iterator[list[Content]]:
-        """Yield the plans and failures of accounts, and at last the end.
+        """Yield the plans and failures of accounts in batches, and finally the end.
 
         Raises:
             JobError: The file was edited after it was opened.
@@ -258,7 +259,7 @@ class SavedPlan:
             yield from (one for one in batch if isinstance(one, AccountPlan))
 
     def _lines(self) -> Iterator[bytes]:
-        """Yield the lines between the header and the seal, and then check the seal."""
+        """Yield the lines between the header and the seal, then check the seal."""
         hasher = _hasher(self._key)
         with self.file.open("rb") as stream:
             hasher.update(stream.readline(_MAX_HEADER))
@@ -277,7 +278,7 @@ def read_header(file: Path) -> Header:
     """Return the first line of a saved plan.
 
     Raises:
-        JobError: It is not a saved plan, or is of another version.
+        JobError: The file is not a saved plan, or is of another version.
         OSError: The file cannot be read.
     """
     with file.open("rb") as stream:
@@ -310,7 +311,7 @@ def _damaged(file: Path) -> JobError:
 
 
 def _fleet(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Return what identifies the fleet among the settings of a job."""
+    """Return the settings of a job that identify its fleet."""
     left_out = ("job", "desired", "accounts", "unmanaged", "part")
     return {name: str(value) for name, value in identity.items() if name not in left_out}
 

@@ -14,7 +14,7 @@ from .toml_text import Path
 
 
 def nfc(text: str) -> str:
-    """Return the text in the form in which names are compared."""
+    """Return the text in NFC, the form in which names are compared."""
     return normalize("NFC", text)
 
 
@@ -25,7 +25,7 @@ class Pattern:
         text: The pattern, in NFC.
 
     Attributes:
-        literals: The parts of every matching text.
+        literals: The parts without wildcards, which every matching text contains.
     """
 
     __slots__ = ("_first", "_last", "_middle", "literals")
@@ -49,7 +49,7 @@ class Pattern:
         end -= len(self._last)
         if end < start or not _is_at(self._last, text, end):
             return False
-        # The first match of each part leaves the most for the others: no need to go back.
+        # The first match of each part leaves the most text for the others: no backtracking.
         for part in self._middle:
             found = _find(part, text, start, end)
             if found < 0:
@@ -74,10 +74,10 @@ def _find(part: str, text: str, start: int, end: int) -> int:
 
 
 class _PatternIndex:
-    """Finds the patterns that match a name, each with the numbers of the terms that use it.
+    """Finds the patterns that match a name, and yields the numbers of the terms that use them.
 
-    A pattern is found by its rarest literal: "Shop *-17" by "-17". Only patterns whose literal the
-    name contains are compared with it.
+    Each pattern is indexed by its rarest literal, such as "-17" for "Shop *-17". A name is only
+    compared with patterns whose literal it contains.
     """
 
     def __init__(self, numbers: dict[str, list[int]]) -> None:
@@ -122,7 +122,7 @@ class Term:
 
     @property
     def is_exception(self) -> bool:
-        """Whether the accounts are excepted."""
+        """Whether it excludes accounts."""
         return self.key.startswith("except_")
 
     @property
@@ -139,7 +139,7 @@ class Entry:
         path: The path in the file.
         unique_name: The unique name of the Add-on.
         add_on: The position of the Add-on.
-        override: The position of the override, for an override.
+        override: The position of the override. None for an Add-on.
     """
 
     path: Path
@@ -150,7 +150,7 @@ class Entry:
 
 @attrs.frozen
 class Match:
-    """What applies to an account.
+    """The entries and terms that match an account.
 
     Attributes:
         entries: The numbers of the entries that apply, in order. An override applies if its Add-on
@@ -173,7 +173,7 @@ class Index:
     def __init__(self, file: File) -> None:
         self.entries: list[Entry] = []
         self.terms: list[Term] = []
-        # The entries that select every account that they do not except.
+        # The entries that select every account that they do not exclude.
         self._unless_excepted: set[int] = set()
         for index, add_on in enumerate(file.add_ons):
             path, name = ("add_ons", index), add_on.unique_name

@@ -39,7 +39,7 @@ async def _parent_of(client: MarketplaceClient) -> dict[str, str]:
             parent = account.owner_account_sid or account.sid
     if parent is None:
         raise CredentialsError(
-            "the account of these credentials is not known: pass its account_sid with them"
+            "the account of these credentials is not known: pass account_sid with them"
         )
     return {"source": "a parent account and its subaccounts", "parent": parent}
 
@@ -73,7 +73,7 @@ class Subaccounts:
 
             yield Connection(
                 self,
-                # No account may be missed. Those that are not active are counted.
+                # Do not miss any account. Accounts that are not active are counted.
                 lambda: complete(accounts.list(), max_pages=None),
                 accounts.fetch,
                 client=client,
@@ -88,10 +88,9 @@ class Subaccounts:
 class AccountsFile:
     """The active accounts of a file; see `accounts.from_file`.
 
-    The whole file is read before the first account. A row that is malformed fails alone, and so
-    does one that contradicts another: see `Target.problem`. Of equal rows, the first is used. Rows
-    that describe one account differently all fail, and so do those of several accounts with one API
-    key.
+    The whole file is read before the first account is processed. A malformed row fails alone: see
+    `Target.problem`. If rows are equal, the first one is used. Rows that describe one account
+    differently all fail, and so do rows of different accounts with the same API key.
 
     Args:
         file: The file. Workers in other processes read it from the same path. A pipe, or "-" for
@@ -101,7 +100,7 @@ class AccountsFile:
         format: "csv" or "jsonl"; see `accounts.from_file`.
 
     Raises:
-        ValueError: `format` is neither.
+        ValueError: `format` is invalid.
     """
 
     file: Path = attrs.field(converter=Path)
@@ -110,7 +109,7 @@ class AccountsFile:
     _accounts: FileAccounts = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        # It belongs to the source: a second job must not read standard input again.
+        # Kept with the source: a second job cannot read standard input again.
         object.__setattr__(self, "_accounts", FileAccounts(self.file, format=self.format))
 
     @property
@@ -157,8 +156,9 @@ class Vault:
         sids: Returns the SIDs of the accounts, `AC...`. Called once per listing.
         find: Returns the credentials of an account. If it raises, only that account fails.
         options: Options of the client, such as `base_url`.
-        timeout: Seconds for one call of `find`, which then fails, and for `sids` to yield the next
-            SIDs, which then ends the job. A thread that takes longer is left behind.
+        timeout: Maximum seconds for one call of `find`, after which the account fails, and for
+            `sids` to yield the next SIDs, after which the job ends. A thread that takes longer is
+            abandoned.
 
     Raises:
         ValueError, TypeError: `timeout` is not a positive number.

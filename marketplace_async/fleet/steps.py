@@ -31,8 +31,9 @@ class Step:
         changes: The changes to the configuration.
         before: A digest of what the plan saw: the configuration, or the state of the extension.
         after: A digest of the configuration that the step writes. None if it writes none.
-            Renaming has digests of both unique names.
-        previous_name: The unique name until the step, if it is renamed or removed under it.
+            A rename has digests of both unique names.
+        previous_name: The current unique name, if the step renames the Add-on, or removes it under
+            a previous name.
         also_installed: The unique names under which the account already has the Add-on to install,
             or the one that it replaces, and which no entry of the desired state covers.
         offer: The price and the terms that an installation accepts. None for other steps.
@@ -52,13 +53,13 @@ class Step:
 
     @property
     def key(self) -> str:
-        """Names the step within its account, in journals and messages."""
+        """Identifies the step within its account, in journals and messages."""
         return "/".join(filter(None, (self.action, self.unique_name, self.extension)))
 
     def has_content_of(self, other: "Step") -> bool:
-        """Return whether both steps do the same to the same: what approves one approves the other.
+        """Return whether both steps do the same, so that approving one approves the other.
 
-        The changes are not compared: they leave out secret values, and the digests may cover them.
+        `changes` is not compared: it leaves out secret values, which the digests may cover.
         """
         return attrs.evolve(self, changes=()) == attrs.evolve(other, changes=())
 
@@ -98,8 +99,8 @@ class AccountPlan:
         friendly_name: The account's friendly name.
         steps: The steps in the order in which to perform them. Empty if nothing has to change.
         problems: A message for each part of the desired state that cannot be reached.
-        compared: The unique names that were compared with the account, and have no problem.
-        unclear: Those that were compared, and have a problem.
+        compared: The unique names that were compared with the account and have no problem.
+        unclear: The unique names that were compared with the account and have a problem.
         unmanaged: The installed Add-ons that no entry covers, if the plan was to list them.
         left_out: The actions of the steps that the selected part leaves out: "replace" for both
             steps of a replacement.
@@ -129,7 +130,7 @@ class Observed:
 
     Attributes:
         installed: The installed Add-ons.
-        is_proven: Whether the credentials are surely those of the account.
+        is_proven: Whether the credentials are proven to belong to the account.
         extensions: The extensions of relevant installed Add-ons, by SID (`XE...`).
     """
 
@@ -144,7 +145,7 @@ class Observed:
         return next((one for one in self.installed if one.unique_name == unique_name), None)
 
     def of(self, wanted: Wanted) -> tuple[InstalledAddOn, ...]:
-        """Return what is installed under the unique name, or else under previous names."""
+        """Return the Add-on installed under the unique name, or else those under previous names."""
         found = self.named(wanted.unique_name)
         if found is not None:
             return (found,)
@@ -200,7 +201,7 @@ def steps_for(
         observed: The observed state.
         secret: The secret keys. Their values are masked.
         digests: Computes the digests of the steps.
-        secrets: Values that are masked under other keys as well.
+        secrets: Values to mask under other keys as well.
         offers: The prices and terms of the Add-ons to install, by SID.
 
     Raises:
@@ -218,7 +219,7 @@ def steps_for(
 def _check_known(wanted: Iterable[Wanted], observed: Observed) -> None:
     """Raise UnreadableFieldError if the steps depend on a field that is unknown."""
     for installed in observed.installed:
-        # It may be any of the wanted ones.
+        # It may be any of the wanted Add-ons.
         if "unique_name" in installed.unreadable:
             raise UnreadableFieldError(installed.sid, ["unique_name"])
     for one in wanted:
@@ -265,7 +266,7 @@ class _Planner:
                 "keep the name of one of them in previous_names",
             )
         elif not is_same(installed, wanted):
-            # An equal name is no reason to remove or replace a different Add-on.
+            # Do not remove or replace a different Add-on just because its name is equal.
             self._problem(
                 wanted,
                 f"{wanted.path}: a different Add-on uses the unique name {wanted.unique_name}: "

@@ -1,4 +1,4 @@
-"""Takes the approved steps of one account, as far as the account is as the plan saw it."""
+"""Performs the approved steps of one account, unless the account has changed since the plan."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
@@ -21,7 +21,7 @@ _SAME_SUBJECT: Final[Mapping[Action, frozenset[Action]]] = {
     "install": frozenset({"install", "rename", "update", "remove"}),
     "rename": frozenset({"install", "rename", "remove"}),
     "update": frozenset({"install", "update", "remove"}),
-    # An Add-on that another one replaces is removed already if only that one is missing.
+    # In a replacement, the old Add-on is already removed if only the installation is left to do.
     "remove": frozenset({"update", "remove"}),
     "enable": frozenset({"install", "remove", "enable", "disable"}),
     "disable": frozenset({"install", "remove", "enable", "disable"}),
@@ -30,12 +30,12 @@ _SAME_SUBJECT: Final[Mapping[Action, frozenset[Action]]] = {
 
 @attrs.frozen
 class TakeSteps(Task):
-    """Takes the approved steps of an account, as far as they are still needed.
+    """Performs the approved steps of an account that are still needed.
 
     Args:
         desired: The desired state.
         digests: Computes the digests of the steps, as for the plan.
-        parts: The parts of the fleet that the plan, and its application, are limited to.
+        parts: The parts of the fleet that the apply and its saved plan are limited to.
         offers: The prices and terms of the Add-ons to install, by SID, read after the approval.
     """
 
@@ -48,7 +48,7 @@ class TakeSteps(Task):
     async def run(
         self, client: MarketplaceClient, target: Target, limit: TimeLimit, approved: Approved
     ) -> tuple[Write, ...]:
-        """Return the results of the steps, and of steps that have become necessary since."""
+        """Return the results of the approved steps, and skip steps that became necessary since."""
         approved_steps = approved.steps[target.account_sid]
         try:
             target.check_name()
@@ -59,7 +59,7 @@ class TakeSteps(Task):
             steps, problems = steps_for(
                 *(wanted, observed, self.desired.secret, self.digests), offers=self.offers
             )
-        except Exception as error:  # noqa: BLE001 - whatever it was, nothing was written
+        except Exception as error:  # noqa: BLE001 - after any error, nothing was written
             return _nothing_written(approved_steps, error)
         writer = AccountWriter(
             *(client, target.account_sid, limit, wanted, observed),
@@ -79,15 +79,15 @@ class TakeSteps(Task):
 
 
 class _Approval:
-    """Compares what was approved with what is needed, while the steps of an account are taken.
+    """Compares the approved steps of an account with the needed ones, and performs them.
 
     Args:
-        parts: The parts of the fleet that the plan is limited to.
+        parts: The parts of the fleet that the apply and its saved plan are limited to.
         writer: Performs the steps.
         wanted: The desired state of the account.
         observed: The observed state.
         steps: The steps that are needed now.
-        problems: What cannot be reached.
+        problems: The parts of the desired state that cannot be reached.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class _Approval:
         self._stopped: str | None = None
 
     async def take(self, approved: Step) -> Write:
-        """Take a step unless it is no longer needed, or no longer what was approved."""
+        """Perform a step unless it is no longer needed, or no longer what was approved."""
         key, name = approved.key, approved.unique_name
         stopped = self._stopped or self._writer.timed_out
         if stopped is not None:
@@ -124,13 +124,16 @@ class _Approval:
         if not self._covers(approved, step):
             return self._broke(name, changed(key, _offer_changes(approved, step)))
         if self._writer.has_written and not self._writer.is_proven:
-            self._stopped = "no response has shown whose account this is; see the first step"
+            self._stopped = (
+                "no response has shown that the credentials belong to this account; see the first "
+                "step"
+            )
             return _skipped(key, self._stopped)
         write = await self._writer.write(step)
         return write if write.outcome in ("done", "unchanged") else self._broke(name, write)
 
     def unapproved(self, approved: tuple[Step, ...]) -> list[Write]:
-        """Return the steps that have become necessary since the plan as skipped."""
+        """Return the steps that have become necessary since the plan, as skipped."""
         names = {step.unique_name for step in approved}
         needed = self._needed.values()
         return [
@@ -145,7 +148,7 @@ class _Approval:
         return write
 
     def _differs(self, approved: Step) -> bool:
-        """Return whether what the step is about is not as desired."""
+        """Return whether the subject of a step is not in its desired state."""
         name, actions = approved.unique_name, _SAME_SUBJECT[approved.action]
         return name in self._problems or any(
             step.unique_name == name
@@ -155,12 +158,12 @@ class _Approval:
         )
 
     def _covers(self, approved: Step, step: Step) -> bool:
-        """Return whether what was approved is what would be done."""
+        """Return whether the approval covers the step that is needed now."""
         if step.has_content_of(approved):
             return True
         if approved.action != "enable" or approved.sid is not None or step.sid is None:
             return False
-        # The approved installation exists by now, with exactly the approved content.
+        # The approved installation now exists. Does it have exactly the approved content?
         (installed,) = self._observed.of(self._wanted[step.unique_name])
         after = self._writer.digest_of(step, installed)
         expected = attrs.evolve(approved, sid=step.sid, after=None)

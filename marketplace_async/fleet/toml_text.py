@@ -39,7 +39,7 @@ _CLOSING: Final = frozenset("]}")
 
 
 class TomlError(ValueError):
-    """A text is not TOML, or exceeds the bounds. The message may name the line."""
+    """A text is not TOML, or exceeds a limit. The message may name the line."""
 
 
 def parse_toml(text: str) -> dict[str, Any]:

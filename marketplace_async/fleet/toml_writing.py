@@ -1,7 +1,7 @@
-"""Writes configurations as TOML text that reads back as they are.
+"""Writes configurations as TOML text that reads back unchanged.
 
 A configuration becomes a tree: tables are dicts, and all other values are TOML text. Trees of
-different accounts can be compared and factored.
+different accounts can be compared, and their common parts factored out.
 """
 
 import json
@@ -22,7 +22,7 @@ _MAX_PATH: Final = 1024
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SPECIAL: Final = frozenset({"env", "null", "remove", "literal"})
 _BRACES = re.compile(r"\{+([^{}\s]+)\}+")
-# Keys whose text is secret even if nobody says so.
+# Keys whose text is treated as secret even if it is not declared so.
 _SECRET_KEY = re.compile(
     r"token|secret|passw|passphrase|credential|api_?key|private_?key|auth_?key|^authorization$",
     re.IGNORECASE,
@@ -30,7 +30,7 @@ _SECRET_KEY = re.compile(
 
 
 class UnwritableError(ValueError):
-    """A value that the desired state cannot hold."""
+    """The desired state cannot represent a value."""
 
 
 def text_of(text: str) -> str:
@@ -83,11 +83,11 @@ class Variables:
         return name
 
     def copy(self) -> "Variables":
-        """Return a copy that can receive more values, and be given up."""
+        """Return a copy that can be filled and discarded."""
         return Variables(dict(self.values), dict(self.keys), dict(self._names))
 
     def take(self, copy: "Variables") -> None:
-        """Take over what a copy has received."""
+        """Replace the content with that of a copy."""
         self.values, self.keys, self._names = copy.values, copy.keys, copy._names
 
 
@@ -97,11 +97,11 @@ class Writer:
 
     Args:
         unique_name: Its unique name.
-        secret: Keys that are secret, besides those whose name says so.
+        secret: Secret keys, in addition to those that are secret by their name.
         variables: Receives the values of secret keys.
 
     Attributes:
-        ignored: The paths of keys that cannot be written, as `ignore` has them.
+        ignored: The paths of keys that cannot be written, in the format of `ignore`.
     """
 
     unique_name: str
@@ -114,7 +114,7 @@ class Writer:
         """Return a configuration as a tree.
 
         Raises:
-            UnwritableError: A key cannot be written, or be named in `ignore`.
+            UnwritableError: A key can neither be written nor be named in `ignore`.
         """
         self._account_sid = account_sid
         return self._table(configuration, ())
@@ -139,14 +139,14 @@ class Writer:
         return self._plain(value, len(path))
 
     def _variable(self, key: str, value: Any) -> str:
-        # A variable holds text, and is not empty.
+        # The value of a variable must be text that is not empty.
         if not isinstance(value, str) or not value or "\0" in value:
             raise UnwritableError
         name = self.variables.name_of(self.unique_name, key, value, self._account_sid)
         return f"{{ env = {text_of(name)} }}"
 
     def _plain(self, value: Any, depth: int) -> str:
-        """Return a value that is no table, or one within a list."""
+        """Return a value that is not a table, or a table within a list."""
         if depth > _MAX_DEPTH:
             raise UnwritableError
         match value:
@@ -175,7 +175,7 @@ class Writer:
         return key in self.secret or _SECRET_KEY.search(key.replace("-", "_")) is not None
 
     def _literal(self, value: Any, depth: int) -> str:
-        """Return plain JSON without any special meaning. TOML has no null."""
+        """Return a value that is read literally. TOML has no null."""
         if value is None or depth > _MAX_DEPTH:
             raise UnwritableError
         match value:
@@ -206,12 +206,12 @@ def _is_name(text: str) -> bool:
 
 
 def _looks_special(value: Mapping[str, Any]) -> bool:
-    # The part of a table that accounts have in common, or not, may have a single key.
+    # Factoring can leave a table with a single key.
     return not _SPECIAL.isdisjoint(value)
 
 
 def _ignorable(path: Sequence[str]) -> str:
-    """Return a path of keys as `ignore` has it."""
+    """Return a path of keys in the format of `ignore`."""
     parts = []
     for key in path:
         quote = next((mark for mark in ('"', "'") if mark not in key), None)
@@ -240,7 +240,7 @@ def common(trees: Sequence[Tree]) -> Tree:
             continue
         counts = Counter(_canonical(value) for value in values)
         text, count = counts.most_common(1)[0]
-        # A value that each account has for itself is not common.
+        # A value that occurs on one of several accounts only is not common.
         if count > 1 or len(trees) == 1:
             result[key] = next(value for value in values if _canonical(value) == text)
     return result
@@ -251,7 +251,7 @@ def _canonical(value: Tree | str) -> str:
 
 
 def difference(base: Tree, tree: Tree) -> Tree:
-    """Return the override that makes a tree of a base."""
+    """Return the override that turns a base into a tree."""
     result: Tree = {key: REMOVE for key in base if key not in tree}
     for key, value in tree.items():
         existing = base.get(key)

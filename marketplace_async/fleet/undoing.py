@@ -1,7 +1,7 @@
-"""Undoes a run of `apply`: writes the desired state that puts back what it changed.
+"""Undoes a run of `apply`: writes a desired state that reverts its changes.
 
-An undo is a desired state and not a list of steps: `plan` compares it with the accounts as they
-are now, and `apply` asks, compares and records as always.
+An undo is a desired state, not a list of steps: `plan` compares it with the current state of the
+accounts, and `apply` asks for approval, compares and records as always.
 """
 
 import json
@@ -23,12 +23,12 @@ _SPECIAL: Final = frozenset({"env", "null", "literal", "remove"})
 
 @attrs.frozen(kw_only=True)
 class Undo:
-    """What undoes a run.
+    """The undo of a run.
 
     Attributes:
         run: The run.
-        desired: The desired state, as TOML. None if nothing can be put back.
-        changes: Number of changes that it puts back, if the accounts are as the run left them.
+        desired: The desired state, as TOML. None if nothing can be reverted.
+        changes: Number of changes that it reverts, if the accounts are as the run left them.
         variables: The environment variables that must hold secret values from before the run,
             because the journal has no secrets.
         not_undone: A message for each write that it does not undo, with the command to run if
@@ -43,17 +43,18 @@ class Undo:
 
 
 def undo_of(journal: str | os.PathLike[str], *, run: str = "last") -> Undo:
-    """Return the desired state that puts back what a run updated, renamed, enabled or disabled.
+    """Return a desired state that reverts what a run updated, renamed, enabled or disabled.
 
-    Blocks. Review and apply it like any other: `plan` shows what differs from the accounts as they
-    are now. An installation or a removal is not undone: its command is in `not_undone`.
+    Blocks. Review and apply it like any other: `plan` shows how it differs from the current state
+    of the accounts. Installations and removals are not undone: `not_undone` has the commands for
+    them.
 
     Args:
         journal: The journal of `apply`.
-        run: The run: its name or the beginning of it, or "last".
+        run: The run: its name or a prefix of it, or "last".
 
     Raises:
-        ValueError: There is no such run, or more than one.
+        ValueError: No run has this name or prefix, or several runs have it.
         JobError: The file is in use, damaged, of another version, or not a journal of `apply`.
         OSError: The file cannot be read.
     """
@@ -97,7 +98,7 @@ class _Entry:
     write: JournalWrite
     configuration: dict[str, Any] | None = None
     extensions: dict[str, bool] = attrs.field(factory=dict)
-    # The unique name until the run, if it renamed the Add-on.
+    # The unique name before the run, if the run renamed the Add-on.
     previous_name: str | None = None
     changes: int = 0
 
@@ -134,18 +135,18 @@ def _install(write: JournalWrite) -> str:
     if write.before:
         words += ["--configuration", json.dumps(write.before, ensure_ascii=False)]
     masked = MASK in json.dumps(write.before)
-    return shlex.join(words) + (f" (replace {MASK} by the secrets)" if masked else "")
+    return shlex.join(words) + (f" (replace {MASK} with the secrets)" if masked else "")
 
 
 class _UnwritableError(ValueError):
-    """A configuration that a desired state cannot hold. The message says why."""
+    """A desired state cannot represent a configuration. The message says why."""
 
 
 @attrs.define
 class _Secrets:
-    """The masked values and the variable of each, by account and path.
+    """The environment variables of masked values, by account and path.
 
-    The values of two accounts may differ: each account has variables of its own.
+    The values of two accounts may differ, so each account has its own variables.
     """
 
     variables: dict[tuple[str, tuple[str, ...]], str] = attrs.field(factory=dict)
@@ -184,10 +185,10 @@ def _document(
             *(step.available_add_on_sid or "", configuration, extensions),
         )
         accounts.setdefault(content, []).append(entry.write.account_sid)
-    lines = [f"# Puts back what run {run} of apply updated, renamed, enabled or disabled."]
+    lines = [f"# Reverts what run {run} of apply updated, renamed, enabled or disabled."]
     lines += ["# Review it with plan: an Add-on that was removed since would be installed again."]
     if secrets.variables:
-        lines += ["# Secrets cannot be restored from the journal, which has them masked. Set their"]
+        lines += ["# Secrets cannot be restored from the journal, which masks them. Set their"]
         lines += ["# environment variables to the earlier values; accounts may share a variable."]
     lines += [f"# Not undone: {_comment(one)}" for one in not_undone]
     if secrets.variables:
@@ -211,7 +212,7 @@ def _comment(text: str) -> str:
 
 @attrs.frozen
 class _Writer:
-    """Writes the configuration of an account as TOML that a desired state reads as it is."""
+    """Writes the configuration of an account as TOML that a desired state reads back unchanged."""
 
     account_sid: str
     secrets: _Secrets
@@ -220,7 +221,7 @@ class _Writer:
         pairs = []
         for key, value in table.items():
             if MASK in key:
-                raise _UnwritableError("the name of a key has a secret, which is not recorded")
+                raise _UnwritableError("the name of a key contains a secret, which is not recorded")
             below = (*path, key)
             if isinstance(value, str) and MASK in value:
                 variable = self.secrets.variable(self.account_sid, below)
@@ -252,7 +253,7 @@ def _plain(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case str() if MASK in value:
-            raise _UnwritableError("a list or a literal has a secret, which is not recorded")
+            raise _UnwritableError("a list or a literal contains a secret, which is not recorded")
         case str():
             return _text(value)
         case dict():
@@ -265,5 +266,5 @@ def _plain(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    # TOML takes the escapes of JSON, and wants DEL escaped as well.
+    # TOML accepts the escapes of JSON, but also requires DEL to be escaped.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

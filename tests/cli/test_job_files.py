@@ -145,7 +145,7 @@ def test_a_complete_inventory_says_so_and_its_files_are_private(cli: Cli, folder
     assert cli(*command).status == 0
     again = cli(*command)
     assert again.status == 1
-    assert again.err.startswith("error: x.csv is complete since 20")
+    assert again.err.startswith("error: x.csv was completed at 20")
     assert again.err.endswith("hint: Use --overwrite to start over.\n")
     for name in ("x.csv", "x.csv.journal"):
         assert (folder / name).stat().st_mode & 0o777 == 0o600
@@ -183,7 +183,7 @@ def test_a_file_that_may_not_grow_ends_in_counts_and_goes_on_later(
     )
     assert first.returncode == 3
     assert "accounts with " in first.stderr
-    assert " records are saved: make room or repair the disk\n" in first.stderr
+    assert " records are saved: free some disk space or repair the disk\n" in first.stderr
     assert first.stderr.endswith("hint: Then use --resume to continue.\n")
     assert "Traceback" not in first.stderr
     second = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)

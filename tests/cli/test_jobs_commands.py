@@ -380,7 +380,7 @@ def killed(shops: Shops, generator: random.Random, *arguments: str) -> bool:
 
 def ended(done: "subprocess.CompletedProcess[str]", status: int) -> bool:
     """Return whether a resumed job is complete now, or was before it could be killed."""
-    return done.returncode == status or "is complete since" in done.stderr
+    return done.returncode == status or "was completed at" in done.stderr
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".db"])

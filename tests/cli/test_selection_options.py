@@ -30,7 +30,7 @@ def test_removals_are_named_before_the_question(shops: Shops) -> None:
     [
         (("--account", "AC1"), "--account: 'AC1' is not the SID of an account"),
         (("--add-on", "spam"), "--add-on: no entry of the desired state has the unique name"),
-        (("--add-on", "spam"), "there are: spam-score, transcription, voicebase_transcription"),
+        (("--add-on", "spam"), "it has: spam-score, transcription, voicebase_transcription"),
         (("--limit", "0"), "--limit: must be a positive integer, got 0"),
         (("--only", "install,delete"), "--only: expected some of install, "),
         (("--max-failures", "-1"), "--max-failures: must be 0 or more, got -1"),

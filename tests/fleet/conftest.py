@@ -1,4 +1,4 @@
-"""The fleet that the tests of jobs share."""
+"""The fleet that all tests of jobs use."""
 
 import pytest
 from support.fleet import Fleet

@@ -1,4 +1,4 @@
-"""An approval covers what the plan saw and what it will write, and nothing else."""
+"""An approval only covers what the plan saw and what it will write."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ URL, OTHER_URL = "https://one.example.com", "https://other.example.com"
 
 
 class Shop:
-    """One account with one Add-on, and what a colleague can do to it."""
+    """One account with one Add-on, and the changes that a colleague can make to it."""
 
     def __init__(self, client: MarketplaceClient, source: fleet.Source) -> None:
         self.add_ons = client.installed_add_ons
@@ -68,7 +68,7 @@ class Shop:
     async def apply(
         self, folder: Path, desired: str, meanwhile: Sabotage, **options: Any
     ) -> tuple[fleet.ApplyReport, bool]:
-        """Apply with a change between plan and approval. Return whether the rest is as it was."""
+        """Apply, with a change between plan and approval. Return whether apply changed nothing."""
         before: list[Any] = []
 
         async def approve(plan: fleet.PlanReport) -> bool:

@@ -1,4 +1,4 @@
-"""Configurations compared: their differences, ignored keys, and what the service makes of them."""
+"""Comparing configurations: differences, ignored keys, and changes that the service makes."""
 
 from typing import Any
 

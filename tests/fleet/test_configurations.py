@@ -1,4 +1,4 @@
-"""The values of configurations: from the environment, null, removed, and of the account."""
+"""The special values of configurations: environment, null, removal, and account values."""
 
 import pickle
 import re
@@ -95,19 +95,19 @@ def test_an_override_removes_a_key(overrides: list[str], value: Any) -> None:
             "{}",
             "line 8: add_ons[0].configuration.token (spam): only a secret key can have a value "
             'from the environment: add secret = ["token"] at the top of the file; write '
-            "{ literal = ... } around a table that you mean as it is",
+            "{ literal = ... } around a table that is meant literally",
         ),
         (
             "{ a = { remove = true } }",
             "{}",
             "line 8: add_ons[0].configuration.a (spam): only an override can remove a key; write "
-            "{ literal = ... } around a table that you mean as it is",
+            "{ literal = ... } around a table that is meant literally",
         ),
         (
             "{ a = [] }",
             "{ a = [{ b = { remove = true } }] }",
             "line 11: add_ons[0].overrides[0].configuration.a[0].b (spam): a list is replaced as a "
-            "whole; write { literal = ... } around a table that you mean as it is",
+            "whole; write { literal = ... } around a table that is meant literally",
         ),
         (
             "{ limits = { minutes = 5 } }",

@@ -15,7 +15,7 @@ from marketplace_async.testing import account
 
 pytest.importorskip("distributed")
 
-# Secret values must not be in the file: they would be sent.
+# Secret values must not be in the file: they would be sent to the workers.
 WRITTEN = DESIRED.replace('"very-secret"', '{ env = "TEST_API_TOKEN" }')
 
 
@@ -51,7 +51,7 @@ async def test_a_cluster_that_cannot_be_reached_is_an_error(
 ) -> None:
     monkeypatch.setattr(dask, "_CONNECT", 0.3)
     file = tmp_path / "x.jsonl"
-    # No port 1: nothing listens there.
+    # Nothing listens on port 1.
     with pytest.raises(JobError, match=r"the scheduler tcp://127\.0\.0\.1:1 cannot be reached"):
         await fleet.inventory(shops.source, file, executor=DaskExecutor("tcp://127.0.0.1:1"))
     for address in ("dask://192.0.2.1:8786", "tcp://192.0.2.1:8786"):

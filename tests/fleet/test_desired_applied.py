@@ -1,4 +1,4 @@
-"""What a desired state says, on accounts: ignored keys, values of the account, null and removal."""
+"""A desired state applied to accounts: ignored keys, account values, null and removal."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is wrong with a desired state: every problem at once, in words, with its line and path."""
+"""The problems of a desired state: all at once, in plain words, with line and path."""
 
 import pickle
 import re

@@ -1,4 +1,4 @@
-"""Every job ends with a report whose counts add up to the accounts, whatever ended it."""
+"""Every job, however it ends, reports counts that add up to the number of accounts."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ OFF = fleet.parse('[[add_ons]]\nunique_name = "spam"\nstate = "absent"\naccounts
 
 
 class Service:
-    """A service with one installed Add-on per account. Some accounts are trouble."""
+    """A service with one installed Add-on per account. Some accounts cause trouble."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "accounts.csv"
@@ -297,7 +297,7 @@ async def test_a_list_of_accounts_that_fails_half_way_ends_the_job_with_a_report
 
                 async def listed(page_size: int | None = None) -> AsyncIterator[fleet.Target]:
                     nonlocal listings
-                    listings += 1  # the first one tells whose accounts these are
+                    listings += 1  # the first listing determines the parent account
                     count = 0
                     async for target in connection_accounts():
                         count += 1
@@ -388,7 +388,7 @@ async def test_what_the_service_makes_of_a_configuration_is_told_once_and_not_re
     assert "topics = false" in note
     service.updates = 0
     report = await run()
-    # Each account differs from the desired state again, and writing would not change that.
+    # Each account still differs from the desired state, and a write would not change that.
     assert report.writes.keys() == {"done", "unchanged"}
     assert (service.updates, len(report.notes)) == (report.writes["done"], 1)
     assert service.updates <= 32

@@ -157,7 +157,7 @@ def reopened(file: Path) -> "Checkpoint[InventoryRecord] | None":
     try:
         return open_checkpoint(file, resume=True)
     except JobError as error:
-        if "is complete since" in str(error):
+        if "was completed at" in str(error):
             return None
         raise
 
@@ -218,7 +218,7 @@ def test_existing_output_is_neither_lost_nor_mixed(tmp_path: Path, suffix: str) 
 
     new = open_checkpoint(file, overwrite=True)
     assert (new.totals(), new.finished(ACCOUNTS)) == ((0, 0, 0), set())
-    assert len(read(file)) == 1  # kept until there is something to replace it with
+    assert len(read(file)) == 1  # the file is kept until there is something to replace it with
     new.write([entry(1)])
     assert new.totals() == (1, 0, 0)
     new.close()

@@ -1,4 +1,4 @@
-"""A full disk, a damaged file, and two jobs at once: one sentence, and nothing lost or doubled."""
+"""A full disk, a damaged file, or two jobs at once: a clear error, and nothing lost or doubled."""
 
 import asyncio
 import errno
@@ -39,7 +39,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(folder: Path, free: int) -> Path:
-    """Fill a disk but for `free` bytes. Delete the returned file to make room."""
+    """Fill a disk except for `free` bytes. Delete the returned file to free the space."""
     ballast = folder / "ballast"
     with ballast.open("wb", buffering=0) as stream:
         try:
@@ -75,7 +75,7 @@ async def test_an_inventory_goes_on_after_a_full_disk_with_each_record_once(
         assert f"{file}" in str(first)
         assert "No space left on device; " in str(first)
         assert str(first).endswith(
-            "make room or repair the disk; then pass resume=True to continue"
+            "free some disk space or repair the disk; then pass resume=True to continue"
         )
     elif isinstance(first, Exception):  # a file could not be created
         assert str(first).startswith("[Errno 28] No space left on device: ")
@@ -86,7 +86,7 @@ async def test_an_inventory_goes_on_after_a_full_disk_with_each_record_once(
         assert free > 60000
         assert "complete since" in str(second)
     else:
-        if not isinstance(second, fleet.InventoryReport):  # closing the files made room
+        if not isinstance(second, fleet.InventoryReport):  # closing the files freed some space
             assert "No space left on device" in str(second)
             second = await fleet.inventory(shops.source, file, resume=True)
         assert (second.accounts, second.records, second.complete) == (41, 40, True)
@@ -186,7 +186,7 @@ async def test_two_jobs_on_one_file_do_not_mix(shops: Fleet, tmp_path: Path, suf
     assert len(reports) == 1
     assert len(errors) == 3
     for error in errors:
-        assert re.search("another job is using this file; retry|is complete since", str(error))
+        assert re.search("another job is using this file; retry|was completed at", str(error))
     assert Counter(one["account_sid"] for one in read(file)) == Counter(
         sid for sid, _ in shops.shops
     )

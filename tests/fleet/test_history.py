@@ -128,7 +128,7 @@ async def test_another_journal_is_rejected(shops: Fleet, tmp_path: Path) -> None
 
 
 def journal_of(file: Path, *befores: dict[str, Any], outcome: Any = "done") -> Path:
-    """Write the journal of a run that updated an Add-on on as many accounts."""
+    """Write the journal of a run that updated an Add-on on one account per configuration."""
     step = fleet.Step(
         action="update", unique_name="scan", available_add_on_sid=SPAM_SCORE, sid="XE1"
     )
@@ -201,7 +201,7 @@ def test_a_masked_secret_is_not_restored_but_asked_for(
 def test_a_secret_in_a_list_and_an_unknown_outcome_are_listed(tmp_path: Path) -> None:
     undo = fleet.undo_of(journal_of(tmp_path / "a", {"list": [MASK]}))
     assert undo.desired is None
-    assert "a list or a literal has a secret" in undo.not_undone[0]
+    assert "a list or a literal contains a secret" in undo.not_undone[0]
     undo = fleet.undo_of(journal_of(tmp_path / "b", {}, outcome="unknown"))
     assert (undo.desired, undo.changes) == (None, 0)
     assert "its outcome is unknown; check the account" in undo.not_undone[0]

@@ -1,4 +1,4 @@
-"""The pages of an inventory and a plan: the files that jobs write, against an emulator."""
+"""The HTML pages of inventories and plans, as jobs write them, against an emulator."""
 
 import asyncio
 import functools

@@ -1,4 +1,4 @@
-"""Whose a job is: its files resume on the same accounts only, and belong to nobody else."""
+"""The identity of a job: its files only resume on the same accounts, and are never mixed up."""
 
 import asyncio
 import functools
@@ -97,7 +97,7 @@ async def test_credentials_of_the_same_parent_account_resume_its_job(
 ) -> None:
     file = tmp_path / "inventory.jsonl"
     await interrupted(shops.source, file)
-    # This API key does not name its account. The service does.
+    # This API key does not name its account, but the service does.
     key = ApiKey(PARENT.replace("AC", "SK"), "x")
     report = await fleet.inventory(subaccounts(shops.emulator.url, key), file, resume=True)
     assert (report.accounts, len(lines(file))) == (41, 40)
@@ -203,7 +203,7 @@ async def test_a_complete_inventory_says_so_and_failed_accounts_are_retried(
     report = await fleet.inventory(shops.source, file, resume=True)
     assert (report.complete, report.failures.count, len(lines(file))) == (True, 0, 40)
     requests = len(shops.emulator.log)
-    await refused(shops.source, file, r"is complete since 20\d\d-\d\d-\d\dT.*Z; pass overwrite=Tr")
+    await refused(shops.source, file, r"was completed at 20\d\d-\d\d-\d\dT.*Z; pass overwrite=Tr")
     assert len(shops.emulator.log) == requests
     assert (await fleet.inventory(shops.source, file, overwrite=True)).records == 40
 
@@ -223,7 +223,7 @@ async def test_a_job_that_records_nothing_leaves_no_file_and_overwrites_none(
         await fleet.inventory(wrong, file, overwrite=True)
     assert contents(tmp_path).keys() == before.keys()
     assert file.read_bytes() == before[file.name]
-    await refused(shops.source, file, "is complete since")
+    await refused(shops.source, file, "was completed at")
 
 
 async def test_a_job_that_cannot_read_the_catalogue_leaves_no_file(

@@ -1,4 +1,4 @@
-"""A desired state that is written from what is installed plans to nothing."""
+"""A plan of a desired state that was drafted from installed Add-ons changes nothing."""
 
 import asyncio
 import json
@@ -209,7 +209,7 @@ class _Collect:
     def close(self) -> None: ...
 
 
-# -- what the text looks like
+# -- the text of a draft
 
 
 def test_common_parts_are_written_once_and_secrets_are_variables() -> None:

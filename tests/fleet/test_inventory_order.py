@@ -1,4 +1,4 @@
-"""The order of inventories in files."""
+"""The order of the records in inventory files."""
 
 import asyncio
 import random
@@ -111,7 +111,7 @@ records = st.lists(
 
 
 def as_read(record: fleet.InventoryRecord) -> dict[str, Any]:
-    # A cell of CSV does not tell None from "".
+    # A CSV cell does not distinguish None from "".
     fields = attrs.asdict(record).items()
     return {name: value if name == "configuration" else value or None for name, value in fields}
 

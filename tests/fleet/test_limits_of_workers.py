@@ -1,4 +1,4 @@
-"""How the limits of a job are split over workers, whatever comes and goes."""
+"""The limits of a job are split among its workers, even as workers join and leave."""
 
 import pytest
 from hypothesis import given, strategies as st
@@ -15,7 +15,7 @@ EVENTS = st.lists(
 def test_the_shares_never_exceed_the_limit(total: int, events: list[tuple[str, int]]) -> None:
     limits = Limits(total, 100.0)
     granted: dict[str, int] = {}
-    deaf: set[str] = set()  # they do not confirm a lower share
+    deaf: set[str] = set()  # workers that do not confirm a lower share
     for event, number in events:
         name = str(number)
         match event:

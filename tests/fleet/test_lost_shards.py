@@ -1,4 +1,4 @@
-"""What becomes of shards whose worker was lost, with an engine that loses them on command."""
+"""Shards whose worker was lost, with an engine that loses workers on command."""
 
 import asyncio
 import functools
@@ -47,7 +47,7 @@ async def test_an_account_that_ends_its_workers_fails_alone(shops: Fleet, tmp_pa
     assert (report.counts.done, report.counts.failed) == (40, 1)
     (failure,) = report.failures.first
     assert (failure.account_sid, failure.error) == (engine.poison, "WorkerLostError")
-    assert failure.message.startswith("3 workers were lost while they processed this account")
+    assert failure.message.startswith("3 workers were lost while processing this account")
     assert engine.handed_out[engine.poison] == 3
 
 
@@ -58,7 +58,7 @@ async def test_a_write_of_a_lost_worker_counts_as_done(shops: Fleet, tmp_path: P
         engine.lose_after = engine.replies + 2
         return True
 
-    # What a lost worker was doing is awaited for as long as an attempt may take.
+    # The accounts of a lost worker are not handed out again before its requests have ended.
     source = fleet.Subaccounts(functools.partial(connect, shops.emulator.url, 1.0))
     report = await fleet.apply(
         source,
@@ -73,8 +73,8 @@ async def test_a_write_of_a_lost_worker_counts_as_done(shops: Fleet, tmp_path: P
     assert len(created) == 41
     writes = await asyncio.to_thread(fleet.read_journal, tmp_path / "journal")
     messages = {one.message for one in writes}
-    assert messages == {None, "found done after a worker of this run was lost"}
-    # How often depends on the load of the machine: a late lease is one more handout.
+    assert messages == {None, "already done by a lost worker of this run"}
+    # The number of handouts depends on the load of the machine: each late lease adds one.
     assert all(one.handouts > 1 for one in writes if one.message is not None)
     assert min(one.handouts for one in writes) == 1
 
@@ -98,7 +98,7 @@ async def test_a_job_without_a_fit_worker_says_why(shops: Fleet, tmp_path: Path)
     assert not await asyncio.to_thread(file.exists)
     engine = LocalEngine(0)
     engine.patience = 0.1
-    with pytest.raises(JobError, match=r"there has been no worker for 0\.1 seconds"):
+    with pytest.raises(JobError, match=r"no worker has been available for 0\.1 seconds"):
         await fleet.inventory(shops.source, file, executor=engine)
 
 
@@ -110,7 +110,7 @@ async def test_pages_are_read_again_and_accounts_are_not_fetched(
     assert report.records == 40
     paths = Counter(f"{one.method} {one.path}" for one in list(shops.emulator.log)[before:])
     assert paths["GET /v1/InstalledAddOns"] == 41
-    # Five pages here, and each once more on a worker; each worker checks its credentials.
+    # The job reads five pages, and a worker reads each again. Each worker checks its credentials.
     assert paths["GET /2010-04-01/Accounts.json"] <= 5 + 5 + 2
     assert set(paths) == {"GET /v1/InstalledAddOns", "GET /2010-04-01/Accounts.json"}
 
@@ -161,7 +161,7 @@ async def test_a_lease_ends_unless_the_job_extends_it() -> None:
     assert not fence.is_open
     with pytest.raises(asyncio.CancelledError):
         fence.check()
-    fence.extend(fence.clock() - 1.0)  # a message that was delayed
+    fence.extend(fence.clock() - 1.0)  # a delayed message
     assert not fence.is_open
     fence.extend(fence.clock())
     fence.check()

@@ -1,4 +1,4 @@
-"""A plan as Markdown: complete where there is room, safe whatever the names are."""
+"""A plan as Markdown: complete if there is room, and safe with any names."""
 
 import re
 from collections import Counter
@@ -34,7 +34,7 @@ def text_of(tokens: list[Token]) -> list[Token]:
 
 
 def check(markdown: str) -> list[list[str]]:
-    """Return the cells of all tables, after a check that names are code and nothing else."""
+    """Return the cells of all tables, after a check that names only occur as code."""
     tokens = text_of(READER.parse(markdown))
     allowed = {MARK, "<br>", "<code>", "</code>"}
     html = {token.content.strip() for token in tokens if token.type.startswith("html_")}

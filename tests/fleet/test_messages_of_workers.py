@@ -1,4 +1,4 @@
-"""What is sent to workers: enough to do the job, and no secret."""
+"""The messages to workers contain what the job needs, and no secrets."""
 
 import functools
 from pathlib import Path
@@ -14,7 +14,7 @@ from marketplace_async.fleet import JobEndedError, JobError, PlanKey
 from marketplace_async.fleet._executors import portable
 from marketplace_async.testing import account
 
-# Secret values of the file itself would be sent.
+# Secret values in the file would be sent to the workers.
 WRITTEN = DESIRED.replace('"very-secret"', '{ env = "TEST_API_TOKEN" }')
 KEY = "a-plan-key-that-is-hard-to-guess"
 
@@ -77,9 +77,9 @@ async def test_a_secret_in_the_file_is_an_error_before_anything_is_sent(
 @pytest.mark.parametrize(
     ("variable", "value", "reason"),
     [
-        ("TEST_API_TOKEN", "another", "environment variables .* have other values"),
+        ("TEST_API_TOKEN", "another", "environment variables .* have different values"),
         ("TEST_API_TOKEN", "", "environment variable TEST_API_TOKEN is not set"),
-        ("MARKETPLACE_PLAN_KEY", "another-key-of-some-length", "plan key .* is not that"),
+        ("MARKETPLACE_PLAN_KEY", "another-key-of-some-length", "plan key .* differs from that"),
         ("MARKETPLACE_PLAN_KEY", "", "MARKETPLACE_PLAN_KEY is not set"),
     ],
 )
@@ -117,7 +117,7 @@ def test_sources_come_back_without_credentials(tmp_path: Path) -> None:
     source = fleet.AccountsFile(file, options, format="csv")
     found = portable.source_of(portable.describe(source))
     assert isinstance(found, fleet.AccountsFile)
-    del options["proxy"]  # it may hold a password, and is a setting of the machine
+    del options["proxy"]  # may contain a password, and is a setting of the machine
     assert found == source
     assert found.options == options
     source = fleet.Vault(sids_of_the_vault, find_in_the_vault, timeout=5)

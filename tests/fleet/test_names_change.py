@@ -37,7 +37,7 @@ replaces = "{VOICEBASE}"
 
 
 class Shop:
-    """One subaccount, and the jobs over it and its parent."""
+    """One subaccount, and the jobs that run on it and its parent."""
 
     def __init__(self, emulator: Emulator, folder: Path) -> None:
         self.emulator, self.folder = emulator, folder
@@ -243,7 +243,7 @@ def test_a_renaming_is_approved_with_both_names() -> None:
     [
         (ENTRY + 'previous_names = ["transcripts"]\n', "must not contain the unique name itself"),
         (ENTRY + 'previous_names = [" "]\n', "must be text that is not blank"),
-        (ENTRY + f'replaces = "{VOICEBASE}"\n', "must be another Add-on than available_add_on_sid"),
+        (ENTRY + f'replaces = "{VOICEBASE}"\n', "must differ from available_add_on_sid"),
         (ENTRY + 'replaces = "XE1"\n', "replaces (transcripts)"),
         (
             '[[add_ons]]\nunique_name = "a"\naccounts = "all"\nstate = "absent"\n'

@@ -1,4 +1,4 @@
-"""Jobs over accounts of which one has an odd response: it fails, and no other does."""
+"""If the service sends an odd response for one account, only that account fails."""
 
 import base64
 import json

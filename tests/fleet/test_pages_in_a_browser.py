@@ -1,6 +1,6 @@
 """The pages of an inventory and a plan in a real browser, from files without a server.
 
-The tests are skipped without chromium and playwright, as those of the emulator's page are.
+The tests are skipped without chromium and playwright, like those of the emulator's page.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Plans and applies of a part of a fleet."""
+"""`plan` and `apply`, limited to a part of a fleet."""
 
 from pathlib import Path
 
@@ -117,7 +117,7 @@ async def test_a_plan_of_a_part_can_be_saved_and_applied(shops: Fleet, tmp_path:
     report = await fleet.apply(
         shops.source, shops.desired, journal=tmp_path / "journal", plan=file, key=KEY, approve=yes
     )
-    # What the plan left out is no change since the plan.
+    # A step that the plan left out does not count as a change since the plan.
     assert report.writes == {"done": 22}
     assert report.counts.skipped == 0
 
@@ -144,7 +144,7 @@ async def test_too_many_failures_end_a_plan_which_is_then_resumed(
         await fleet.plan(shops.source, shops.desired, to=file, max_failures=2, executor=one_by_one)
     report = error.value.report
     assert isinstance(report, fleet.PlanReport)
-    assert "failed, and at most 2 may" in str(error.value.__cause__)
+    assert "failed, and at most 2 may fail" in str(error.value.__cause__)
     assert report.counts.accounts == 41
     assert report.counts.not_begun > 0
     assert not report.complete
@@ -192,7 +192,7 @@ async def test_removals_are_named_in_the_order_of_accounts(shops: Fleet) -> None
         ({"limit": 0}, "limit: must be a positive integer, got 0"),
         ({"friendly_names": [" "]}, "friendly_names"),
         ({"actions": ["delete"]}, "actions: expected some of install, .*got 'delete'"),
-        ({"add_ons": ["spam"]}, "no entry .* name 'spam'; there are: spam-score, transcription"),
+        ({"add_ons": ["spam"]}, "no entry .* name 'spam'; it has: spam-score, transcription"),
     ],
 )
 async def test_a_wrong_part_is_rejected_before_any_request(

@@ -96,7 +96,7 @@ async def test_the_journal_of_another_job_is_left_unchanged(shops: Fleet, tmp_pa
             journal=tmp_path / "inventory.jsonl.journal",
             approve=lambda _: True,
         )
-    with pytest.raises(JobError, match="is complete since 20"):
+    with pytest.raises(JobError, match="was completed at 20"):
         await fleet.inventory(shops.source, file, resume=True)
     assert shops.writes() == []
 

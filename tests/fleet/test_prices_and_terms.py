@@ -1,4 +1,4 @@
-"""Prices and terms: shown with a plan, accepted with it, and compared before it is applied."""
+"""Prices and terms: a plan shows them, an approval accepts them, and apply compares them."""
 
 import json
 import re
@@ -26,7 +26,7 @@ class Priced(Fleet):
             await client.listings.update(SPAM_SCORE, **parts)
 
     def reads(self) -> list[str]:
-        """Return the requests about what Add-ons cost."""
+        """Return the requests that read prices and terms."""
         return [
             entry.path
             for entry in self.emulator.log
@@ -63,7 +63,7 @@ async def test_a_plan_names_the_price_and_terms_of_each_add_on_once(priced: Pric
     assert transcription.offer is not None
     assert transcription.offer.price_text == "per minute"
     assert transcription.offer.terms_text == "not stated by the service"
-    # One read for each Add-on, however many accounts there are.
+    # Each Add-on is read once, regardless of the number of accounts.
     assert priced.reads().count(f"/v1/Listing/{SPAM_SCORE}") == 1
     installs = [group for group in report.groups if group.action == "install"]
     assert [group.offer for group in installs] == [spam.offer, transcription.offer]
@@ -93,7 +93,7 @@ async def test_an_install_whose_price_or_terms_changed_since_is_skipped(
         assert {step["offer"]["digest"][:7] for step in _installs(file)} == {"sha256:"}
 
     async def approve(plan: fleet.PlanReport) -> bool:
-        await priced.edit(**change)  # as late as that
+        await priced.edit(**change)  # after the plan was shown
         return True
 
     report = await fleet.apply(
@@ -105,14 +105,14 @@ async def test_an_install_whose_price_or_terms_changed_since_is_skipped(
         accept_secret_changes=is_saved,
     )
     assert report.counts.skipped == 41
-    assert report.writes["skipped"] == 82  # with the extension of each
+    assert report.writes["skipped"] == 82  # including the extension of each
     first = report.failures.first[0].message
     assert "changed since the plan" in first
     assert re.search(message, first), first
     state = await priced.state()
     assert all("spam-score" not in installed for installed in state.values())
     assert sum("transcription" in installed for installed in state.values()) == 40
-    # A new plan shows what it costs now, and can be applied.
+    # A new plan shows the current price, and can be applied.
     again = await fleet.apply(
         priced.source, priced.desired, journal=tmp_path / "journal", approve=lambda plan: True
     )
@@ -137,7 +137,7 @@ async def test_prices_are_read_once_more_after_the_approval_and_not_for_each_acc
         priced.source, priced.desired, journal=tmp_path / "journal", approve=approve
     )
     assert unchanged.plan.acceptances == ()
-    # Without an installation, there is nothing to accept, and nothing is read again.
+    # Without an installation there is nothing to accept, so nothing is read again.
     assert priced.reads().count(f"/v1/Listing/{SPAM_SCORE}") == 1
 
 
@@ -181,7 +181,7 @@ def test_the_digest_covers_what_the_texts_leave_out() -> None:
     before, after = (offer_of(ADD_ON, Listing(sid=SPAM_SCORE, policies=one)) for one in long)
     assert before.terms == after.terms
     assert before != after
-    assert offer_changes(before, after) == "the price or terms of the Add-on, in their details"
+    assert offer_changes(before, after) == "details of the price or terms of the Add-on"
     assert offer_changes(None, after) == "the price and terms of the Add-on"
-    # A listing without content says as much as no listing.
+    # An empty listing is equivalent to no listing.
     assert offer_of(ADD_ON, Listing(sid=SPAM_SCORE, policies={})) == offer_of(ADD_ON, None)

@@ -1,4 +1,4 @@
-"""Jobs in several processes: real processes, against an emulator."""
+"""Jobs in several real processes, against an emulator."""
 
 import asyncio
 import contextlib
@@ -17,12 +17,12 @@ from support.fleet_workers import connect
 from marketplace_async import fleet
 from marketplace_async.fleet import JobError, ProcessExecutor
 
-# Secret values must not be in the file: they would be sent.
+# Secret values must not be in the file: they would be sent to the workers.
 WRITTEN = DESIRED.replace('"very-secret"', '{ env = "TEST_API_TOKEN" }')
 
 
 def worker_processes() -> list[int]:
-    """Return the worker processes of this process."""
+    """Return the worker processes that this process started."""
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -34,7 +34,7 @@ def worker_processes() -> list[int]:
 
 
 class Signals:
-    """A progress that sends a signal to a worker as soon as some accounts are done."""
+    """A progress that sends a signal to a worker once some accounts are done."""
 
     def __init__(self, number: int, after: int) -> None:
         self.number = number
@@ -109,7 +109,7 @@ async def test_processes_that_end_at_once_end_the_job(
     shops: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("marketplace_async.fleet._executors.processes._MODULE", "no_such_module")
-    with pytest.raises(JobError, match="end as soon as they are started"):
+    with pytest.raises(JobError, match="exit as soon as they start"):
         await fleet.inventory(shops.source, tmp_path / "x.jsonl", executor=ProcessExecutor(1))
 
 

@@ -1,4 +1,4 @@
-"""The catalogue: whose credentials read it, and what a desired state asks of it."""
+"""The catalogue: which credentials read it, and how a desired state is checked against it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -34,7 +34,7 @@ accounts = "all"
 """
 
 
-# -- whose credentials
+# -- the credentials
 
 
 def accounts_file(folder: Path, rows: list[tuple[str, str]]) -> Path:
@@ -226,7 +226,7 @@ SCHEMA = {
 def check(
     configuration: Any, *overrides: Any, schema: dict[str, Any] = SCHEMA, **changes: Any
 ) -> list[str]:
-    """Return what is certainly wrong, as (path within the Add-on, message)."""
+    """Return the certain problems, as (path within the Add-on, message)."""
     add_on = {
         "unique_name": "a",
         "available_add_on_sid": SPAM_SCORE,
@@ -264,13 +264,13 @@ NO_URL = '"url" is a required property'
             lambda: check({"url": "x", "tags": ["a", 5]}),
             ['configuration.tags.1: 5 is not of type "string"'],
         ),
-        # What the base lacks, each override may add.
+        # An override may add a key that the base lacks.
         (lambda: check({}, {"url": "x"}), []),
         (lambda: check({}, {"method": "GET"}, {"url": "x"}), []),
         (lambda: check({}, {"method": "GET"}), [f"configuration: {NO_URL}"]),
         (lambda: check(None, {"method": "GET"}), [f"overrides[0].configuration: {NO_URL}"]),
         (lambda: check(None, {"method": "GET"}, {"url": "x"}), []),
-        # What one sets is its own fault.
+        # No other override can fix a wrong value.
         (lambda: check({"method": "PUT"}, {"url": "x"}), [f"configuration.method: {BAD_METHOD}"]),
         (
             lambda: check({"url": "x"}, {"method": "GET"}, {"method": "PUT"}),
@@ -292,13 +292,13 @@ NO_URL = '"url" is a required property'
             lambda: check({"url": "x"}, {"url": {"remove": True}}),
             [f"overrides[0].configuration: {NO_URL}"],
         ),
-        # What an account has, it keeps.
+        # An account may have the keys that are ignored.
         (lambda: check({}, ignore=["url"]), []),
         (
             lambda: check({"method": "PUT"}, ignore=["url"]),
             [f"configuration.method: {BAD_METHOD}"],
         ),
-        # What is known of an account only.
+        # Values that are only known for an account are not checked.
         (lambda: check({"url": "x", "method": "{friendly_name}"}), []),
         (lambda: check({"method": "{friendly_name}"}), [f"configuration: {NO_URL}"]),
         (lambda: check({"url": "x", "tags": ["{friendly_name}", "{account_sid}"]}), []),

@@ -1,4 +1,4 @@
-"""Saved plans: made, reviewed and applied later."""
+"""Plans that are saved, reviewed and applied later."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ async def test_a_saved_plan_is_applied_as_it_was_made(shops: Fleet, tmp_path: Pa
     assert (report.writes, report.changed, report.counts) == ({"done": 151}, 41, plan.counts)
     assert report.complete
     assert (await fleet.plan(shops.source, shops.desired)).steps == 0
-    # Once more: every step is done already.
+    # Apply it again: every step is already done.
     written = len(shops.writes())
     again = await fleet.apply(
         shops.source, shops.desired, journal=tmp_path / "journal", plan=file, approve=yes, key=KEY

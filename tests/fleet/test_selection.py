@@ -1,4 +1,4 @@
-"""Which accounts an entry of a desired state selects, and what that costs."""
+"""The accounts that an entry of a desired state selects, and the cost of the selection."""
 
 import re
 import sys
@@ -139,7 +139,7 @@ def test_a_pattern_matches_in_time_that_is_linear_in_the_name(pattern: str, name
     assert time.process_time() - start < SLOWDOWN
 
 
-# -- what selects nothing
+# -- selectors that match no account
 
 
 def unmatched(read: fleet.Desired, *targets: tuple[str, str | None]) -> tuple[Any, Any]:
@@ -205,7 +205,7 @@ def by_part(number: int) -> dict[str, Any]:
 
 
 def lines_executed(call: Callable[[], object]) -> int:
-    """Return how many lines of this package a call executes. Unlike time, it is always the same."""
+    """Count the lines of this package that a call executes. Unlike time, this never varies."""
     count = 0
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
@@ -273,5 +273,5 @@ def test_ten_times_the_accounts_and_overrides_take_about_ten_times_as_long() -> 
         return time.process_time() - start
 
     small = min(seconds(500) for _ in range(3))
-    # Quadratic time would be a hundredfold.
+    # Quadratic time would be a hundred times as much.
     assert seconds(5000) < 25 * small

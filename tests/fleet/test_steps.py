@@ -1,4 +1,4 @@
-"""The steps for an account, computed from values without an event loop."""
+"""The steps for an account: computed from plain values, without an event loop."""
 
 from typing import Any
 

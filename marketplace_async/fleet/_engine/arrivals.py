@@ -1,4 +1,4 @@
-"""Results that arrive while earlier ones are being saved, in batches."""
+"""Batches the results that arrive while earlier ones are being saved."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,14 +10,14 @@ T = TypeVar("T")
 
 
 class Arrivals(Generic[T]):
-    """Reads a stream in a task; use it as `async with`.
+    """Reads a stream in a background task and yields its results in batches. Use `async with`.
 
-    Each result is handed out at once, together with those that arrived since the last batch. So a
-    slow disk delays no result until others are complete, and costs no more than one write a batch.
+    A batch contains all results that have arrived since the previous one. It never waits for more,
+    so results are saved promptly, and a slow disk costs only one write per batch.
 
     Args:
         stream: The stream.
-        most: How many results are read ahead.
+        most: Maximum number of results to read ahead.
         abort: Ends the stream as soon as it is set.
     """
 

@@ -20,14 +20,14 @@ R = TypeVar("R")
 class Checkpoint(Generic[R]):
     """An output and its journal.
 
-    A job that is rejected creates and changes no file. So does a job that ends before it has
-    recorded an account: it deletes the files that it created, and has not overwritten any.
+    A rejected job creates no files and changes none. A job that ends before it has recorded an
+    account deletes the files that it created, and overwrites none.
 
     Args:
         output: Where records are written.
         file: The output's file. The journal is stored beside it. None if the job cannot be resumed.
         settings: The identity and the options of the job, as plain JSON. Only a job with equal
-            settings can resume.
+            settings can resume it.
         resume: Continue the job in the file. Starts one if the file does not exist.
         overwrite: Start over, even if the file exists.
         inputs: Files that the job reads, which it must not overwrite.
@@ -52,7 +52,7 @@ class Checkpoint(Generic[R]):
         self._output = output
         self._settings = settings
         self.resumed = False
-        # What `close` deletes unless something was recorded.
+        # Unless something was recorded, `close` deletes the files that were begun.
         self._recorded = False
         self._began_journal = False
         self._began_output = False
@@ -89,7 +89,7 @@ class Checkpoint(Generic[R]):
         journal.check()
         _, _, failed = journal.totals()
         if (completed := journal.completed()) is not None and not failed:
-            raise JobError(f"{self._file} is complete since {completed}", "overwrite")
+            raise JobError(f"{self._file} was completed at {completed}", "overwrite")
         self._output.resume(journal.position())
         journal.reopen()
         self.resumed = self._recorded = True
@@ -132,11 +132,11 @@ class Checkpoint(Generic[R]):
         return (0, 0, 0) if self._pending else self._journal.totals()
 
     def end(self, *, complete: bool, arrange: Callable[[], None] | None = None) -> Failures:
-        """Write the failures to a file beside the output, and to an output that wants them.
+        """Write the failures to a file beside the output, and to a `FailureOutput` as well.
 
         Args:
             complete: Whether all accounts were processed.
-            arrange: Is called if so, to rewrite the output in another order, of the same size.
+            arrange: Called if so. Rewrites the output in another order, without changing its size.
 
         Raises:
             JobError: A file cannot be written.
@@ -178,7 +178,7 @@ class Checkpoint(Generic[R]):
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
-        """Add to the error of a full disk how many accounts are saved, and how to continue."""
+        """Add to an error of the disk how many accounts are saved, and how to continue."""
         try:
             yield
         except OSError as error:
@@ -187,8 +187,8 @@ class Checkpoint(Generic[R]):
             accounts, records, _ = self.totals()
             reason = f"{error.filename or self._file}: {error.strerror or error}"
             raise JobError(
-                f"{reason}; {accounts:,} accounts with {records:,} records are saved: make room or "
-                "repair the disk",
+                f"{reason}; {accounts:,} accounts with {records:,} records are saved: free some "
+                "disk space or repair the disk",
                 "resume",
             ) from error
 

@@ -36,23 +36,25 @@ def _is_any(_: Target) -> bool:
 
 @attrs.define
 class Driver:
-    """The part that all jobs share: lists accounts, runs shards and reports progress.
+    """Runs a job of any kind: lists accounts, runs shards and reports progress.
 
     Args:
         source: Where the accounts come from.
         executor: Runs the shards.
         progress: Receives progress updates.
-        stop: Once set, no account is begun; running ones finish.
+        stop: Once set, no more accounts are started. Running ones finish.
         abort: Once set, running accounts are cancelled.
-        account_timeout: How long one account may take, in seconds.
-        max_failures: Once more accounts than this failed in a run, no account is begun.
+        account_timeout: How long one account may take, in seconds. None sets no limit.
+        max_failures: Maximum number of failed accounts in a run. Once it is exceeded, no more
+            accounts are started. None sets no limit.
 
     Attributes:
         tally: Counts the accounts.
-        notifier: Passes updates to the progress.
+        notifier: Passes updates to `progress`.
         in_flight: The accounts that the executor is working on.
-        is_selected: Tells the accounts of the job from others.
-        not_selected: Number of other accounts that the last (or current) run listed.
+        is_selected: Returns whether an account belongs to the job.
+        not_selected: Number of accounts that the last (or current) run listed, but that do not
+            belong to the job.
     """
 
     source: Source
@@ -72,7 +74,7 @@ class Driver:
     not_selected: int = attrs.field(init=False, default=0)
     # Failures before the current run.
     _failed_before: int = attrs.field(init=False, default=0)
-    # Whether all accounts were listed once.
+    # Whether a run has listed all accounts.
     _is_counted: bool = attrs.field(init=False, default=False)
     _stack: AsyncExitStack = attrs.field(init=False, factory=AsyncExitStack)
 
@@ -107,11 +109,11 @@ class Driver:
 
     @property
     def workers(self) -> tuple[WorkerReport, ...]:
-        """What each worker did so far."""
+        """A report of each worker so far."""
         return tuple(self.session.workers.values())
 
     def counts(self) -> Counts:
-        """Return what became of the accounts."""
+        """Return the number of accounts by outcome."""
         others = {"not selected": self.not_selected} if self.not_selected else {}
         return self.tally.counts({**self.connection.left_out, **others})
 
@@ -130,10 +132,11 @@ class Driver:
             save: Saves the results of some accounts durably and returns the number of records.
                 Receives each account once, even if its shard runs more than once.
 
-        `in_flight` then has the accounts without a result, because the job was aborted or failed.
+        Afterwards, `in_flight` holds the accounts that have no result because the job was aborted
+        or failed.
 
         Raises:
-            JobError: More accounts failed than may.
+            JobError: More than `max_failures` accounts failed.
         """
         in_flight = self.in_flight
         self._failed_before = self.tally.failures
@@ -158,8 +161,8 @@ class Driver:
             failed = self.tally.failures - self._failed_before
             raise JobError(
                 f"{failed:,} {'account' if failed == 1 else 'accounts'} failed, and at most "
-                f"{self.max_failures:,} may (--max-failures, or max_failures=). "
-                "The accounts that were not begun are left out"
+                f"{self.max_failures:,} may fail (--max-failures, or max_failures=). "
+                "The remaining accounts were not started"
             )
 
     async def _process(
@@ -184,7 +187,7 @@ class Driver:
     async def set_aside(
         self, targets: list[Target], save: Callable[[Sequence[AccountResult]], Awaitable[int]]
     ) -> list[Target]:
-        """Save the accounts with a problem as failed. Return the others."""
+        """Record the accounts that have a problem as failed. Return the others."""
         problems = [
             failed(target, "CredentialsError", target.problem)
             for target in targets
@@ -203,9 +206,9 @@ class Driver:
         """Return the failures of the job.
 
         Args:
-            write: Writes their file, and returns them. Blocks.
-            read: Returns them if the file cannot be written. Blocks.
-            ending: Keeps the error.
+            write: Writes the failures file and returns the failures. Blocks.
+            read: Returns the failures if the file cannot be written. Blocks.
+            ending: Catches errors.
         """
         with ending.caught():
             return await self.disk(write)
@@ -215,7 +218,7 @@ class Driver:
 
     @asynccontextmanager
     async def phase(self, name: str, total: int | None = None) -> AsyncIterator[None]:
-        """Report a phase to the progress, and its number of accounts as soon as it is known."""
+        """Report the start of a phase, and its number of accounts once that is known."""
         self.notifier.phase(name)
         self.notifier.started(total)
 
@@ -234,9 +237,9 @@ class Driver:
                 await asyncio.gather(task, return_exceptions=True)
 
     async def _batches(self) -> AsyncIterator[tuple[str | None, list[Target]]]:
-        """Yield the accounts in batches of the size of a shard, until the job is stopped.
+        """Yield accounts in batches of at most the shard size, until the job is stopped.
 
-        Each comes with its page in the list of accounts, if the executor needs that.
+        For a remote executor, each batch comes with the link to its page of the account list.
         """
         size = self.executor.shard_size
         batch: list[Target] = []
@@ -259,7 +262,7 @@ class Driver:
                     repeated += 1
                     if repeated > _MAX_REPEATED:
                         raise JobError(
-                            f"the list of accounts repeats the last {len(recent):,} without end"
+                            f"the list of accounts keeps repeating its last {len(recent):,}"
                         )
                     continue
                 repeated = 0
@@ -283,7 +286,7 @@ class Driver:
             return sum([1 async for target in targets if self.is_selected(target)])
 
     async def _count_all(self) -> None:
-        """List the accounts once more, to count those that a failed job did not get to."""
+        """List the accounts again, to count those that a failed job did not reach."""
         if self._is_counted:
             return
         with suppress(TimeoutError, MarketplaceError, OSError):
@@ -291,7 +294,7 @@ class Driver:
                 self.tally.listed = max(self.tally.listed, await self._count())
 
     async def _count_rest(self, first: Target, others: AsyncIterator[Target]) -> None:
-        """Count the accounts that a stopped job does not begin, if that takes no longer."""
+        """Count the accounts that a stopped job will not start, unless that takes too long."""
         if self._is_counted or (self.abort is not None and self.abort.is_set()):
             return
         self._count_one(first)

@@ -1,4 +1,4 @@
-"""How a job ends: with a report, whatever ended it."""
+"""Ends every job with a report, even after an error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ class Report(Protocol):
 
     @property
     def counts(self) -> Counts:
-        """What became of each account."""
+        """The number of accounts by outcome."""
         ...
 
 
@@ -26,10 +26,10 @@ R = TypeVar("R", bound=Report)
 class JobEndedError(JobError, Generic[R]):
     """A job ended early because of an error that is not about one account.
 
-    The error is the `__cause__`. Results up to then are saved: resume the job, or run it again.
+    The error is the `__cause__`. The results so far are saved: resume the job or run it again.
 
     Attributes:
-        report: The report, with what became of each account.
+        report: The report of the job up to the error.
     """
 
     def __init__(self, report: R, message: str) -> None:
@@ -46,11 +46,11 @@ class Ending:
 
     @contextmanager
     def caught(self) -> Iterator[None]:
-        """Keep an error of the block."""
+        """Catch an error from the block. Only the first one is kept."""
         try:
             yield
         except BrokenPipeError:
-            raise  # nobody reads the output: there is nothing to report
+            raise  # the output pipe is closed: nobody would read the report
         except (MarketplaceError, OSError) as error:
             if self.error is None:
                 self.error = error
@@ -59,8 +59,8 @@ class Ending:
         """Return the report of a job.
 
         Raises:
-            JobEndedError: An error ended the job.
-            MarketplaceError, OSError: It did so before any account was listed.
+            JobEndedError: An error ended the job after accounts were listed.
+            MarketplaceError, OSError: An error ended the job before any account was listed.
         """
         if self.error is None:
             return report

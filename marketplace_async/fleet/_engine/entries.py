@@ -1,4 +1,4 @@
-"""What a job records for each account, and its errors."""
+"""The records that a job keeps of each account, and the errors of jobs."""
 
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -82,11 +82,11 @@ WriteOutcome: TypeAlias = Literal["done", "unchanged", "failed", "unknown", "ski
 
 @attrs.frozen
 class Kept:
-    """What the service made of a configuration that was sent.
+    """A configuration that the service stored differently from how it was sent.
 
     Attributes:
         sent: A digest of the configuration that was sent.
-        kept: A digest of the configuration that it returned.
+        kept: A digest of the configuration that the service returned.
         message: What differs.
     """
 
@@ -102,13 +102,13 @@ class Write:
     Attributes:
         step: The `key` of the `Step`.
         outcome: "done"; "unchanged": no write was needed; "failed": nothing was changed;
-            "unknown": the write may have taken effect, and the next run checks; or "skipped".
+            "unknown": the write may have taken effect (the next run checks); or "skipped".
         installed_add_on_sid: The installed Add-on, `XE...`, if known.
         message: Why the step was not done.
         error: The class of the error.
-        kept: What the service keeps instead of the configuration that was sent.
+        kept: How the service stored the configuration, if it differs from what was sent.
         before: The configuration that was overwritten or removed, with secrets masked.
-        after: The configuration that was sent, likewise.
+        after: The configuration that was sent, with secrets masked.
         handouts: How often the run handed the account to a worker.
     """
 

@@ -1,4 +1,4 @@
-"""Whose a job is: the settings in its journal, and how two of them differ in words."""
+"""Compares the settings of two jobs, which are stored in their journals."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -25,12 +25,12 @@ _DIGESTS: Final = {"accounts", "desired"}
 
 
 def differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return in words how the settings of two jobs differ; an empty text if they are equal."""
+    """Describe how the settings of two jobs differ. Return an empty string if they are equal."""
     return _differences(earlier, now, [*_JOB, *(earlier.keys() | now.keys()) - _JOB.keys()])
 
 
 def fleet_differences(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return in words how the fleets of two jobs differ; an empty text if they are the same.
+    """Describe how the fleets of two jobs differ. Return an empty string if they are the same.
 
     Two jobs on one fleet may differ in everything else, such as the desired state and the number
     of accounts.

@@ -1,8 +1,8 @@
-"""The journal of a job: its progress on disk, from which an interrupted job is resumed.
+"""The journal of a job: its progress on disk, used to resume an interrupted job.
 
-A journal is an SQLite file that one job at a time can open. When a method returns, its changes are
-on disk and survive `kill -9` and a power failure. All methods raise OSError if the disk is full or
-fails, and JobError if the journal is damaged.
+A journal is an SQLite file that only one job can open at a time. When a method returns, its changes
+are on disk and survive `kill -9` and a power failure. All methods raise OSError if the disk is full
+or fails, and JobError if the journal is damaged.
 """
 
 import itertools
@@ -75,7 +75,7 @@ JOURNAL: Final = FileKind(
         ) STRICT""",  # rows keep the order of the steps
         "CREATE INDEX open_writes ON writes (run) WHERE outcome = 'begun'",
     ),
-    # Each account is a commit: with the default, the log would grow to 4 MB.
+    # Each account is a commit. With the default, the write-ahead log would grow to 4 MB.
     pragmas=("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 100"),
     error=JobError,
     user="another job",
@@ -170,7 +170,7 @@ class Journal:
         """Record finished accounts and the size of the output in bytes."""
         with self._transaction():
             self._db.executemany(
-                # Keep the message of an earlier failure beside the new one.
+                # Append the message of a new failure to that of an earlier one.
                 "INSERT INTO accounts VALUES (?, ?, ?, ?, ?) ON CONFLICT (sid) DO UPDATE SET "
                 "records = records + excluded.records, error = ifnull(error, excluded.error), "
                 "message = ifnull(message || '; ' || excluded.message, "
@@ -212,7 +212,7 @@ class Journal:
             yield Failure(*row)
 
     def write_failures(self, file: Path | None) -> Failures:
-        """Replace the failures file. It is deleted if there are no failures."""
+        """Replace the failures file, or delete it if there are no failures."""
         count = self.totals()[2]
         if file is not None and count:
             with replacing(file) as lines:
@@ -253,14 +253,14 @@ class Journal:
             yield sid
 
     def begin_run(self, run: str, credentials: str | None, user: str, desired: str) -> None:
-        """Record who begins a run, and the digest of the desired state."""
+        """Record the start of a run: who started it, and the digest of the desired state."""
         with self._transaction():
             self._db.execute(
                 "INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (run, _now(), credentials, user, desired)
             )
 
     def begin_writes(self, run: str, plans: Iterable[AccountPlan]) -> None:
-        """Record the steps that are about to be done."""
+        """Record the steps that are about to be performed."""
         now = _now()
         with self._transaction():
             self._db.executemany(
@@ -341,9 +341,9 @@ class Journal:
         return cursor.rowcount
 
     def settle_writes(self, plans: Iterable[AccountPlan]) -> int:
-        """Record what has become of unknown writes of earlier runs, and return their number.
+        """Record the outcomes of unknown writes of earlier runs, and return their number.
 
-        Only what was read for a plan tells: writes to Add-ons that the plan did not look at stay
+        The outcomes follow from the new plans. Writes to Add-ons that a plan did not compare stay
         unknown.
         """
         by_account = {plan.account_sid: plan for plan in plans if plan.compared or plan.unclear}
@@ -382,15 +382,15 @@ def _name_of(step: str) -> str:
 
 
 def _found(step: str, plan: AccountPlan) -> tuple[WriteOutcome, str] | None:
-    """Return what a plan tells about an earlier write: its outcome and a message, or nothing."""
+    """Return the outcome of an earlier write and a message. None if the plan does not show it."""
     name = _name_of(step)
     if name in plan.unclear:
         return "skipped", "a later run found something else under this name"
     if name not in plan.compared:
         return None
     if any(step == one.key for one in plan.steps):
-        return "failed", "found still to do by a later run"
-    return "done", "found done by a later run"
+        return "failed", "a later run found that the step was not done"
+    return "done", "a later run found that the step was done"
 
 
 def _now() -> str:

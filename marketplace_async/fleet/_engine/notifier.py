@@ -1,4 +1,4 @@
-"""Progress updates that cannot harm a job."""
+"""Progress updates whose errors do not affect the job."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,7 +12,7 @@ from ..connections import Target
 from ..progress import Progress, WorkerProgress
 from .entries import Failure
 
-# Of a `WorkerProgress`. A `Progress` has the first five, and a `bulk.Progress` the first three.
+# The methods of `WorkerProgress`. `Progress` has the first five, `bulk.Progress` the first three.
 _METHODS: Final = ("started", "advanced", "failed", "phase", "counted", "workers")
 
 
@@ -32,7 +32,7 @@ class AccountError(MarketplaceError):
 
 
 class Notifier:
-    """Passes updates to a progress. What the progress raises changes nothing.
+    """Passes updates to a `bulk.Progress`. Its errors do not affect the job.
 
     Args:
         progress: Receives the updates, if given.

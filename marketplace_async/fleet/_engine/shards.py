@@ -35,7 +35,7 @@ class TimeLimit:
     """The time that one account may take.
 
     Args:
-        seconds: The limit, from now. None if there is none.
+        seconds: The limit, counted from now. None sets no limit.
     """
 
     seconds: float | None
@@ -45,7 +45,7 @@ class TimeLimit:
 
     @asynccontextmanager
     async def enforced(self) -> AsyncIterator[None]:
-        """Raise AccountTimeoutError in the block as soon as the time is over."""
+        """Cancel the block once the time is up, and raise AccountTimeoutError."""
         timeout = asyncio.timeout_at(self._ends)
         try:
             async with timeout:
@@ -63,13 +63,13 @@ def _end_of(seconds: float | None) -> float | None:
 
 @attrs.frozen
 class Approved:
-    """What was approved for the accounts of a shard.
+    """The steps that were approved for the accounts of a shard.
 
     Attributes:
         steps: The approved steps by account.
-        with_problems: The accounts of which the plan left out a step because of a problem.
-        kept: What the service is known to make of configurations: the digest of what it keeps, by
-            the digest of what was sent.
+        with_problems: The accounts whose plan left out steps because of a problem.
+        kept: The configurations that the service is known to store differently: the digest of
+            what it stored, by the digest of what was sent.
     """
 
     steps: Mapping[str, tuple[Step, ...]] = attrs.field(factory=dict, hash=False)
@@ -96,17 +96,17 @@ class Task(ABC):
         """Process one account within the limit and return a result."""
 
     def without_client(self, target: Target, error: Exception, approved: Approved) -> Any:
-        """Return the result of an account whose client could not be created, or raise `error`."""
+        """Return the result for an account whose client could not be created, or raise `error`."""
         raise error
 
 
 @attrs.frozen
 class Job:
-    """What all shards of a run have in common.
+    """The settings that all shards of a run share.
 
     Attributes:
         task: The task to run for each account.
-        account_timeout: How long the task may take for one account, in seconds.
+        account_timeout: How long the task may take for one account, in seconds. None sets no limit.
     """
 
     task: Task
@@ -118,13 +118,13 @@ NOTHING_APPROVED: Final = Approved()
 
 @attrs.frozen
 class Shard:
-    """Some accounts of a job, without credentials.
+    """A group of accounts of a job, without credentials.
 
     Attributes:
         targets: The accounts.
-        approved: What was approved for them.
-        page: A link to the page of the account list where the accounts are. None if the source has
-            no pages.
+        approved: The steps that were approved for them.
+        page: A link to the page of the account list that contains the accounts. None if the source
+            has no pages, or the executor is not remote.
     """
 
     targets: tuple[Target, ...]
@@ -140,7 +140,7 @@ class AccountResult:
         target: The account.
         value: The inventory records, the `AccountPlan` or the writes of the account.
         failure: Why the account failed; None if it succeeded.
-        handouts: How often the account was handed to a worker.
+        handouts: How many times the account was handed to a worker.
     """
 
     target: Target
@@ -151,7 +151,7 @@ class AccountResult:
 
 @attrs.frozen
 class ShardFailure:
-    """Accounts without a result, because of an error that is not about one of them.
+    """Accounts that have no result, because the executor could not process them.
 
     Attributes:
         targets: The accounts.
@@ -165,7 +165,7 @@ class ShardFailure:
 async def process(
     connection: Connection, job: Job, target: Target, approved: Approved
 ) -> AccountResult:
-    """Process one account. Its failure is a result."""
+    """Process one account. An error becomes a result with a failure."""
     limit = TimeLimit(job.account_timeout)
     task = job.task
     try:

@@ -1,4 +1,4 @@
-"""Counts of a job: what became of each account. They add up to the number of accounts."""
+"""Counts the accounts of a job by outcome. The counts add up to the number of accounts."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,16 +11,17 @@ State: TypeAlias = Literal["done", "skipped", "failed", "unknown"]
 
 @attrs.frozen(kw_only=True)
 class Counts:
-    """What became of the accounts of a job.
+    """The number of accounts of a job, by outcome.
 
     Attributes:
-        done: Accounts that were processed, or needed nothing.
-        skipped: Accounts of which a step was skipped, because they changed since the plan.
+        done: Accounts that were processed, or needed no change.
+        skipped: Accounts with a step that was skipped, because they changed since the plan.
         failed: Accounts that failed.
-        unknown: Accounts of which a write may or may not have taken effect. The next run checks.
-        not_begun: Accounts that were listed, and that the job did not get to.
-        left_out: Accounts that were not considered: because they are not active, by status, or "not
-            selected".
+        unknown: Accounts with a write that may or may not have taken effect. The next run checks
+            them.
+        not_begun: Accounts that were listed, but that the job did not start.
+        left_out: Number of accounts that do not belong to the job, by reason: the status of
+            accounts that are not active, or "not selected".
     """
 
     done: int = 0
@@ -32,13 +33,13 @@ class Counts:
 
     @property
     def accounts(self) -> int:
-        """The number of accounts. Those left out do not count."""
+        """The number of accounts, not counting those left out."""
         return self.done + self.skipped + self.failed + self.unknown + self.not_begun
 
 
 @attrs.define
 class Tally:
-    """Adds up the accounts of a job.
+    """Counts the accounts of a job.
 
     Attributes:
         listed: Accounts that the source listed.
@@ -48,16 +49,16 @@ class Tally:
     _states: Counter[State] = attrs.field(factory=Counter)
 
     def add(self, state: State, count: int = 1) -> None:
-        """Count accounts that ended."""
+        """Count accounts as ended in this state."""
         self._states[state] += count
 
     @property
     def failures(self) -> int:
-        """The number of accounts that failed, or of which a write has an unknown outcome."""
+        """The number of accounts that failed, or have a write with an unknown outcome."""
         return self._states["failed"] + self._states["unknown"]
 
     def counts(self, left_out: Mapping[str, int]) -> Counts:
-        """Return the counts. Accounts that did not end are not begun."""
+        """Return the counts. Accounts that have not ended count as not begun."""
         states = self._states
         return Counts(
             done=states["done"],

@@ -1,4 +1,4 @@
-"""What a job needs of an executor."""
+"""The interface between a job and its executor."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -13,11 +13,11 @@ Outcome: TypeAlias = AccountResult | ShardFailure
 
 
 class ExecutorSession(Protocol):
-    """A connection of one job to the workers of an executor."""
+    """The connection of one job to the workers of an executor."""
 
     @property
     def stats(self) -> Stats:
-        """The request counters of the job, over all workers."""
+        """The request counters of the job, summed over all workers."""
         ...
 
     @property
@@ -32,10 +32,10 @@ class ExecutorSession(Protocol):
 
         Args:
             job: What to do for each account.
-            shards: The shards. Take one only when it can run: they are created on demand.
+            shards: The shards. They are created on demand: request one only when it can run.
 
         Returns:
-            A context manager for a stream of results, each as soon as it is there. An account may
+            A context manager for a stream of results, as they become available. An account may
             have several results, for example if its shard ran twice; the first one counts. Leaving
             the block stops all shards.
 
@@ -55,7 +55,7 @@ class Executor(Protocol):
 
     @property
     def is_remote(self) -> bool:
-        """Whether shards run in other processes. Each is then a page of the account list."""
+        """Whether shards run in other processes. If so, a shard never spans two list pages."""
         ...
 
     def open(self, connection: Connection) -> AbstractAsyncContextManager[ExecutorSession]:

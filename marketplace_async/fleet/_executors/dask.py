@@ -24,7 +24,7 @@ from .processes import check_lease, check_shard_size
 from .sessions import RemoteSession
 
 _POLL: Final = 0.5
-# Seconds: for a connection, for one poll, and until a scheduler that does not respond is lost.
+# Seconds: to connect, for one poll, and until a scheduler that does not respond counts as lost.
 _CONNECT: Final = 10.0
 _RESPONSE: Final = 10.0
 _SILENCE: Final = 30.0
@@ -34,23 +34,23 @@ _SILENCE: Final = 30.0
 class DaskExecutor:
     """Processes accounts on the workers of a Dask cluster (dask.distributed).
 
-    Workers need this package in the same version. They open the source themselves: credentials
-    come from their own profile, environment, accounts file or vault, and the values of secret keys
-    from their environment. The limits of the client are split over them.
+    Workers need the same version of this package. They open the source themselves. They read
+    credentials from their own profile, environment, accounts file or vault, and the values of
+    secret keys from their environment. The limits of the client are split among them.
 
     Args:
-        address: The scheduler: `tls://HOST:PORT`, or `dask://HOST:PORT`, which is TLS if Dask's
+        address: The scheduler: `tls://HOST:PORT`, or `dask://HOST:PORT`, which uses TLS if Dask's
             configuration has certificates.
         security: A `distributed.Security`. Defaults to the certificates in Dask's configuration.
-        allow_unencrypted: Whether to connect without TLS to another machine. Everyone who can reach
+        allow_unencrypted: Whether to connect to another machine without TLS. Anyone who can reach
             such a cluster can run programs on its workers.
-        shard_size: Accounts that a worker is handed together, 1 to 1,000. It is also the number of
-            accounts in a page of the account list.
-        lease: Seconds after which a worker that does not respond writes nothing more. More than 0.
+        shard_size: Number of accounts in a shard, 1 to 1,000. Also the page size for the list of
+            accounts.
+        lease: Seconds after which a worker that does not respond stops writing. More than 0.
         patience: Seconds to wait for a worker. More than 0.
 
     Raises:
-        ValueError: An argument is malformed or out of range.
+        ValueError, TypeError: An argument is invalid.
     """
 
     address: str
@@ -85,7 +85,7 @@ class DaskExecutor:
         """Connect to the cluster.
 
         Raises:
-            JobError: It cannot be reached, or is on another machine without TLS.
+            JobError: The cluster cannot be reached, or is on another machine without TLS.
             MissingExtraError: Dask is not installed.
         """
         async with _connected(self) as client:
@@ -96,7 +96,7 @@ class DaskExecutor:
 
 @asynccontextmanager
 async def _connected(executor: DaskExecutor) -> AsyncIterator[Any]:
-    # Importing it takes a second, and reads its configuration.
+    # Importing Dask takes a second, and reads its configuration.
     distributed = await asyncio.to_thread(_distributed)
     security = executor.security or distributed.Security()
     scheme, _, host = executor.address.partition("://")
@@ -105,7 +105,7 @@ async def _connected(executor: DaskExecutor) -> AsyncIterator[Any]:
     if scheme == "tcp" and not (executor.allow_unencrypted or _is_this_machine(host)):
         raise JobError(
             f"{executor.address} is on another machine, and the connection is not encrypted: "
-            "everyone who reaches it can run programs on the workers. Configure certificates "
+            "anyone who can reach it can run programs on the workers. Configure certificates "
             "(docs/how-to/several-machines.md), or allow it with dask+unencrypted://HOST:PORT"
         )
     client = distributed.Client(
@@ -144,7 +144,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 class _Cluster:
-    """The workers of a cluster, as its scheduler tells."""
+    """The workers of a cluster, as its scheduler reports them."""
 
     def __init__(self, client: Any, address: str) -> None:
         from .dask_worker import functions
@@ -164,7 +164,7 @@ class _Cluster:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Follow the workers while the block runs."""
+        """Keep track of the workers while the block runs."""
         self.client.subscribe_topic(self.topic, self._on_event)
         await self._poll()
         task = create_task(self._watch())
@@ -217,17 +217,17 @@ class _Cluster:
         self._changed.set()
 
     async def _poll(self) -> None:
-        """Read which workers there are."""
+        """Ask the scheduler for its current workers."""
         identity = await self.client.scheduler.identity(n_workers=-1)
         if self._scheduler not in (None, identity["id"]):
-            # It knows nothing of this job, and passes no results on.
+            # The new scheduler does not know this job, and would not pass on its results.
             raise JobError("it was restarted")
         self._scheduler = identity["id"]
         workers: dict[str, Any] = identity["workers"]
         for link in list(self.links.values()):
             assert isinstance(link, DaskLink)
             if link.address not in workers:
-                link.lose("the scheduler has lost it, or it was stopped")
+                link.lose("the scheduler lost it, or it was stopped")
         known = {link.address for link in self.links.values() if isinstance(link, DaskLink)}
         suspected = {task.get_name() for task in self._returning}
         new = {
@@ -241,16 +241,16 @@ class _Cluster:
                 self._add(address, worker["nthreads"], pythons.get(address))
 
     async def _pythons(self) -> dict[str, str]:
-        """Return the version of Python of each worker.
+        """Return the Python version of each worker.
 
         Raises:
-            JobError: The scheduler has another one. It could not read what it is sent.
+            JobError: The scheduler has a different version, and could not read the job's functions.
         """
         versions = await self.client.get_versions()
         here = _python(sys.version)
         scheduler = _python(versions["scheduler"]["host"]["python"])
         if scheduler != here:
-            raise JobError(f"the scheduler has Python {scheduler}, and this process {here}")
+            raise JobError(f"the scheduler has Python {scheduler}, but this process has {here}")
         return {
             address: _python(one["host"]["python"])
             for address, one in versions["workers"].items()
@@ -264,7 +264,7 @@ class _Cluster:
         self._changed.set()
 
     def remove(self, link: "DaskLink", *, may_return: bool) -> None:
-        """Forget a link. If the worker responds again, it gets another one."""
+        """Remove a link. A worker that responds again gets a new one."""
         self.links.pop(link.name, None)
         if may_return:
             task = asyncio.create_task(self._response_of(link.address), name=link.address)
@@ -283,8 +283,8 @@ class DaskLink:
     Attributes:
         name: Its name in reports.
         address: Its address.
-        capacity: How many shards it takes at once.
-        lost: Why it was lost.
+        capacity: Maximum number of shards at once.
+        lost: Why it was lost. None if it was not.
     """
 
     def __init__(
@@ -292,7 +292,7 @@ class DaskLink:
     ) -> None:
         self.name: str = name
         self.address: str = address
-        # As many as it runs at once, and a few that wait for them to end.
+        # As many shards as it runs at once, and a few more that wait for them to finish.
         self.capacity: int = max(2, math.ceil(1.25 * threads))
         self.lost: WorkerLostError | None = None
         self._cluster = cluster
@@ -300,22 +300,22 @@ class DaskLink:
         self._losing = asyncio.Event()
 
     def lose(self, reason: str, *, may_return: bool = False) -> None:
-        """Give the worker up."""
+        """Mark the worker as lost."""
         if self.lost is None:
             self.lost = WorkerLostError(reason)
             self._losing.set()
             self._cluster.remove(self, may_return=may_return)
 
     def suspect(self) -> None:
-        """Give the worker up until it responds again."""
+        """Mark the worker as lost until it responds again."""
         self.lose("it does not respond", may_return=True)
 
     async def tell(self, message: bytes) -> bytes:
         """Send an instruction and return the response."""
         if self._python not in (None, _python(sys.version)):
-            # A function that is pickled by value cannot be read by another Python.
+            # Another version of Python cannot read functions that are pickled by value.
             return encode(
-                {"unfit": f"it has Python {self._python}, and the job {_python(sys.version)}"}
+                {"unfit": f"it has Python {self._python}, but the job has {_python(sys.version)}"}
             )
         cluster = self._cluster
         try:
@@ -355,8 +355,8 @@ class DaskLink:
                     await cancelled(following)
                     continue
                 yield following.result()
-            # Messages and results take the same way. If a message is missing all the same, its
-            # accounts have no result, and are handed out again.
+            # Messages arrive before the task's result, over the same connection. If one is missing
+            # anyway, its accounts have no result and are handed out again.
             if (error := ended.exception()) is not None:
                 raise WorkerLostError(_in_words(error))
         finally:
@@ -394,5 +394,5 @@ def _in_words(error: BaseException) -> str:
 
 
 def _python(version: str) -> str:
-    """Return the version of Python that code can be sent to: 3.11 of 3.11.7."""
+    """Return the Python version that pickled functions depend on, such as 3.11 for 3.11.7."""
     return ".".join(version.split()[0].split(".")[:2])

@@ -12,7 +12,7 @@ _PLUGIN: Final = "marketplace_async"
 
 
 class _Plugin(WorkerPlugin):  # type: ignore[misc]
-    """Closes the clients of a worker with it. Made here, so that the scheduler never sees it."""
+    """Closes the clients when the worker closes. Created here: the scheduler never sees it."""
 
     def __init__(self) -> None:
         self.worker = Worker()
@@ -29,7 +29,7 @@ async def _worker_of(dask_worker: Any) -> Worker:
 
 
 async def tell(dask_worker: Any, message: bytes) -> bytes:
-    """Follow an instruction and return the response."""
+    """Execute an instruction and return the response."""
     return await (await _worker_of(dask_worker)).tell(message)
 
 
@@ -44,8 +44,8 @@ async def work(message: bytes, topic: str, number: int) -> None:
 def functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return `tell` and `work` for workers that may not have this package.
 
-    Functions of a function are pickled by value: a scheduler or a worker that cannot import this
-    module would otherwise fail to unpickle them, and shut down.
+    Nested functions are pickled by value. A scheduler or a worker that cannot import this module
+    would fail to unpickle other functions, and shut down.
     """
 
     async def tell(message: bytes, dask_worker: Any) -> bytes:

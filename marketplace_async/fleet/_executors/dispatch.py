@@ -1,4 +1,4 @@
-"""Hands the shards of a job to workers in other processes. It knows no engine."""
+"""Hands the shards of a job to workers in other processes. Independent of the engine."""
 
 import asyncio
 from collections import deque
@@ -27,19 +27,19 @@ _END = 10.0
 
 
 class Dispatcher:
-    """One run over the workers; iterate it for the results.
+    """Runs a job on the workers. Iterate it to get the results.
 
     Args:
         engine: The workers.
         job: The job.
-        message: What opens the job on a worker.
+        message: The message that opens the job on a worker.
         limits: The limits of the job.
-        lease: Seconds for which a worker may write after it was heard.
+        lease: Seconds for which a worker may write after the job last heard from it.
         patience: Seconds to wait for a worker.
-        attempt_timeout: Seconds after which no request of a lost worker is under way.
+        attempt_timeout: Seconds after which no request of a lost worker can still be in flight.
 
     Attributes:
-        members: All workers of the run, also those that were lost.
+        members: All workers of the run, including lost ones.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Dispatcher:
         self._is_listed = False
         self._is_done = False
         self._running: set[asyncio.Task[Any]] = set()
-        self._since = monotonic()  # when there was a worker last
+        self._since = monotonic()  # when a worker was last usable
 
     def __aiter__(self) -> Self:
         return self
@@ -107,7 +107,7 @@ class Dispatcher:
     async def _guarded(
         self, function: Callable[[Unpack[Ts]], Coroutine[Any, Any, None]], *args: *Ts
     ) -> None:
-        """Pass an error to what iterates the results.
+        """Run a function. The iterator of the results raises its error.
 
         A task can be cancelled before it begins: the coroutine must not exist by then.
         """
@@ -120,7 +120,7 @@ class Dispatcher:
     # -- workers
 
     async def _watch_workers(self) -> None:
-        """Open the job on workers that come, and note those that are lost."""
+        """Open the job on new workers, and mark the lost ones."""
         while True:
             links = self._engine.links
             for key, link in links.items():
@@ -144,12 +144,12 @@ class Dispatcher:
             self._wake.set()
             if member.link.lost is not None or member.unfit is not None:
                 break
-            # It responds, and has forgotten the job.
+            # The worker responds, but no longer has the job open.
             member.is_fit, member.lost = False, None
         await self._balance()
 
     async def _keep_open(self, member: Member) -> None:
-        """Open the job on a worker, and extend its lease."""
+        """Open the job on a worker, and extend its lease until the worker is lost or unfit."""
         while member.is_usable and not member.share:
             await self._balance()
             if not member.share:
@@ -169,29 +169,29 @@ class Dispatcher:
                 member.lost = member.lost or member.link.lost
 
     async def _balance(self) -> None:
-        """Split the limits over the workers: lower some shares before others are raised."""
+        """Split the limits among the workers. Lower some shares before raising others."""
         async with self._balancing:
             granted = {key: one.share for key, one in self.members.items() if one.is_usable}
             gone = [one.share for one in self.members.values() if not one.is_usable]
             for key, share in self._limits.lowered(granted).items():
                 member = self.members[key]
                 if not member.is_fit:
-                    continue  # it is opening the job, with the higher share
+                    continue  # the worker is still opening the job with the higher share
                 before, member.share = member.share, share
                 try:
                     async with asyncio.timeout(self._lease):
                         await member.renew(self._name, self._limits, self._lease)
                 except TimeoutError:
-                    member.share = before  # it may still use it
+                    member.share = before  # the worker may still use the higher share
                 granted[key] = member.share
             for key, share in self._limits.raised(granted, gone).items():
                 member = self.members[key]
-                member.share = share  # the next extension of the lease tells it
+                member.share = share  # sent with the next extension of the lease
 
     # -- shards
 
     async def _hand_out(self, shards: AsyncIterator[Shard]) -> None:
-        """Hand out shards as workers have room for them, until all have ended."""
+        """Hand out shards as workers have capacity, until all shards are finished."""
         following: asyncio.Task[Shard] | None = None
         try:
             while True:
@@ -228,7 +228,7 @@ class Dispatcher:
         free = [member for member in members if member.has_capacity]
         alone = any(piece.is_alone for one in members for piece in one.running)
         if self._waiting.has_alone(now) and not alone and free:
-            # Keep a worker free of other shards for it.
+            # Reserve a worker for the account that must run alone.
             kept = free.pop(0)
             if not kept.running:
                 piece = self._waiting.next(now, alone=True)
@@ -245,7 +245,7 @@ class Dispatcher:
         self._start(self._work, member, piece)
 
     async def _work(self, member: Member, piece: Piece) -> None:
-        """Process a piece on a worker, and let what has no result wait for another one."""
+        """Process a piece on a worker. Accounts without a result wait for another worker."""
         piece.handouts += 1
         message = {
             "job": self._name,
@@ -274,7 +274,7 @@ class Dispatcher:
         for part in piece.after_loss():
             if part.has_failed:
                 reason = WorkerLostError(
-                    f"{part.lost} workers were lost while they processed this account; the last: "
+                    f"{part.lost} workers were lost while processing this account; the last one: "
                     f"{member.link.name}: {last}"
                 )
                 self._emit(ShardFailure(tuple(part.targets.values()), reason))
@@ -282,11 +282,11 @@ class Dispatcher:
                 self._waiting.add([part])
 
     def _receive(self, member: Member, piece: Piece, reply: bytes) -> bool:
-        """Take a message about a piece. Return whether the lease ended before the piece did."""
+        """Process a message about a piece. Return whether the lease ended before the piece did."""
         message = msgspec.json.decode(reply, type=dict[str, msgspec.Raw])
         if "results" not in message:
             last = decode(reply)
-            member.heard(last)
+            member.update(last)
             return bool(last.get("late"))
         for data in msgspec.json.decode(message["results"], type=list[msgspec.Raw]):
             result = tasks.decode_result(self._job.task, bytes(data), piece.targets)
@@ -297,9 +297,9 @@ class Dispatcher:
         return False
 
     def _delay_after(self, member: Member) -> float:
-        """Return the seconds until what a worker did not finish may be handed out again."""
+        """Return the seconds to wait before accounts without a result are handed out again."""
         if member.lost is None:
-            return 1.0  # its lease had ended, and begins again
+            return 1.0  # the lease ended, and will be extended
         if not self._job.task.writes:
             return 0.0
         delay = self._attempt_timeout
@@ -326,7 +326,7 @@ class Dispatcher:
         if now - self._since >= self._patience:
             lost = [one for one in members if one.lost is not None]
             last = f"; the last one was lost: {lost[-1].lost}" if lost else ""
-            raise JobError(f"there has been no worker for {self._patience:g} seconds{last}")
+            raise JobError(f"no worker has been available for {self._patience:g} seconds{last}")
 
     async def _woken(self) -> None:
         seconds = self._waiting.due(monotonic())

@@ -27,7 +27,7 @@ class EmbeddedExecutor:
 
     @property
     def shard_size(self) -> int:
-        """16: the journal records the accounts of a shard together when they are begun."""
+        """16. `apply` records the start of all accounts of a shard in one transaction."""
         return 16
 
     @property
@@ -60,14 +60,14 @@ class EmbeddedSession:
 
     @property
     def workers(self) -> Mapping[str, WorkerReport]:
-        """None: there is this process only."""
+        """Empty: all accounts are processed in this process."""
         return {}
 
     @asynccontextmanager
     async def run(
         self, job: Job, shards: AsyncIterable[Shard]
     ) -> AsyncIterator[AsyncIterator[Outcome]]:
-        """Process the accounts one by one, so that a slow account holds back no other."""
+        """Process each account in its own task, so that a slow account delays no other."""
         connection = self._connection
 
         async def call(one: tuple[Target, Approved]) -> AccountResult:
@@ -78,7 +78,7 @@ class EmbeddedSession:
 
 
 class _Results:
-    """The results in a stream of outcomes."""
+    """Converts a stream of bulk outcomes to results."""
 
     def __init__(
         self, outcomes: AsyncIterator[bulk.Outcome[tuple[Target, Approved], AccountResult]]

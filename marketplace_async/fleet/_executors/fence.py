@@ -1,4 +1,4 @@
-"""The lease of a worker: until when it may write."""
+"""The lease of a worker, which may write until the lease ends."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from ..._core.clocks import monotonic
 
 
 class Fence:
-    """Stops the writes of a worker that its job no longer hears.
+    """Stops the writes of a worker after its job has lost contact with it.
 
-    The job extends the lease from a time that the worker itself has told, on its own clock. So a
-    message that was delayed cannot extend it too far.
+    The job extends the lease from a time that the worker reported, on the worker's own clock. So a
+    delayed message cannot extend the lease too far.
 
     Args:
         seconds: How long a lease lasts.
-        ended: Is called when the lease ends.
+        ended: Called when the lease ends.
     """
 
     def __init__(self, seconds: float, ended: Callable[[], None]) -> None:
@@ -25,7 +25,7 @@ class Fence:
 
     @staticmethod
     def clock() -> float:
-        """Return the time for the next extension."""
+        """Return the current time, to report to the job."""
         return monotonic()
 
     @property
@@ -33,9 +33,9 @@ class Fence:
         """Whether the worker may write now."""
         return monotonic() < self._until
 
-    def extend(self, told: float) -> None:
+    def extend(self, reported: float) -> None:
         """Extend the lease from a time that `clock` returned."""
-        self._until = max(self._until, told + self._seconds)
+        self._until = max(self._until, reported + self._seconds)
         if self._timer is None and self.is_open:
             self._wait()
 
@@ -45,7 +45,7 @@ class Fence:
             raise asyncio.CancelledError("the lease has ended")
 
     def close(self) -> None:
-        """Forget the lease."""
+        """End the lease without calling `ended`."""
         self._until = 0.0
         if self._timer is not None:
             self._timer.cancel()

@@ -1,4 +1,4 @@
-"""Frames: the messages over the pipes between a job and its processes."""
+"""Frames: the messages on the pipes between a job and its worker processes."""
 
 import asyncio
 import struct
@@ -7,11 +7,11 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 _HEADER: Final = struct.Struct("!IIc")
-# An account has up to some megabytes of configurations, a desired state up to 16 MiB.
+# The configurations of an account can take several megabytes, a desired state 16 MiB.
 _MAX_SIZE: Final = 2**30
 
-Kind: TypeAlias = Literal[b"t", b"w", b"c", b"r", b"m", b"e"]
-"""To a process: tell, work, cancel. From it: the response, a message of a shard, its end."""
+Kind: TypeAlias = Literal[b"p", b"t", b"w", b"c", b"r", b"m", b"e"]
+"""To a process: path, tell, work, cancel. From a process: response, message of a shard, end."""
 
 
 @attrs.frozen
@@ -19,8 +19,8 @@ class Frame:
     """A message.
 
     Attributes:
-        number: The exchange that it belongs to.
-        kind: What it is.
+        number: The number of its exchange.
+        kind: A `Kind`.
         body: Its content.
     """
 
@@ -29,12 +29,12 @@ class Frame:
     body: bytes = b""
 
     def encoded(self) -> bytes:
-        """Return it as bytes."""
+        """Return the frame as bytes."""
         return _HEADER.pack(len(self.body), self.number, self.kind) + self.body
 
 
 async def read_frame(reader: asyncio.StreamReader) -> Frame | None:
-    """Return the next frame. None at the end."""
+    """Return the next frame. None at the end, or if the input is not frames."""
     try:
         size, number, kind = _HEADER.unpack(await reader.readexactly(_HEADER.size))
         if size > _MAX_SIZE:

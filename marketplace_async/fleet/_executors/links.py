@@ -1,4 +1,4 @@
-"""What the dispatcher needs of an engine: links to its workers."""
+"""The interface between the dispatcher and an engine: links to the workers."""
 
 from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
@@ -7,11 +7,11 @@ from ...errors import MarketplaceError
 
 
 class WorkerLostError(MarketplaceError):
-    """A worker was lost. What it was working on has an unknown outcome.
+    """A worker was lost. The outcome of its unfinished work is unknown.
 
     Attributes:
-        reason: What is known, such as "process 1 was killed by signal 9".
-        is_certain: Whether it has surely ended. Otherwise it may still run, out of reach.
+        reason: Why it was lost, such as "process 1 was killed by SIGKILL".
+        is_certain: Whether it has certainly ended. If not, it may still run, but be unreachable.
     """
 
     def __init__(self, reason: str, *, is_certain: bool = False) -> None:
@@ -33,7 +33,7 @@ class Link(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many shards it takes at once."""
+        """Maximum number of shards at once."""
         ...
 
     @property
@@ -50,20 +50,20 @@ class Link(Protocol):
         ...
 
     def suspect(self) -> None:
-        """Take note that it does not respond. The engine may then give it up."""
+        """Report that the worker does not respond. The engine may then treat it as lost."""
         ...
 
 
 class Engine(Protocol):
-    """The workers of an executor, as they come and go."""
+    """The workers of an executor. Workers can join and leave at any time."""
 
     @property
     def links(self) -> Mapping[str, Link]:
-        """The links to the workers that are there, by a name that no other worker had before."""
+        """The links to the current workers, by name. Names are never reused."""
         ...
 
     async def changed(self) -> None:
-        """Wait until workers have come or gone, or the engine was lost.
+        """Wait until workers have joined or left, or the engine was lost.
 
         Raises:
             JobError: The engine was lost.

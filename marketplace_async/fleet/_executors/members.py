@@ -1,4 +1,4 @@
-"""A worker as the dispatcher sees it: its lease, its share and what it did."""
+"""The dispatcher's view of a worker: its lease, its share and its counters."""
 
 import asyncio
 from contextlib import suppress
@@ -20,16 +20,17 @@ class Member:
     """One worker of a run.
 
     Attributes:
-        key: Its name among all workers, present and past.
+        key: Its name, which is unique among all workers, past and present.
         link: The link to it.
-        share: Its part of the permits.
+        share: Its share of the permits.
         is_fit: Whether it has opened the job.
         unfit: Why it cannot do the job.
-        lost: How it was lost.
-        running: The pieces that it processes.
+        lost: Why it was lost.
+        running: The pieces that it is processing.
         stats: Its request counters.
         shards: Number of shards that it finished.
         accounts: Number of accounts with a result.
+        lease_until: The latest time at which it may write, on the clock of this process.
     """
 
     key: str
@@ -42,20 +43,19 @@ class Member:
     stats: Stats = attrs.field(factory=Stats)
     shards: int = 0
     accounts: int = 0
-    # The latest time that the worker told, on its own clock, and when it was heard here.
-    _told: float = 0.0
-    _heard: float = 0.0
-    # Until when it may write, on the clock of this process, at the latest.
+    # The latest time that the worker reported, on its own clock, and when the report arrived.
+    _worker_time: float = 0.0
+    _arrival: float = 0.0
     lease_until: float = 0.0
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can take shards, or may soon."""
+        """Whether it can process shards, or may be able to soon."""
         return self.unfit is None and self.lost is None
 
     @property
     def has_capacity(self) -> bool:
-        """Whether it can take another shard now."""
+        """Whether it can process another shard now."""
         return (
             self.is_fit
             and self.is_usable
@@ -64,7 +64,7 @@ class Member:
         )
 
     def report(self) -> WorkerReport:
-        """Return what it did."""
+        """Return its report."""
         return WorkerReport(
             name=self.link.name,
             shards=self.shards,
@@ -76,19 +76,19 @@ class Member:
         )
 
     def lease(self, seconds: float) -> float:
-        """Return the time to extend the lease from. Notes how long it may last then."""
-        self.lease_until = max(self.lease_until, self._heard + seconds)
-        return self._told
+        """Return the start of a new lease, on the worker's clock. Updates `lease_until`."""
+        self.lease_until = max(self.lease_until, self._arrival + seconds)
+        return self._worker_time
 
-    def heard(self, message: Message) -> None:
-        """Take the clock and the request counters from a message of the worker."""
+    def update(self, message: Message) -> None:
+        """Update the clock, the request counters and the state from a message of the worker."""
         if "clock" in message:
-            self._told, self._heard = message["clock"], monotonic()
+            self._worker_time, self._arrival = message["clock"], monotonic()
             self.stats = Stats(**message["stats"])
         if "unfit" in message:
             self.unfit = message["unfit"]
         if "gone" in message:
-            # It was started again: whatever it was doing has ended.
+            # The worker was restarted: whatever it was doing has ended.
             self.lost = WorkerLostError("it was restarted", is_certain=True)
 
     async def open(self, message: Message, limits: Limits) -> None:
@@ -97,7 +97,7 @@ class Member:
         self.is_fit = self.is_usable
 
     async def renew(self, job: str, limits: Limits, seconds: float) -> None:
-        """Extend the lease, and tell the share."""
+        """Extend the lease, and send the current share."""
         clock = self.lease(seconds)
         await self._tell({"op": "renew", "job": job, "clock": clock, **self._share_of(limits)})
 
@@ -109,7 +109,7 @@ class Member:
 
     async def _tell(self, message: Message) -> None:
         try:
-            self.heard(decode(await self.link.tell(encode(message))))
+            self.update(decode(await self.link.tell(encode(message))))
         except WorkerLostError as error:
             self.lost = error
 

@@ -7,7 +7,7 @@ import msgspec
 
 from ..._core.limiter import Stats
 
-# Changes with the messages. A worker of another version is unfit.
+# Increase it when the messages change. A worker with another version is unfit.
 PROTOCOL: Final = 1
 
 Message: TypeAlias = dict[str, Any]
@@ -19,7 +19,7 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """Return the message in JSON."""
+    """Return the message that JSON contains."""
     message: Message = msgspec.json.decode(data, type=dict[str, Any])
     return message
 

@@ -20,8 +20,8 @@ class Piece:
         targets: The accounts without a result, by SID.
         approved: What was approved for them.
         page: The link to their page.
-        handouts: How often they were handed to a worker.
-        lost: How often their worker was lost.
+        handouts: How many times they were handed to a worker.
+        lost: How many times their worker was lost.
         not_before: When they may be handed out again, in monotonic seconds.
     """
 
@@ -42,7 +42,7 @@ class Piece:
     def shard(self) -> Shard:
         """The accounts as a shard."""
         targets, approved = tuple(self.targets.values()), self.approved
-        # What was approved for other accounts need not be sent.
+        # Do not send what was approved for other accounts.
         part = Approved(
             {sid: approved.steps[sid] for sid in self.targets if sid in approved.steps},
             approved.with_problems & self.targets.keys(),
@@ -52,7 +52,7 @@ class Piece:
 
     @property
     def is_alone(self) -> bool:
-        """Whether it is an account that may have ended its workers: nothing runs beside it."""
+        """Whether it must run alone on a worker, because it may have crashed earlier ones."""
         return self.lost >= _MAX_LOST_TOGETHER
 
     @property
@@ -61,7 +61,7 @@ class Piece:
         return self.lost >= _MAX_LOST
 
     def after_loss(self) -> Iterator["Piece"]:
-        """Yield what to hand out again after the worker was lost."""
+        """Yield the pieces to hand out again after a worker was lost."""
         self.lost += 1
         if not self.is_alone or len(self.targets) == 1:
             yield self
@@ -88,7 +88,7 @@ class Waiting:
 
         Args:
             now: Monotonic seconds.
-            alone: Whether it is one to run alone.
+            alone: Whether to return a piece that must run alone, or one that need not.
         """
         for piece in self._pieces:
             if piece.is_alone is alone and piece.not_before <= now:
@@ -97,7 +97,7 @@ class Waiting:
         return None
 
     def has_alone(self, now: float) -> bool:
-        """Return whether a piece waits that has to run alone, and may be handed out now."""
+        """Return whether a piece that must run alone may be handed out now."""
         return any(piece.is_alone and piece.not_before <= now for piece in self._pieces)
 
     def due(self, now: float) -> float | None:

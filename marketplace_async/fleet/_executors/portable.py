@@ -1,4 +1,4 @@
-"""Sources as plain JSON without credentials, and the sources of other processes.
+"""Converts sources to plain JSON without credentials, and back in another process.
 
 A worker opens the source itself: it reads credentials from its own profile, environment, file or
 vault, and uses its own proxy and TLS settings.
@@ -20,7 +20,7 @@ from .._engine.entries import JobError
 from ..connections import Source
 from ..sources import AccountsFile, Subaccounts, Vault
 
-# The options that a worker takes from the job. The others are settings of its own machine.
+# The options that a worker gets from the job. The others are settings of its own machine.
 _OPTIONS: Final = (
     *("region", "edge", "base_url", "trust_env", "max_response_size", "allow_http"),
     *("fresh_connection_for_unsafe_writes", "user_agent", "timeout", "retry"),
@@ -30,7 +30,7 @@ _OF_THE_MACHINE: Final = ("concurrency", "requests_per_second", "proxy", "ssl")
 
 @runtime_checkable
 class Elsewhere(Protocol):
-    """A function that other processes replace by one without secrets."""
+    """A function that other processes replace with one without secrets."""
 
     def elsewhere(self) -> Callable[[], MarketplaceClient]:
         """Return the function to call in another process."""
@@ -41,7 +41,7 @@ def describe(source: Source) -> dict[str, Any]:
     """Return a source as plain JSON, without credentials.
 
     Raises:
-        JobError: It cannot be opened in another process.
+        JobError: Another process cannot open the source.
     """
     match source:
         case Subaccounts():

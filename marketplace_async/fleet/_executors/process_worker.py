@@ -1,7 +1,7 @@
 """The program of a worker process: `python -m marketplace_async.fleet._executors.process_worker`.
 
-It reads frames from standard input and writes frames to what was its standard output. It ends when
-its input ends, which is when the job's process ends, however that ended.
+It reads frames from standard input and writes frames to its original standard output. It exits when
+its input ends, which happens when the job's process ends for any reason.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from .worker import Worker
 
 
 class _Process:
-    """Reads frames, and runs what they ask for."""
+    """Reads frames and executes them."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -74,7 +74,7 @@ async def _main(output: int) -> None:
     first = await read_frame(reader)
     if first is None:
         return
-    # Sources may name functions of modules that only the job's own process would find.
+    # Sources may name functions of modules that are only on the path of the job's process.
     sys.path[:] = decode(first.body)["path"]
     with contextlib.suppress(ConnectionError):
         await _Process(reader, writer).run()
@@ -82,12 +82,12 @@ async def _main(output: int) -> None:
 
 def main() -> None:
     """Run until standard input ends."""
-    # Ctrl-C in the terminal is for the job, which ends its workers.
+    # Only the job's process handles Ctrl-C. It ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     output = os.dup(1)
-    os.dup2(2, 1)  # what is printed must not mix with the frames
+    os.dup2(2, 1)  # printed text must not mix with the frames
     asyncio.run(_main(output))
-    os._exit(0)  # no thread of a user's function keeps it running
+    os._exit(0)  # do not wait for threads of a user's function
 
 
 if __name__ == "__main__":

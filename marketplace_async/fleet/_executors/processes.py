@@ -1,4 +1,4 @@
-"""The executor that runs a job in several processes of this machine."""
+"""The executor that runs a job in several processes on this machine."""
 
 import asyncio
 import contextlib
@@ -21,26 +21,26 @@ from .messages import encode
 from .sessions import RemoteSession
 
 _MODULE: Final = f"{__package__}.process_worker"
-# More processes than this that end before they have responded are not bad luck.
+# The executor fails after this many processes in a row ended without a response.
 _MAX_USELESS: Final = 5
 _END: Final = 5.0
 
 
 @attrs.frozen
 class ProcessExecutor:
-    """Processes accounts in several processes of this machine.
+    """Processes accounts in several processes on this machine.
 
-    Each has its own event loop, so that several cores are used. They open the source themselves:
-    credentials come from their own profile, environment, accounts file or vault, and the values of
-    secret keys from their environment, which is that of this process. The limits of the client are
-    split over them.
+    Each process has its own event loop, so the job uses several cores. The processes open the
+    source themselves. They read credentials from their own profile, environment, accounts file or
+    vault, and the values of secret keys from the environment, which they inherit from this process.
+    The limits of the client are split among them.
 
     Args:
         processes: Number of processes (at least 1).
-        shard_size: Accounts that a process is handed together, 1 to 1,000. It is also the number of
-            accounts in a page of the account list.
-        lease: Seconds after which a process that does not respond writes nothing more. It is then
-            killed, and others continue its accounts. More than 0.
+        shard_size: Number of accounts in a shard, 1 to 1,000. Also the page size for the list of
+            accounts.
+        lease: Seconds after which a process that does not respond stops writing. It is then killed,
+            and other processes continue with its accounts. More than 0.
     """
 
     processes: int = attrs.field(validator=lambda _, __, value: _check_count("processes", value))
@@ -58,13 +58,13 @@ class ProcessExecutor:
 
     @asynccontextmanager
     async def open(self, connection: Connection) -> AsyncIterator[RemoteSession]:
-        """Start the processes. They end with the block."""
+        """Start the processes. Leaving the block ends them."""
         async with _Processes(self.processes) as engine:
             yield RemoteSession(connection, engine, self.lease)
 
 
 class _Processes:
-    """Starts processes, and another one for each that ends."""
+    """Starts processes, and replaces those that end."""
 
     def __init__(self, count: int) -> None:
         self.links: dict[str, Link] = {}
@@ -91,7 +91,7 @@ class _Processes:
             raise self._error
 
     async def _keep_one(self) -> None:
-        """Run a process, and another one when it has ended."""
+        """Run a process, and replace it whenever it ends."""
         while self._useless < _MAX_USELESS:
             self._started += 1
             name = f"process {self._started}"
@@ -109,7 +109,7 @@ class _Processes:
                 await link.aclose()
             self._useless = 0 if link.has_responded else self._useless + 1
             self._changed.set()
-        self._fail("the processes of this executor end as soon as they are started")
+        self._fail("the processes of this executor exit as soon as they start")
 
     def _fail(self, message: str) -> None:
         self._error = JobError(message)
@@ -121,14 +121,14 @@ class ProcessLink:
 
     Attributes:
         name: Its name.
-        capacity: How many shards it takes at once.
-        lost: How it ended.
+        capacity: Maximum number of shards at once.
+        lost: Why it ended. None while it runs.
         has_responded: Whether it has ever responded.
     """
 
     def __init__(self, name: str, process: asyncio.subprocess.Process) -> None:
         self.name: str = name
-        # While one shard ends, another one is under way.
+        # While one shard finishes, another one is already running.
         self.capacity: int = 2
         self.lost: WorkerLostError | None = None
         self.has_responded: bool = False
@@ -147,7 +147,7 @@ class ProcessLink:
             *(sys.executable, "-m", _MODULE),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # The signals of a terminal are for this process alone.
+            # Only this process receives the signals of a terminal.
             start_new_session=os.name == "posix",
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
@@ -156,12 +156,12 @@ class ProcessLink:
         return link
 
     async def ended(self) -> None:
-        """Read what the process sends, until it ends."""
+        """Read frames from the process until it ends."""
         while (frame := await read_frame(self._reader)) is not None:
             self.has_responded = True
             if (exchange := self._exchanges.get(frame.number)) is not None:
                 exchange.put_nowait(frame)
-        with contextlib.suppress(TimeoutError):  # its output may end before it does
+        with contextlib.suppress(TimeoutError):  # its output may close before it exits
             async with asyncio.timeout(_END):
                 await self._process.wait()
         self._kill()
@@ -171,7 +171,7 @@ class ProcessLink:
             exchange.put_nowait(None)
 
     async def aclose(self) -> None:
-        """End the process: first let it close its connections."""
+        """End the process. It has some time to close its connections first."""
         self._writer.close()
         try:
             async with asyncio.timeout(_END):
@@ -227,7 +227,7 @@ class ProcessLink:
         if self.lost is not None:
             raise self._lost()
         self._write(frame)
-        with contextlib.suppress(ConnectionError):  # `ended` says how it ended
+        with contextlib.suppress(ConnectionError):  # `ended` finds out why
             await self._writer.drain()
 
     def _write(self, frame: Frame) -> None:
@@ -244,7 +244,7 @@ class ProcessLink:
             if sys.platform == "win32":
                 self._process.kill()
             else:
-                # Its own method waits for the process, and so hides from asyncio how it ended.
+                # `Process.kill` may reap the process, which hides its exit status from asyncio.
                 os.kill(self._process.pid, signal.SIGKILL)
 
 
@@ -261,7 +261,7 @@ def _check_count(name: str, value: int) -> None:
 
 
 def check_shard_size(value: int) -> None:
-    """Raise unless this is a number of accounts that a page can have."""
+    """Raise unless this is a valid page size for the list of accounts."""
     if check_positive_int(value, "shard_size") > 1000:
         raise ValueError(f"shard_size: must be at most 1000, got {value}")
 

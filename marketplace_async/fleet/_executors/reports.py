@@ -1,4 +1,4 @@
-"""What workers did."""
+"""The reports of workers."""
 
 import attrs
 
@@ -14,9 +14,9 @@ class WorkerReport(Serializable):
         shards: Number of shards that it finished.
         accounts: Number of accounts with a result.
         sent: Requests that it sent.
-        throttled: Those that Twilio throttled (429).
-        unfit: Why it could not work for the job. None if it could.
-        lost: How it was lost, such as "killed by signal 9". None if it was not.
+        throttled: Requests that Twilio throttled (429).
+        unfit: Why it could not do the job. None if it could.
+        lost: Why it was lost, such as "process 1 was killed by SIGKILL". None if it was not.
     """
 
     name: str

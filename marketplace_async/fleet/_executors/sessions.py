@@ -19,7 +19,7 @@ from .messages import PROTOCOL, Message, total
 from .reports import WorkerReport
 from .shares import Limits
 
-# Seconds to wait for the first worker, and for another one when all are lost.
+# Seconds to wait for the first worker, and for a new one when all are lost.
 _NO_WORKER = 60.0
 
 
@@ -30,7 +30,7 @@ class RemoteSession:
     Args:
         connection: The job's own connection.
         engine: The workers.
-        lease: Seconds for which a worker may write after the job heard it.
+        lease: Seconds for which a worker may write after the job last heard from it.
         patience: Seconds to wait for a worker.
     """
 

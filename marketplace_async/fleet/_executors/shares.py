@@ -1,4 +1,4 @@
-"""How the limits of a job are split over its workers."""
+"""Splits the limits of a job among its workers."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,6 +6,7 @@ import attrs
 
 from .._engine.entries import JobError
 
+# The driver gets one of this many parts of the permits.
 _DRIVER: int = 16
 
 
@@ -15,7 +16,7 @@ class Limits:
 
     Attributes:
         concurrency: Maximum number of requests in flight.
-        requests_per_second: Maximum rate. None if there is none.
+        requests_per_second: Maximum request rate. None sets no limit.
     """
 
     concurrency: int
@@ -30,19 +31,19 @@ class Limits:
 
     @property
     def of_driver(self) -> int:
-        """The part of the process that lists the accounts."""
+        """The share of the process that lists the accounts."""
         return max(1, self.concurrency // _DRIVER)
 
     def rate_of(self, share: int) -> float | None:
-        """Return the rate that belongs to a share."""
+        """Return the request rate for a share."""
         rate = self.requests_per_second
         return None if rate is None else rate * share / self.concurrency
 
     def lowered(self, granted: Mapping[str, int]) -> dict[str, int]:
-        """Return the workers whose share is lowered first, with their new shares.
+        """Return the workers whose share must be lowered, with their new shares.
 
         Args:
-            granted: The share of each worker; 0 for a newcomer.
+            granted: The share of each worker. A new worker has 0.
         """
         fair = self._fair(granted)
         return {name: fair for name, share in granted.items() if share > fair}

@@ -89,7 +89,7 @@ def task_of(document: Mapping[str, Any]) -> Task:
     """Return the task that was described. Blocks.
 
     Raises:
-        DesiredStateError, ValueError: This process has not the values that the task needs.
+        DesiredStateError, ValueError: This process does not have the values that the task needs.
     """
     match document["kind"]:
         case "inventory":
@@ -114,7 +114,7 @@ _PROOF: Final = b"marketplace_async: the same secret values"
 
 
 def _of_desired(desired: Desired, digests: Digests) -> dict[str, Any]:
-    """Return a desired state as written, and what tells whether a worker has its values."""
+    """Return a desired state as written, and proofs that let a worker check its secret values."""
     values = desired.secret_values()
     key = digests.key
     own = key if key is not None and key.salt is not None else PlanKey.derived(values)
@@ -138,7 +138,7 @@ def _desired_of(document: Mapping[str, Any]) -> tuple[Desired, Digests]:
     own = PlanKey.derived(desired.secret_values(), bytes.fromhex(document["secrets"]["salt"]))
     if own.digest(_PROOF) != document["secrets"]["proof"]:
         raise ValueError(
-            "environment variables of the desired state have other values than those of the job"
+            "the environment variables of the desired state have different values in the job"
         )
     key: PlanKey | None = None
     match document["key"]:
@@ -151,7 +151,7 @@ def _desired_of(document: Mapping[str, Any]) -> tuple[Desired, Digests]:
             if key is None:
                 raise ValueError(f"{KEY_VARIABLE} is not set: set it to the plan key of the job")
             if key.digest(nonce.encode()) != proof:
-                raise ValueError("the plan key of this worker is not that of the job")
+                raise ValueError("the plan key of this worker differs from that of the job")
     return desired, Digests(key, desired.secret)
 
 

@@ -1,4 +1,4 @@
-"""The part of a job that runs in a worker. It knows no engine: messages come in and go out."""
+"""The part of a job that runs in a worker. Independent of the engine: it exchanges messages."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from . import portable, tasks
 from .fence import Fence
 from .messages import PROTOCOL, Message, counters, decode, encode
 
-# Leases for which a job that sends nothing is kept open: its driver may be gone.
+# A job that sends no message for this many leases is closed: its driver may have died.
 _PATIENCE = 4
 
 
@@ -40,20 +40,20 @@ class _Opened:
 
 
 class Worker:
-    """Processes shards of any jobs; one for each process and event loop.
+    """Processes shards of any number of jobs. There is one for each process and event loop.
 
-    Messages in and out are JSON. `tell` takes those with an "op": "open", "renew" or "end" a job.
-    `work` takes shards.
+    All messages are JSON. `tell` receives messages with an "op": "open", "renew" or "end" for a
+    job, or "ping". `work` receives shards.
     """
 
     def __init__(self) -> None:
         self._opened: dict[str, _Opened] = {}
 
     async def tell(self, message: bytes) -> bytes:
-        """Follow an instruction and return the response."""
+        """Execute an instruction and return the response."""
         try:
             return encode(await self._response(decode(message)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the worker is of no use
+        except Exception as error:  # noqa: BLE001 - any error makes the worker unfit
             return encode({"unfit": f"{type(error).__name__}: {error}"})
 
     async def _response(self, request: Message) -> Message:
@@ -71,10 +71,11 @@ class Worker:
                 raise ValueError(f"unknown instruction {op!r}")
 
     async def work(self, message: bytes) -> AsyncGenerator[bytes, None]:
-        """Process a shard, and yield the results as they are there.
+        """Process a shard, and yield its results as they become available.
 
-        The last message has "late": whether the lease has ended meanwhile. Then accounts without a
-        result may have been processed in part. Closing the generator cancels what is running.
+        The last message has "late": whether the lease has ended. If so, accounts without a result
+        may be partly processed. If the job is not open, the only message is "gone". Closing the
+        generator cancels running accounts.
         """
         request = decode(message)
         opened = self._opened.get(request["job"])
@@ -90,7 +91,7 @@ class Worker:
         yield encode({"late": not opened.fence.is_open, **_state(opened)})
 
     async def end(self, name: str) -> None:
-        """End a job: cancel what is running and close its clients."""
+        """End a job: cancel its running accounts and close its clients."""
         opened = self._opened.pop(name, None)
         if opened is None:
             return
@@ -124,7 +125,7 @@ class Worker:
         async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(source.open())
             connection.limit(request["concurrency"], request["requests_per_second"])
-            # A worker with a wrong secret fails fast, and would get most of the shards.
+            # A worker with a wrong secret would fail fast, and so receive most of the shards.
             await connection.check()
             _check_identity(request["identity"], await connection.identity())
             job = Job(task, request["account_timeout"])
@@ -148,7 +149,7 @@ class Worker:
     async def _results(
         self, opened: _Opened, shard: Shard
     ) -> AsyncGenerator[list[AccountResult], None]:
-        """Yield the results of a shard in batches: those that are there."""
+        """Yield the results of a shard in batches, as they become available."""
         results: list[AccountResult] = []
         changed = asyncio.Event()
 
@@ -194,7 +195,7 @@ def _state(opened: _Opened) -> Message:
 
 
 def _check_identity(expected: dict[str, str], found: dict[str, str]) -> None:
-    """Raise unless the worker's own source leads to the accounts of the job."""
+    """Raise ValueError unless the worker's own source has the accounts of the job."""
     for name in expected.keys() | found.keys():
         if expected.get(name) != found.get(name):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The HTML pages of an inventory and of a plan: what stands in the file before the records."""
+"""The HTML pages of an inventory and of a plan: the part of the file before the records."""
 
 import base64
 import hashlib
@@ -14,18 +14,18 @@ _FOLDER: Final = Path(__file__).parent
 
 
 def page_head(kind: Kind, created: datetime) -> bytes:
-    """Return the page up to the script element that holds the records, one JSON object a line.
+    """Return the page up to the script element that holds the records, one JSON object per line.
 
-    The element stays open, because the end of the file ends it. So the file is a whole page after
-    each account, and a job that is resumed appends to it.
+    The element stays open: the end of the file closes it. So the file is a complete page after each
+    account, and a resumed job can append to it.
     """
     text = created.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return _template().replace("{{kind}}", kind).replace("{{created}}", text).encode()
 
 
 def script_safe(data: bytes) -> bytes:
-    """Escape JSON so that nothing in it ends the script element. It stays the same JSON."""
-    # In JSON, `<` occurs within strings only.
+    """Escape JSON so that it cannot end the script element. Its meaning stays the same."""
+    # In JSON, `<` only occurs within strings.
     return data.replace(b"<", b"\\u003c")
 
 
