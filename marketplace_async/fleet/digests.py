@@ -73,7 +73,7 @@ class PlanKey:
         if not value:
             return None
         if len(value.encode()) < _MIN_LENGTH:
-            raise ValueError(f"{KEY_VARIABLE}: must have at least {_MIN_LENGTH} characters")
+            raise ValueError(f"{KEY_VARIABLE}: must have at least {_MIN_LENGTH} bytes")
         return cls(value.encode())
 
     @classmethod

@@ -54,7 +54,7 @@ def test_a_run_is_shown_and_undone(shops: Shops) -> None:
     undo = shops.run("journal", "undo", "fleet.journal", "--to", "undo.toml")
     assert (undo.returncode, undo.stdout) == (3, ""), undo.stderr
     assert f"marketplace-async installed delete {installed['installed_add_on_sid']}" in undo.stderr
-    assert undo.stderr.endswith(f"1 change of run {write['run'][:8]} to put back in undo.toml\n")
+    assert undo.stderr.endswith(f"1 change of run {write['run'][:8]} to revert in undo.toml\n")
     assert (folder / "undo.toml").stat().st_mode & 0o077 == 0
     again = shops.run("journal", "undo", "fleet.journal", "--to", "undo.toml")
     assert again.returncode == 1

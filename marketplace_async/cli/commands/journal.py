@@ -54,7 +54,7 @@ async def show(
     journal
         The journal of apply, such as fleet.journal.
     run
-        Show one run: "last", or the beginning of its name.
+        Show one run: "last", or the first characters of its name.
     account
         Show the writes to one account.
     """
@@ -105,7 +105,7 @@ async def undo(
     journal
         The journal of apply, such as fleet.journal.
     run
-        The run: "last", or the beginning of its name.
+        The run: "last", or the first characters of its name.
     to
         The file to write, such as undo.toml. Default: standard output.
     overwrite
@@ -127,7 +127,7 @@ async def undo(
         warn(f"not undone: {message}")
     changes = "1 change" if found.changes == 1 else f"{found.changes:,} changes"
     where = f" in {to}" if to is not None and found.desired is not None else ""
-    note(f"{changes} of run {found.run[:8]} to put back{where}")
+    note(f"{changes} of run {found.run[:8]} to revert{where}")
     return Status.PARTLY_FAILED if found.not_undone else Status.DONE
 
 
