@@ -18,7 +18,15 @@ from ._engine.driver import ACCOUNT_TIMEOUT
 from ._engine.ending import JobEndedError
 from ._engine.entries import Failure, Failures, JobError
 from ._engine.notifier import AccountError
-from ._engine.shards import AccountResult, AccountTimeoutError, Approved, Job, Shard, ShardFailure
+from ._engine.shards import (
+    AccountResult,
+    AccountTimeoutError,
+    Approved,
+    Job,
+    NotBegun,
+    Shard,
+    ShardFailure,
+)
 from ._engine.tally import Counts
 from ._executors.base import Executor, ExecutorSession
 from ._executors.dask import DaskExecutor
@@ -97,6 +105,7 @@ __all__ = [
     "JobError",
     "JournalWrite",
     "JsonLines",
+    "NotBegun",
     "Offer",
     "Output",
     "Part",

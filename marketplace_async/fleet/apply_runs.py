@@ -207,7 +207,7 @@ class Run:
     async def _apply(self) -> None:
         parts = (self.part,) if self.saved is None else (self.part, self.saved.header.part)
         task = TakeSteps(self.desired, self.digests, parts, self.offers)
-        await self.driver.run(task, self._shard_of, self._save)
+        await self.driver.run(task, self._shard_of, self._save, self._give_back)
         if not self.driver.stopped:
             await self._save_unlisted()
 
@@ -229,6 +229,12 @@ class Run:
             {one.sent: one.kept for one in self.kept.values()},
         )
         return Shard(remaining, approved)
+
+    async def _give_back(self, targets: Sequence[Target]) -> None:
+        sids = _sids(targets)
+        await self.driver.disk(self.journal.withdraw_writes, self.name, sids)
+        for sid in sids:
+            del self.plans[sid]
 
     async def _save(self, results: Sequence[AccountResult]) -> int:
         """Record the results of some accounts and return the number of steps done."""

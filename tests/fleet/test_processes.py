@@ -120,3 +120,13 @@ def test_arguments_are_checked() -> None:
         ProcessExecutor(1, shard_size=1001)
     with pytest.raises(ValueError, match="lease"):
         ProcessExecutor(1, lease=0)
+
+
+async def test_processes_import_nothing_from_the_current_directory(
+    shops: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `python -m` would begin with it, and many directories have a module of this name.
+    (tmp_path / "secrets.py").write_text("raise RuntimeError('imported from here')\n")
+    monkeypatch.chdir(tmp_path)
+    report = await fleet.inventory(shops.source, tmp_path / "x.jsonl", executor=ProcessExecutor(1))
+    assert report.records == 40

@@ -13,6 +13,7 @@ from marketplace_async.fleet import (
     EmbeddedExecutor,
     ExecutorSession,
     Job,
+    NotBegun,
     Shard,
     ShardFailure,
     WorkerReport,
@@ -20,10 +21,12 @@ from marketplace_async.fleet import (
 from marketplace_async.testing import account
 
 
-def connect(url: str, timeout: float = 10.0) -> MarketplaceClient:
+def connect(url: str, timeout: float = 10.0, concurrency: int = 64) -> MarketplaceClient:
     """Return a client of the parent account. `functools.partial` binds the URL."""
     fast = Retry(attempts=12, max_elapsed=10.0, initial_backoff=0.01, max_backoff=0.1)
-    return MarketplaceClient(account(), base_url=url, retry=fast, timeout=timeout)
+    return MarketplaceClient(
+        account(), base_url=url, retry=fast, timeout=timeout, concurrency=concurrency
+    )
 
 
 def sids_of_the_vault() -> list[str]:
@@ -63,13 +66,13 @@ class TwiceExecutor(Wrapped):
     @asynccontextmanager
     async def run(
         self, job: Job, shards: AsyncIterable[Shard]
-    ) -> AsyncIterator[AsyncIterator[AccountResult | ShardFailure]]:
+    ) -> AsyncIterator[AsyncIterator[AccountResult | ShardFailure | NotBegun]]:
         async def twice() -> AsyncIterator[Shard]:
             async for shard in shards:
                 yield shard
                 yield shard
 
-        async def doubled() -> AsyncIterator[AccountResult | ShardFailure]:
+        async def doubled() -> AsyncIterator[AccountResult | ShardFailure | NotBegun]:
             async for result in results:
                 yield result
                 yield result
@@ -84,10 +87,10 @@ class DyingExecutor(Wrapped):
     @asynccontextmanager
     async def run(
         self, job: Job, shards: AsyncIterable[Shard]
-    ) -> AsyncIterator[AsyncIterator[AccountResult | ShardFailure]]:
+    ) -> AsyncIterator[AsyncIterator[AccountResult | ShardFailure | NotBegun]]:
         error = RuntimeError("the worker died")
 
-        async def dying() -> AsyncIterator[AccountResult | ShardFailure]:
+        async def dying() -> AsyncIterator[AccountResult | ShardFailure | NotBegun]:
             count = 0
             async for shard in shards:
                 count += 1

@@ -41,6 +41,10 @@ class LocalLink:
         async for reply in self.worker.work(message):
             if self.lost is not None:
                 raise self.lost
+            if self.engine.replies == self.engine.lose_with:
+                self.engine.lose_with = -1
+                self.lose(is_certain=False)
+                raise WorkerLostError(f"{self.name} was lost")
             self.engine.messages.append(reply)
             yield reply
             self.engine.replies += 1
@@ -59,6 +63,7 @@ class LocalEngine:
     """Workers in this process."""
 
     is_remote: ClassVar[bool] = True
+    link: ClassVar[type[LocalLink]] = LocalLink
 
     def __init__(self, workers: int = 2, shard_size: int = 10) -> None:
         self.shard_size = shard_size
@@ -70,13 +75,14 @@ class LocalEngine:
         self.poison: str | None = None
         self.replies = 0
         self.lose_after = -1
+        self.lose_with = -1  # the reply that is lost together with its worker
         self.version: str | None = None
         self.patience = 60.0
         for _ in range(workers):
             self.add_worker()
 
     def add_worker(self) -> None:
-        link = LocalLink(f"worker {len(self.all)}", self)
+        link = self.link(f"worker {len(self.all)}", self)
         self.all.append(link)
         self.links[link.name] = link
         self.event.set()

@@ -19,7 +19,7 @@ from .arrivals import Arrivals
 from .ending import Ending
 from .entries import Entry, Failure, Failures, JobError
 from .notifier import Notifier
-from .shards import AccountResult, Job, Shard, ShardFailure, Task, failure_of
+from .shards import AccountResult, Job, NotBegun, Shard, ShardFailure, Task, failure_of
 from .tally import Counts, Tally
 
 # Seconds. Nearly all accounts take less than one.
@@ -122,6 +122,7 @@ class Driver:
         task: Task,
         shard_of: Callable[[list[Target]], Awaitable[Shard | None]],
         save: Callable[[Sequence[AccountResult]], Awaitable[int]],
+        give_back: Callable[[Sequence[Target]], Awaitable[None]] | None = None,
     ) -> None:
         """Process all accounts. Results are saved as they arrive.
 
@@ -131,6 +132,8 @@ class Driver:
                 None if there are none.
             save: Saves the results of some accounts durably and returns the number of records.
                 Receives each account once, even if its shard runs more than once.
+            give_back: Receives the accounts of shards that were not started, because the job was
+                stopped.
 
         Afterwards, `in_flight` holds the accounts that have no result because the job was aborted
         or failed.
@@ -152,7 +155,8 @@ class Driver:
                         yield attrs.evolve(shard, page=page)
 
         try:
-            await self._process(Job(task, self.account_timeout), shards(), save)
+            job = Job(task, self.account_timeout, lambda: self.stopped)
+            await self._process(job, shards(), save, give_back)
         except (MarketplaceError, OSError):
             await self._count_all()
             raise
@@ -170,6 +174,7 @@ class Driver:
         job: Job,
         shards: AsyncIterator[Shard],
         save: Callable[[Sequence[AccountResult]], Awaitable[int]],
+        give_back: Callable[[Sequence[Target]], Awaitable[None]] | None,
     ) -> None:
         in_flight = self.in_flight
         async with (
@@ -183,6 +188,10 @@ class Driver:
                 records = await save(results)
                 in_flight.difference_update(first)
                 self._report(results, records)
+                not_begun = [one for one in _not_begun(batch) if one.account_sid in in_flight]
+                if not_begun and give_back is not None:
+                    await give_back(not_begun)
+                in_flight.difference_update(one.account_sid for one in not_begun)
 
     async def set_aside(
         self, targets: list[Target], save: Callable[[Sequence[AccountResult]], Awaitable[int]]
@@ -337,9 +346,13 @@ def _results(outcomes: Iterable[Outcome]) -> list[AccountResult]:
                 AccountResult(target, failure=failure_of(target, outcome.error))
                 for target in outcome.targets
             )
-        else:
+        elif isinstance(outcome, AccountResult):
             results.append(outcome)
     return results
+
+
+def _not_begun(outcomes: Iterable[Outcome]) -> list[Target]:
+    return [target for one in outcomes if isinstance(one, NotBegun) for target in one.targets]
 
 
 def failed(target: Target, error: str, message: str) -> AccountResult:

@@ -276,6 +276,14 @@ class Journal:
                 ],
             )
 
+    def withdraw_writes(self, run: str, sids: Iterable[str]) -> None:
+        """Delete the steps of accounts that were not started after all."""
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM writes WHERE run = ? AND account_sid = ? AND outcome = 'begun'",
+                [(run, sid) for sid in sids],
+            )
+
     def open_writes(self, run: str, account_sid: str) -> list[str]:
         """Return the steps of an account that were started and have no result."""
         rows = self._db.execute(

@@ -2,7 +2,7 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Final
 
@@ -107,10 +107,12 @@ class Job:
     Attributes:
         task: The task to run for each account.
         account_timeout: How long the task may take for one account, in seconds. None sets no limit.
+        is_stopped: Returns whether no more accounts may be started.
     """
 
     task: Task
     account_timeout: float | None = None
+    is_stopped: Callable[[], bool] = attrs.field(default=lambda: False, eq=False)
 
 
 NOTHING_APPROVED: Final = Approved()
@@ -147,6 +149,17 @@ class AccountResult:
     value: Any = ()
     failure: Failure | None = None
     handouts: int = 1
+
+
+@attrs.frozen
+class NotBegun:
+    """Accounts that the executor received but did not start, because the job was stopped.
+
+    Attributes:
+        targets: The accounts.
+    """
+
+    targets: tuple[Target, ...]
 
 
 @attrs.frozen

@@ -5,11 +5,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
 from ..._core.limiter import Stats
-from .._engine.shards import AccountResult, Job, Shard, ShardFailure
+from .._engine.shards import AccountResult, Job, NotBegun, Shard, ShardFailure
 from ..connections import Connection
 from .reports import WorkerReport
 
-Outcome: TypeAlias = AccountResult | ShardFailure
+Outcome: TypeAlias = AccountResult | ShardFailure | NotBegun
 
 
 class ExecutorSession(Protocol):

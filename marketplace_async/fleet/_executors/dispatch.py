@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Self, TypeVarTuple, Unpack
 
@@ -12,7 +12,8 @@ import msgspec
 from ..._core.clocks import monotonic
 from ..._core.tasks import cancelled, create_task
 from .._engine.entries import JobError
-from .._engine.shards import Job, Shard, ShardFailure
+from .._engine.shards import Job, NotBegun, Shard, ShardFailure
+from ..connections import Target
 from . import tasks
 from .base import Outcome
 from .links import Engine, WorkerLostError
@@ -24,6 +25,7 @@ from .shares import Limits
 Ts = TypeVarTuple("Ts")
 
 _END = 10.0
+_CHECK = 0.1  # seconds until it checks again whether the job was stopped
 
 
 class Dispatcher:
@@ -69,8 +71,9 @@ class Dispatcher:
         self._error: Exception | None = None
         self._is_listed = False
         self._is_done = False
+        self._is_stopping = False
         self._running: set[asyncio.Task[Any]] = set()
-        self._since = monotonic()  # when a worker was last usable
+        self._since = monotonic()  # when a worker was last fit
 
     def __aiter__(self) -> Self:
         return self
@@ -153,12 +156,14 @@ class Dispatcher:
         while member.is_usable and not member.share:
             await self._balance()
             if not member.share:
-                await asyncio.sleep(self._lease / 4)
+                await asyncio.sleep(min(1.0, self._lease / 4))
         if member.is_usable:
-            await member.open(self._message, self._limits)
+            await member.open(self._message, self._limits, max(self._lease, self._patience))
         self._wake.set()
         while member.is_usable:
-            await self._balance()
+            if not self._balancing.locked():
+                # Another worker may not respond: that must not delay this lease.
+                self._start(self._balance)
             await asyncio.sleep(self._lease / 4)
             try:
                 async with asyncio.timeout(self._lease):
@@ -179,7 +184,7 @@ class Dispatcher:
                     continue  # the worker is still opening the job with the higher share
                 before, member.share = member.share, share
                 try:
-                    async with asyncio.timeout(self._lease):
+                    async with asyncio.timeout(self._lease / 2):
                         await member.renew(self._name, self._limits, self._lease)
                 except TimeoutError:
                     member.share = before  # the worker may still use the higher share
@@ -196,15 +201,17 @@ class Dispatcher:
         try:
             while True:
                 self._wake.clear()
+                if self._job.is_stopped():
+                    self._stop()
                 self._assign()
                 if following is not None and following.done():
                     try:
-                        self._waiting.add([Piece.of(following.result())])
+                        self._waiting.add(Piece.of(following.result()).split(self._room()))
                     except StopAsyncIteration:
                         self._is_listed = True
                     following = None
                     continue
-                if following is None and not self._is_listed and self._has_room():
+                if following is None and not self._is_listed and self._needs_shard():
                     following = create_task(_next(shards))
                     following.add_done_callback(lambda _: self._wake.set())
                 busy = any(member.running for member in self.members.values())
@@ -218,9 +225,26 @@ class Dispatcher:
             if following is not None:
                 await cancelled(following)
 
-    def _has_room(self) -> bool:
+    def _needs_shard(self) -> bool:
         """Return whether a new shard could be handed out now."""
-        return not self._waiting and any(one.has_capacity for one in self.members.values())
+        return not self._waiting.has_due(monotonic()) and any(
+            one.has_capacity for one in self.members.values()
+        )
+
+    def _room(self) -> int:
+        """Return how many pieces the workers could process beside those that they have."""
+        usable = (one for one in self.members.values() if one.is_usable)
+        return max(1, sum(one.link.capacity - len(one.running) for one in usable))
+
+    def _stop(self) -> None:
+        """Start no more accounts."""
+        if unstarted := self._waiting.take_unstarted():
+            self._emit_not_begun(target for one in unstarted for target in one.targets.values())
+        if not self._is_stopping:
+            self._is_stopping = True
+            for member in self.members.values():
+                if member.is_fit and member.is_usable:
+                    self._start(member.stop, self._name)
 
     def _assign(self) -> None:
         now = monotonic()
@@ -234,10 +258,12 @@ class Dispatcher:
                 piece = self._waiting.next(now, alone=True)
                 assert piece is not None
                 self._begin(kept, piece)
-        for member in free:
-            while (
-                member.has_capacity and (piece := self._waiting.next(now, alone=False)) is not None
-            ):
+        while free:
+            member = min(free, key=lambda one: len(one.running))
+            piece = self._waiting.next(now, alone=False) if member.has_capacity else None
+            if piece is None:
+                free.remove(member)
+            else:
                 self._begin(member, piece)
 
     def _begin(self, member: Member, piece: Piece) -> None:
@@ -250,13 +276,17 @@ class Dispatcher:
         message = {
             "job": self._name,
             "clock": member.lease(self._lease),
+            "is_new": piece.handouts == 1,
             **tasks.describe_shard(piece.shard),
         }
         is_late = False
         try:
             async with aclosing(member.link.work(encode(message))) as replies:
                 async for reply in replies:
-                    is_late = self._receive(member, piece, reply)
+                    with member.reading():
+                        is_late = self._receive(member, piece, reply)
+                    if member.unfit is not None:
+                        break
         except WorkerLostError as error:
             member.lost = member.lost or error
         finally:
@@ -287,6 +317,8 @@ class Dispatcher:
         if "results" not in message:
             last = decode(reply)
             member.update(last)
+            not_begun = [sid for sid in last.get("not_begun", ()) if sid in piece.targets]
+            self._emit_not_begun([piece.targets.pop(sid) for sid in not_begun])
             return bool(last.get("late"))
         for data in msgspec.json.decode(message["results"], type=list[msgspec.Raw]):
             result = tasks.decode_result(self._job.task, bytes(data), piece.targets)
@@ -298,12 +330,10 @@ class Dispatcher:
 
     def _delay_after(self, member: Member) -> float:
         """Return the seconds to wait before accounts without a result are handed out again."""
-        if member.lost is None:
-            return 1.0  # the lease ended, and will be extended
         if not self._job.task.writes:
-            return 0.0
+            return 0.0 if member.lost is not None else 1.0  # its lease ended, and will be extended
         delay = self._attempt_timeout
-        if not member.lost.is_certain:
+        if member.lost is not None and not member.lost.is_certain:
             delay += max(0.0, member.lease_until - monotonic())
         return delay
 
@@ -311,11 +341,15 @@ class Dispatcher:
         self._outcomes.append(outcome)
         self._arrived.set()
 
+    def _emit_not_begun(self, targets: Iterable[Target]) -> None:
+        if not_begun := tuple(targets):
+            self._emit(NotBegun(not_begun))
+
     def _check_workers(self) -> None:
         """Raise JobError if there is no worker to wait for."""
         now = monotonic()
         members = list(self.members.values())
-        if any(member.is_usable for member in members):
+        if any(member.is_usable and member.is_fit for member in members):
             self._since = now
             return
         present = [self.members.get(key) for key in self._engine.links]
@@ -331,7 +365,7 @@ class Dispatcher:
     async def _woken(self) -> None:
         seconds = self._waiting.due(monotonic())
         try:
-            async with asyncio.timeout(1.0 if seconds is None else min(1.0, seconds)):
+            async with asyncio.timeout(_CHECK if seconds is None else min(_CHECK, seconds)):
                 await self._wake.wait()
         except TimeoutError:
             return

@@ -1,5 +1,6 @@
 """The shards that wait for a worker: new ones, and those whose worker was lost."""
 
+import math
 from collections.abc import Iterable, Iterator
 
 import attrs
@@ -10,6 +11,9 @@ from ..connections import Target
 # A shard whose worker was lost is handed out as a whole once more, then account by account.
 _MAX_LOST_TOGETHER = 2
 _MAX_LOST = 3
+
+# Each piece reads its page of the account list again, which is one request.
+_MIN_SPLIT = 10
 
 
 @attrs.define(eq=False)
@@ -37,6 +41,13 @@ class Piece:
         """Return a shard as a piece."""
         targets = {target.account_sid: target for target in shard.targets}
         return cls(targets, shard.approved, shard.page)
+
+    def split(self, count: int) -> Iterator["Piece"]:
+        """Yield up to this many pieces of about the same size, but none with very few accounts."""
+        targets = tuple(self.targets.items())
+        size = max(_MIN_SPLIT, math.ceil(len(targets) / count))
+        for start in range(0, len(targets), size):
+            yield attrs.evolve(self, targets=dict(targets[start : start + size]))
 
     @property
     def shard(self) -> Shard:
@@ -95,6 +106,16 @@ class Waiting:
                 self._pieces.remove(piece)
                 return piece
         return None
+
+    def has_due(self, now: float) -> bool:
+        """Return whether a piece can be handed out now and need not run alone."""
+        return any(not piece.is_alone and piece.not_before <= now for piece in self._pieces)
+
+    def take_unstarted(self) -> list[Piece]:
+        """Remove and return the pieces that were never handed out."""
+        unstarted = [piece for piece in self._pieces if not piece.handouts]
+        self._pieces = [piece for piece in self._pieces if piece.handouts]
+        return unstarted
 
     def has_alone(self, now: float) -> bool:
         """Return whether a piece that must run alone may be handed out now."""

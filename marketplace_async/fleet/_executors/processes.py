@@ -144,7 +144,8 @@ class ProcessLink:
     async def start(cls, name: str) -> "ProcessLink":
         """Start a process."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", _MODULE),
+            # Safe path: the current directory may contain a module such as `secrets.py`.
+            *(sys.executable, "-P", "-m", _MODULE),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             # Only this process receives the signals of a terminal.

@@ -44,7 +44,7 @@ class RemoteSession:
     def stats(self) -> Stats:
         """The request counters of this process and all workers."""
         members = [member for run in self._runs for member in run.members.values()]
-        return total(self._connection.stats, *(member.stats for member in members))
+        return total(self._connection.stats, *(member.total_stats for member in members))
 
     @property
     def workers(self) -> Mapping[str, WorkerReport]:

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from typing import Any
+from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -15,6 +16,10 @@ from ..connections import Connection, Target
 from . import portable, tasks
 from .fence import Fence
 from .messages import PROTOCOL, Message, counters, decode, encode
+from .permits import Permits
+
+# An account waits for its requests one after the other.
+_ACCOUNTS_PER_PERMIT: Final = 2
 
 # A job that sends no message for this many leases is closed: its driver may have died.
 _PATIENCE = 4
@@ -28,7 +33,9 @@ class _Opened:
     connection: Connection
     stack: AsyncExitStack
     fence: Fence
-    permits: asyncio.Semaphore
+    permits: Permits
+    share: int  # the number of its latest share of the limits
+    is_stopped: bool = False
     running: set[asyncio.Task[Any]] = attrs.field(factory=set)
     heard: float = attrs.field(factory=Fence.clock)
     watch: "asyncio.Task[None] | None" = None
@@ -42,12 +49,13 @@ class _Opened:
 class Worker:
     """Processes shards of any number of jobs. There is one for each process and event loop.
 
-    All messages are JSON. `tell` receives messages with an "op": "open", "renew" or "end" for a
-    job, or "ping". `work` receives shards.
+    All messages are JSON. `tell` receives messages with an "op": "open", "renew", "stop" or "end"
+    for a job, or "ping". `work` receives shards.
     """
 
     def __init__(self) -> None:
         self._opened: dict[str, _Opened] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def tell(self, message: bytes) -> bytes:
         """Execute an instruction and return the response."""
@@ -62,6 +70,10 @@ class Worker:
                 return await self._open(request)
             case "renew":
                 return self._renew(request)
+            case "stop":
+                if (opened := self._opened.get(request["job"])) is not None:
+                    opened.is_stopped = True
+                return {}
             case "end":
                 await self.end(request["job"])
                 return {}
@@ -84,11 +96,15 @@ class Worker:
             return
         opened.heard = Fence.clock()
         opened.fence.extend(request["clock"])
-        async with aclosing(self._results(opened, tasks.shard_of(request))) as batches:
+        # An account that a lost worker may have changed is processed even if the job was stopped.
+        not_begun: list[str] | None = [] if request["is_new"] else None
+        shard = tasks.shard_of(request)
+        async with aclosing(self._results(opened, shard, not_begun)) as batches:
             async for batch in batches:
                 results = [tasks.encode_result(opened.job.task, result) for result in batch]
                 yield b'{"results":[%b]}' % b",".join(results)
-        yield encode({"late": not opened.fence.is_open, **_state(opened)})
+        end = {"late": not opened.fence.is_open, "not_begun": not_begun or []}
+        yield encode({**end, **_state(opened)})
 
     async def end(self, name: str) -> None:
         """End a job: cancel its running accounts and close its clients."""
@@ -113,11 +129,13 @@ class Worker:
                 f"{request['version']}"
             }
         name = request["job"]
-        await self.end(name)
-        opened = await self._opening(request)
-        opened.watch = create_task(self._close_when_idle(name, opened, request["lease"]))
-        self._opened[name] = opened
-        return _state(opened)
+        # A job that gave up waiting opens again, perhaps before the first attempt has ended.
+        async with self._locks.setdefault(name, asyncio.Lock()):
+            await self.end(name)
+            opened = await self._opening(request)
+            opened.watch = create_task(self._close_when_idle(name, opened, request["lease"]))
+            self._opened[name] = opened
+            return _state(opened)
 
     async def _opening(self, request: Message) -> _Opened:
         task = await asyncio.to_thread(tasks.task_of, request["task"])
@@ -132,8 +150,9 @@ class Worker:
             fence = Fence(request["lease"], lambda: opened.cancel())
             if task.writes:
                 connection.check_before_requests(fence.check)
-            permits = asyncio.Semaphore(2 * request["concurrency"])
-            opened = _Opened(job, connection, stack.pop_all(), fence, permits)
+            permits = Permits(_ACCOUNTS_PER_PERMIT * request["concurrency"])
+            number = request["number"]
+            opened = _Opened(job, connection, stack.pop_all(), fence, permits, number)
             return opened
         raise AssertionError("the stack suppresses nothing")
 
@@ -143,11 +162,14 @@ class Worker:
             return {"gone": "the job is not open"}
         opened.heard = Fence.clock()
         opened.fence.extend(request["clock"])
-        opened.connection.limit(request["concurrency"], request["requests_per_second"])
+        if request["number"] > opened.share:
+            opened.share = request["number"]
+            opened.connection.limit(request["concurrency"], request["requests_per_second"])
+            opened.permits.resize(_ACCOUNTS_PER_PERMIT * request["concurrency"])
         return _state(opened)
 
     async def _results(
-        self, opened: _Opened, shard: Shard
+        self, opened: _Opened, shard: Shard, not_begun: list[str] | None
     ) -> AsyncGenerator[list[AccountResult], None]:
         """Yield the results of a shard in batches, as they become available."""
         results: list[AccountResult] = []
@@ -155,14 +177,14 @@ class Worker:
 
         async def one(target: Target) -> None:
             async with opened.permits:
+                if opened.is_stopped and not_begun is not None:
+                    not_begun.append(target.account_sid)
+                    return
                 result = await process(opened.connection, opened.job, target, shard.approved)
             results.append(result)
             changed.set()
 
-        if not opened.job.task.writes or opened.fence.is_open:
-            if shard.page is not None:
-                sids = {target.account_sid for target in shard.targets}
-                await opened.connection.read_page(shard.page, sids)
+        if await self._may_start(opened, shard):
             running = {create_task(one(target)) for target in shard.targets}
         else:
             running = set()
@@ -182,12 +204,26 @@ class Worker:
         finally:
             await cancelled(*running)
 
+    async def _may_start(self, opened: _Opened, shard: Shard) -> bool:
+        """Read the page of a shard. Return whether the lease still allows to start its accounts."""
+        if shard.page is not None and not opened.is_stopped:
+            sids = {target.account_sid for target in shard.targets}
+            try:
+                await opened.connection.read_page(shard.page, sids)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # The lease has ended: the fence cancels requests.
+        return not opened.job.task.writes or opened.fence.is_open
+
     async def _close_when_idle(self, name: str, opened: _Opened, lease: float) -> None:
         patience = _PATIENCE * lease
         while (left := opened.heard + patience - Fence.clock()) > 0:  # noqa: ASYNC110 - a clock
             await asyncio.sleep(left)
-        with contextlib.suppress(Exception):
-            await self.end(name)
+        if self._opened.get(name) is opened:
+            with contextlib.suppress(Exception):
+                await self.end(name)
 
 
 def _state(opened: _Opened) -> Message:
