@@ -207,7 +207,7 @@ class Run:
     async def _apply(self) -> None:
         parts = (self.part,) if self.saved is None else (self.part, self.saved.header.part)
         task = TakeSteps(self.desired, self.digests, parts, self.offers)
-        await self.driver.run(task, self._shard_of, self._save, self._give_back)
+        await self.driver.run(task, self._shard_of, self._save, self._withdraw)
         if not self.driver.stopped:
             await self._save_unlisted()
 
@@ -230,7 +230,7 @@ class Run:
         )
         return Shard(remaining, approved)
 
-    async def _give_back(self, targets: Sequence[Target]) -> None:
+    async def _withdraw(self, targets: Sequence[Target]) -> None:
         sids = _sids(targets)
         await self.driver.disk(self.journal.withdraw_writes, self.name, sids)
         for sid in sids:

@@ -122,7 +122,7 @@ class Driver:
         task: Task,
         shard_of: Callable[[list[Target]], Awaitable[Shard | None]],
         save: Callable[[Sequence[AccountResult]], Awaitable[int]],
-        give_back: Callable[[Sequence[Target]], Awaitable[None]] | None = None,
+        withdraw: Callable[[Sequence[Target]], Awaitable[None]] | None = None,
     ) -> None:
         """Process all accounts. Results are saved as they arrive.
 
@@ -132,7 +132,7 @@ class Driver:
                 None if there are none.
             save: Saves the results of some accounts durably and returns the number of records.
                 Receives each account once, even if its shard runs more than once.
-            give_back: Receives the accounts of shards that were not started, because the job was
+            withdraw: Receives the accounts of shards that were not started, because the job was
                 stopped.
 
         Afterwards, `in_flight` holds the accounts that have no result because the job was aborted
@@ -156,7 +156,7 @@ class Driver:
 
         try:
             job = Job(task, self.account_timeout, lambda: self.stopped)
-            await self._process(job, shards(), save, give_back)
+            await self._process(job, shards(), save, withdraw)
         except (MarketplaceError, OSError):
             await self._count_all()
             raise
@@ -174,7 +174,7 @@ class Driver:
         job: Job,
         shards: AsyncIterator[Shard],
         save: Callable[[Sequence[AccountResult]], Awaitable[int]],
-        give_back: Callable[[Sequence[Target]], Awaitable[None]] | None,
+        withdraw: Callable[[Sequence[Target]], Awaitable[None]] | None,
     ) -> None:
         in_flight = self.in_flight
         async with (
@@ -189,8 +189,8 @@ class Driver:
                 in_flight.difference_update(first)
                 self._report(results, records)
                 not_begun = [one for one in _not_begun(batch) if one.account_sid in in_flight]
-                if not_begun and give_back is not None:
-                    await give_back(not_begun)
+                if not_begun and withdraw is not None:
+                    await withdraw(not_begun)
                 in_flight.difference_update(one.account_sid for one in not_begun)
 
     async def set_aside(
