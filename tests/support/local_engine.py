@@ -59,6 +59,7 @@ class LocalEngine:
     """Workers in this process."""
 
     is_remote: ClassVar[bool] = True
+    orphan_lease: ClassVar[float | None] = 1.5
 
     def __init__(self, workers: int = 2, shard_size: int = 10) -> None:
         self.shard_size = shard_size
