@@ -1,6 +1,7 @@
 """The progress bar of a job, on standard error if it is a terminal."""
 
 import asyncio
+import math
 import sys
 import threading
 from collections import deque
@@ -118,8 +119,7 @@ class Bar(WorkerProgress):
             seconds = elapsed / self._done * max(0, self._total - self._done)
         parts = self._parts(self._done, self._total, seconds)
         line = f"{self._phase}: {self._separator.join(text for _, text, _ in parts)}"
-        # The pipe may be full, and the job goes on.
-        threading.Thread(target=note, args=(line,), daemon=True).start()
+        _print_note(line)
 
     def failed(self, item: object, error: Exception) -> None:
         """Add a failure."""
@@ -137,6 +137,14 @@ class Bar(WorkerProgress):
     def workers(self, reports: Sequence[WorkerReport]) -> None:
         """Update the number of workers."""
         self._workers = sum(one.unfit is None and one.lost is None for one in reports)
+
+    def waiting(self, seconds: float) -> None:
+        """Tell why the job waits."""
+        if self._shows:
+            _print_note(
+                f"waiting {math.ceil(seconds)} s until the workers of the interrupted run can no "
+                "longer write"
+            )
 
     def text(self, task: "Task", room: int) -> "Text":
         """Return the text beside the bar, shortened to `room` columns."""
@@ -168,6 +176,11 @@ class Bar(WorkerProgress):
             return 0.0
         (began, before), (now, sent) = self._sent[0], self._sent[-1]
         return (sent - before) / max(now - began, 0.1)
+
+
+def _print_note(text: str) -> None:
+    # The pipe may be full, and the job goes on.
+    threading.Thread(target=note, args=(text,), daemon=True).start()
 
 
 def _left(seconds: float) -> str:

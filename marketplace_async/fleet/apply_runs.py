@@ -16,6 +16,7 @@ from ._engine.driver import Driver
 from ._engine.ending import Ending
 from ._engine.entries import Entry, Failure, Failures, Kept, Write, WriteOutcome
 from ._engine.journal import Journal
+from ._engine.orphans import recorded_alive, release_orphans, wait_for_orphans
 from ._engine.shards import AccountResult, Approved, Shard
 from ._engine.tally import State
 from .apply_report import ApplyReport
@@ -88,6 +89,7 @@ class Run:
             approved_by: Returns whether the plan is approved.
         """
         disk = self.driver.disk
+        await wait_for_orphans(self.driver, self.journal)
         interrupted = await disk(self.journal.close_open_writes)
         await disk(self.journal.begin, {**self.settings, "run": self.name})
         digest = self.desired.digest()
@@ -111,6 +113,9 @@ class Run:
                 self._end(sid, "unknown")
             with self.ending.caught():
                 self.writes["unknown"] += await disk(self.journal.close_open_writes)
+        elif approved:
+            with self.ending.caught():
+                await release_orphans(self.driver, self.journal, self.name)
         return ApplyReport(
             plan=plan,
             approved=approved,
@@ -207,7 +212,8 @@ class Run:
     async def _apply(self) -> None:
         parts = (self.part,) if self.saved is None else (self.part, self.saved.header.part)
         task = TakeSteps(self.desired, self.digests, parts, self.offers)
-        await self.driver.run(task, self._shard_of, self._save, self._withdraw)
+        async with recorded_alive(self.driver, self.journal, self.name):
+            await self.driver.run(task, self._shard_of, self._save, self._withdraw)
         if not self.driver.stopped:
             await self._save_unlisted()
 

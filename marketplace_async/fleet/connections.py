@@ -29,6 +29,7 @@ from ..accounts.rows import AnyRow, BadRow, Row
 from ..client import ClientOptions, MarketplaceClient
 from ..credentials import Credentials
 from ..errors import CredentialsError, MarketplaceError, UnreadableFieldError
+from .ownership import prove_owner
 
 T = TypeVar("T")
 
@@ -36,6 +37,9 @@ T = TypeVar("T")
 _MAX_RECENT = 2048
 # Seconds. Assumed if attempts have no timeout.
 _LONGEST_ATTEMPT = 60.0
+# How many accounts are tried, and for how many seconds, to find one whose credentials work.
+_MAX_TRIED = 3
+_TRY_TIMEOUT = 30.0
 
 
 @asynccontextmanager
@@ -100,7 +104,8 @@ class Connection:
         pages: Lists the accounts by page, given the number of accounts in a page: each page with a
             link to it. None if the list has no pages.
         page: Reads the accounts of one page again, given its link.
-        check: Raises if the credentials do not work. Sends one request.
+        check: Raises if the credentials do not work. Sends one request. None if each account has
+            its own credentials.
         identity: Returns what distinguishes these accounts from others, such as {"source":
             "subaccounts", "parent": "AC..."}. Must not contain secrets. Defaults to the class of
             the source.
@@ -186,10 +191,12 @@ class Connection:
         identity["base_url"] = _base_url(self._options) if client is None else client.base_url
         if accounts and "accounts_file" in identity:
             total = 0
-            async for target in self.accounts():
-                digest = hashlib.sha256(target.account_sid.encode()).digest()
-                # A sum needs constant memory, however many accounts there are.
-                total = (total + int.from_bytes(digest)) % 2**256
+            rows = self._active(Counter())
+            async with iterating(rows) as listed:
+                async for target, _ in listed:
+                    digest = hashlib.sha256(target.account_sid.encode()).digest()
+                    # A sum needs constant memory, however many accounts there are.
+                    total = (total + int.from_bytes(digest)) % 2**256
             identity["accounts"] = f"{total:064x}"
         return identity
 
@@ -217,10 +224,50 @@ class Connection:
                 if account.credentials is not None and account.sid in sids:
                     self._recent[account.sid] = account.credentials
 
-    async def check(self) -> None:
-        """Raise if the credentials do not work for any account."""
+    async def check(self, account_sid: str | None = None) -> None:
+        """Raise if the credentials do not work.
+
+        Args:
+            account_sid: The account to check if each account has its own credentials. Its
+                credentials must exist, work and belong to it. None checks no account.
+        """
         if self._check is not None:
             await self._check()
+        elif account_sid is not None:
+            await self._check_account(account_sid)
+
+    async def working_account(self) -> str | None:
+        """Return an account that `check` accepts, for other processes to check theirs.
+
+        None if the first few accounts do not work, or all accounts have the same credentials.
+        """
+        if self._check is not None:
+            return None
+        tried = 0
+        with suppress(Exception):  # the job itself reports it
+            async with asyncio.timeout(_TRY_TIMEOUT), iterating(self._active(Counter())) as listed:
+                async for target, credentials in listed:
+                    if target.problem is not None:
+                        continue
+                    if credentials is not None:
+                        self._recent[target.account_sid] = credentials
+                    tried += 1
+                    with suppress(Exception):  # a vault may raise anything
+                        await self._check_account(target.account_sid)
+                        return target.account_sid
+                    if tried == _MAX_TRIED:
+                        return None
+        return None
+
+    async def _check_account(self, sid: str) -> None:
+        client = await self._client_of(sid)
+        if isinstance(client, Exception):
+            raise client
+        installed = await client.installed_add_ons.list(limit=1).first()
+        if installed is None:
+            await prove_owner(client, sid)
+        elif installed.account_sid not in (None, sid):
+            raise CredentialsError(f"the credentials of {sid} belong to {installed.account_sid}")
 
     @property
     def limits(self) -> tuple[int, float | None]:

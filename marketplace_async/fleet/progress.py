@@ -26,8 +26,12 @@ class Progress(bulk.Progress, Protocol):
 
 @runtime_checkable
 class WorkerProgress(Progress, Protocol):
-    """A `Progress` that also receives the reports of the workers."""
+    """A `Progress` that is also told about workers."""
 
     def workers(self, reports: Sequence[WorkerReport]) -> None:
         """More results arrived. `reports` are the current reports of all workers."""
+        ...
+
+    def waiting(self, seconds: float) -> None:
+        """The job waits until the workers of an interrupted run can no longer write."""
         ...

@@ -232,6 +232,18 @@ async def test_without_a_terminal_a_long_job_writes_a_line_now_and_then(
     assert "left" in lines[0]
 
 
+async def test_a_job_that_waits_for_the_workers_of_an_interrupted_run_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with progress.Bar() as bar:
+        bar.waiting(38.2)
+        await asyncio.sleep(0.2)
+    printed = " ".join(capsys.readouterr().err.split())  # the width of a line varies
+    assert printed == (
+        "note: waiting 39 s until the workers of the interrupted run can no longer write"
+    )
+
+
 def test_a_plan_is_shown_where_it_is_approved(shops: Shops) -> None:
     command = f"{' '.join(PROGRAM)} apply {shops.desired} --subaccounts > {shops.desired}.log"
     declined = on_a_terminal(["bash", "-c", command], env=shops.env, typed={"[y/N] ": "n\n"})

@@ -235,7 +235,7 @@ async def test_permits_follow_their_number() -> None:
 
 async def opening(shops: Fleet, **changes: Any) -> bytes:
     async with shops.source.open() as connection:
-        identity = await connection.identity()
+        identity = await connection.identity(accounts=True)
     return encode(
         {
             "op": "open",
@@ -244,6 +244,7 @@ async def opening(shops: Fleet, **changes: Any) -> bytes:
             "job": "j",
             "source": portable.describe(shops.source),
             "identity": identity,
+            "account": None,
             "task": tasks.describe(ReadAddOns(False)),
             "account_timeout": None,
             "lease": 0.5,

@@ -47,6 +47,7 @@ class Wrapped:
     accounts: int = 2
     shard_size: ClassVar[int] = 16
     is_remote: ClassVar[bool] = False
+    orphan_lease: ClassVar[float | None] = None
     workers: ClassVar[dict[str, WorkerReport]] = {}
     inner: ExecutorSession = attrs.field(init=False)
 

@@ -64,6 +64,7 @@ class LocalEngine:
 
     is_remote: ClassVar[bool] = True
     link: ClassVar[type[LocalLink]] = LocalLink
+    orphan_lease: ClassVar[float | None] = 1.5
 
     def __init__(self, workers: int = 2, shard_size: int = 10) -> None:
         self.shard_size = shard_size

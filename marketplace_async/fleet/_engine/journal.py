@@ -9,7 +9,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -18,6 +18,7 @@ from ..._core.databases import FileKind, open_database
 from ..._core.files import remove, replacing
 from ..steps import AccountPlan
 from .entries import Entry, Failure, Failures, JobError, Write, WriteOutcome
+from .journal_tables import TABLES
 
 # A report holds this many failures; the failures file holds all of them.
 _MAX_FAILURES = 100
@@ -29,52 +30,7 @@ JOURNAL: Final = FileKind(
     name="a journal",
     application_id=0x4D416A6F,  # "MAjo"
     version=4,
-    schema=(
-        "CREATE TABLE job (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
-        """CREATE TABLE accounts (
-            sid TEXT PRIMARY KEY,
-            friendly_name TEXT,
-            records INTEGER NOT NULL,
-            -- Class and message of the error; NULL if the account did not fail.
-            error TEXT,
-            message TEXT
-        ) STRICT, WITHOUT ROWID""",
-        """CREATE TABLE plans (
-            account_sid TEXT PRIMARY KEY,
-            -- The whole plan, as JSON.
-            steps TEXT NOT NULL
-        ) STRICT, WITHOUT ROWID""",
-        # All runs and their writes, kept as an audit log. It contains no secrets.
-        """CREATE TABLE runs (
-            run TEXT PRIMARY KEY,
-            begun TEXT NOT NULL,
-            -- The credentials, such as a profile, and user@host.
-            credentials TEXT,
-            user TEXT NOT NULL,
-            -- The digest of the desired state.
-            desired TEXT NOT NULL
-        ) STRICT""",
-        """CREATE TABLE writes (
-            run TEXT NOT NULL,
-            account_sid TEXT NOT NULL,
-            step TEXT NOT NULL,
-            begun TEXT NOT NULL,
-            ended TEXT,
-            outcome TEXT NOT NULL DEFAULT 'begun',
-            installed_add_on_sid TEXT,
-            message TEXT,
-            friendly_name TEXT,
-            -- The step as it was approved, as JSON.
-            planned TEXT NOT NULL,
-            -- The configurations that were overwritten and sent, as JSON with secrets masked.
-            before TEXT,
-            after TEXT,
-            -- How often the run handed the account to a worker.
-            handouts INTEGER NOT NULL DEFAULT 1,
-            PRIMARY KEY (run, account_sid, step)
-        ) STRICT""",  # rows keep the order of the steps
-        "CREATE INDEX open_writes ON writes (run) WHERE outcome = 'begun'",
-    ),
+    schema=TABLES,
     # Each account is a commit. With the default, the write-ahead log would grow to 4 MB.
     pragmas=("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 100"),
     error=JobError,
@@ -256,8 +212,47 @@ class Journal:
         """Record the start of a run: who started it, and the digest of the desired state."""
         with self._transaction():
             self._db.execute(
-                "INSERT INTO runs VALUES (?, ?, ?, ?, ?)", (run, _now(), credentials, user, desired)
+                "INSERT INTO runs (run, begun, credentials, user, desired) VALUES (?, ?, ?, ?, ?)",
+                (run, _now(), credentials, user, desired),
             )
+
+    def keep_alive(self, run: str, workers_write_for: float, seconds: float) -> None:
+        """Record that the process of a run is alive.
+
+        Args:
+            run: The run.
+            workers_write_for: Seconds for which its workers may still write if the process dies.
+            seconds: When this is recorded again at the latest.
+        """
+        until = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+        with self._transaction():
+            self._db.execute(
+                "UPDATE runs SET workers_write_for = ?, alive_until = ? WHERE run = ?",
+                (workers_write_for, until, run),
+            )
+
+    def release_workers(self, run: str) -> None:
+        """Record that no worker of a run writes any more."""
+        with self._transaction():
+            self._db.execute("UPDATE runs SET workers_write_for = NULL WHERE run = ?", (run,))
+
+    def workers_write_for(self) -> float:
+        """Return for how many seconds workers of earlier runs may still write. 0 if none can.
+
+        The processes of these runs have ended: only one can open the journal. So the time is bound,
+        even if the clock was set back.
+        """
+        rows = self._db.execute(
+            "SELECT workers_write_for, alive_until FROM runs WHERE workers_write_for IS NOT NULL "
+            "AND EXISTS (SELECT 1 FROM writes WHERE writes.run = runs.run "
+            "AND outcome IN ('begun', 'unknown'))"
+        )
+        now = datetime.now(UTC)
+        left = 0.0
+        for seconds, until in rows.fetchall():
+            after = (datetime.fromisoformat(until) - now).total_seconds() + seconds
+            left = max(left, min(seconds, after))
+        return left
 
     def begin_writes(self, run: str, plans: Iterable[AccountPlan]) -> None:
         """Record the steps that are about to be performed."""

@@ -13,7 +13,7 @@ from ..progress import Progress, WorkerProgress
 from .entries import Failure
 
 # The methods of `WorkerProgress`. `Progress` has the first five, `bulk.Progress` the first three.
-_METHODS: Final = ("started", "advanced", "failed", "phase", "counted", "workers")
+_METHODS: Final = ("started", "advanced", "failed", "phase", "counted", "workers", "waiting")
 
 
 class AccountError(MarketplaceError):
@@ -69,3 +69,7 @@ class Notifier:
     def workers(self, reports: Sequence[WorkerReport]) -> None:
         if reports and isinstance(self._progress, WorkerProgress):
             self._progress.workers(reports)
+
+    def waiting(self, seconds: float) -> None:
+        if isinstance(self._progress, WorkerProgress):
+            self._progress.waiting(seconds)

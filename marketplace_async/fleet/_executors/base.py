@@ -58,6 +58,14 @@ class Executor(Protocol):
         """Whether shards run in other processes. If so, a shard never spans two list pages."""
         ...
 
+    @property
+    def orphan_lease(self) -> float | None:
+        """Seconds for which workers may write after the process of the job has died.
+
+        None if they end with that process.
+        """
+        ...
+
     def open(self, connection: Connection) -> AbstractAsyncContextManager[ExecutorSession]:
         """Connect to the workers, before the job begins.
 

@@ -73,6 +73,11 @@ class DaskExecutor:
         """True."""
         return True
 
+    @property
+    def orphan_lease(self) -> float:
+        """The lease."""
+        return self.lease
+
     def __attrs_post_init__(self) -> None:
         scheme, _, host = self.address.partition("://")
         if scheme not in ("dask", "tls", "tcp") or not host.rpartition(":")[2].isdecimal():

@@ -35,6 +35,10 @@ class EmbeddedExecutor:
         """False."""
         return False
 
+    @property
+    def orphan_lease(self) -> None:
+        """None."""
+
     @asynccontextmanager
     async def open(self, connection: Connection) -> AsyncIterator["EmbeddedSession"]:
         """Return a session over the connection."""

@@ -56,6 +56,10 @@ class ProcessExecutor:
         """True."""
         return True
 
+    @property
+    def orphan_lease(self) -> None:
+        """None: the processes end with the process of the job."""
+
     @asynccontextmanager
     async def open(self, connection: Connection) -> AsyncIterator[RemoteSession]:
         """Start the processes. Leaving the block ends them."""

@@ -143,9 +143,9 @@ class Worker:
         async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(source.open())
             connection.limit(request["concurrency"], request["requests_per_second"])
+            _check_identity(request["identity"], await connection.identity(accounts=True))
             # A worker with a wrong secret would fail fast, and so receive most of the shards.
-            await connection.check()
-            _check_identity(request["identity"], await connection.identity())
+            await connection.check(request["account"])
             job = Job(task, request["account_timeout"])
             fence = Fence(request["lease"], lambda: opened.cancel())
             if task.writes:
@@ -234,6 +234,8 @@ def _check_identity(expected: dict[str, str], found: dict[str, str]) -> None:
     """Raise ValueError unless the worker's own source has the accounts of the job."""
     for name in expected.keys() | found.keys():
         if expected.get(name) != found.get(name):
+            if name == "accounts":  # a digest
+                raise ValueError("the accounts file of the worker has other accounts")
             raise ValueError(
                 f"{name.replace('_', ' ')} is {found.get(name)} for the worker, and "
                 f"{expected.get(name)} for the job"
