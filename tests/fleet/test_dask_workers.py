@@ -162,6 +162,18 @@ async def test_a_shard_that_a_busy_or_paused_worker_does_not_begin_is_withdrawn(
             assert await replies_of(link) == [gone]
             assert await begun(workers) == 12 - withdrawn
 
+            # This holds even if Dask runs its task later.
+            task = workers.client.submit(occupy, 0.8, pure=False)
+            waiting = asyncio.create_task(replies_of(link))
+            await asyncio.sleep(0.1)
+            key = f"marketplace_async-{workers.topic}-{workers.next_number() - 1}"
+            kept = distributed.Future(key, workers.client)
+            with pytest.raises(NotBegunError, match="is busy"):
+                await waiting
+            assert not task.done()
+            assert await kept is None
+            assert await begun(workers) == 12 - withdrawn
+
             task = workers.client.submit(occupy, 2, pure=False)
             workers.lease = 60.0
             waiting = asyncio.create_task(replies_of(link))
