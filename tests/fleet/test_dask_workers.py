@@ -43,7 +43,7 @@ async def begun(cluster: dask_links.Cluster) -> int:
     """Return how many shards workers have begun."""
     events = await cluster.client.get_events(cluster.topic)
     messages = [event[1] for _, event in events if not isinstance(event, dict)]
-    return messages.count(dask_links.BEGUN)
+    return messages.count(cluster.begun)
 
 
 def on_workers() -> tuple[Callable[..., None], Callable[..., None]]:

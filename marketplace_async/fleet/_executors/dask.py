@@ -132,11 +132,12 @@ def _distributed() -> Any:
     is_imported = "distributed" in sys.modules
     try:
         import distributed
-        from dask import config
     except ModuleNotFoundError:
         raise MissingExtraError("Dask", "dask") from None
-    keys = ("logging", "logging-file-config", "distributed.logging")
-    if not is_imported and not any(config.get(key, None) for key in keys):
+    # The configuration of Dask, as a dictionary.
+    config: dict[str, Any] = distributed.config
+    configured = config.keys() | config.get("distributed", {}).keys()
+    if not is_imported and not configured & {"logging", "logging-file-config"}:
         _leave_logging_to_the_program()
     return distributed
 

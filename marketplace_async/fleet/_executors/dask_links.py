@@ -24,9 +24,6 @@ _SILENCE: Final = 30.0
 # The oldest version of a scheduler, which also the extra `dask` names.
 _OLDEST: Final = (2025, 4)
 
-# The first message about a shard: the worker has begun it.
-BEGUN: Final = b'{"begun":true}'
-
 
 class Cluster:
     """The workers of a cluster, as its scheduler reports them.
@@ -38,7 +35,7 @@ class Cluster:
     """
 
     def __init__(self, client: Any, address: str, lease: float) -> None:
-        from .dask_worker import functions
+        from .dask_worker import BEGUN, functions
 
         self.links: dict[str, DaskLink] = {}
         self.client = client
@@ -46,6 +43,7 @@ class Cluster:
         # The scheduler deletes the events of a client that has ended, and keeps other topics.
         self.topic: str = client.id
         self.functions = functions()
+        self.begun: bytes = BEGUN
         self.exchanges: dict[int, asyncio.Queue[bytes]] = {}
         self._address = address
         self._number = 0
@@ -288,7 +286,7 @@ class DaskLink:
                 if not following.done():
                     await cancelled(following)
                     continue
-                if following.result() != BEGUN:
+                if following.result() != cluster.begun:
                     yield following.result()
             # Messages arrive before the task's result, over the same connection. If one is missing
             # anyway, its accounts have no result and are handed out again.

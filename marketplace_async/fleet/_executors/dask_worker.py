@@ -7,8 +7,10 @@ from typing import Any, Final, NamedTuple
 
 from distributed import WorkerPlugin, get_worker
 
-from .dask_links import BEGUN
 from .worker import Worker
+
+# The first message about a shard: the worker has begun it.
+BEGUN: Final = b'{"begun":true}'
 
 _PLUGIN: Final = "marketplace_async"
 # The shards of this many topics are remembered. A topic belongs to one connection of a job.
