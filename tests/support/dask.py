@@ -21,12 +21,20 @@ class Cluster:
         folder: Where their logs are written.
         workers: Number of workers to start.
         host: The address of the scheduler.
+        env: More environment variables of the scheduler.
     """
 
-    def __init__(self, folder: Path, workers: int = 2, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        workers: int = 2,
+        host: str = "127.0.0.1",
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder = folder
         self._count = workers
         self._host = host
+        self._env = env or {}
         self.port = 0
         self.scheduler: asyncio.subprocess.Process | None = None
         self.workers: list[asyncio.subprocess.Process] = []
@@ -92,7 +100,7 @@ class Cluster:
         environment = {**os.environ, **(env or {})}
         if kind == "scheduler":
             # It needs neither the package nor the secrets.
-            environment = {name: os.environ[name] for name in ("PATH", "HOME")}
+            environment = {name: os.environ[name] for name in ("PATH", "HOME")} | {**self._env}
         elif "PYTHONPATH" not in (env or {}):
             environment["PYTHONPATH"] = os.pathsep.join([str(PROJECT), str(PROJECT / "tests")])
         log = await asyncio.to_thread((self._folder / f"{kind}-{number}.log").open, "ab")

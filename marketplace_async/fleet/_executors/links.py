@@ -23,6 +23,10 @@ class WorkerLostError(MarketplaceError):
         return self.reason
 
 
+class NotBegunError(Exception):
+    """The worker took the shard and did not begin it. Nothing was processed."""
+
+
 class Link(Protocol):
     """A link to one worker. When the worker is lost, its methods raise WorkerLostError."""
 
@@ -46,7 +50,11 @@ class Link(Protocol):
         ...
 
     def work(self, message: bytes) -> AsyncGenerator[bytes, None]:
-        """Send a shard and yield the messages about it. Closing the generator cancels it."""
+        """Send a shard and yield the messages about it. Closing the generator cancels it.
+
+        Raises:
+            NotBegunError: The worker did not begin the shard in time, and never will.
+        """
         ...
 
     def suspect(self) -> None:
