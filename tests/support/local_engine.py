@@ -76,6 +76,7 @@ class LocalEngine:
         self.poison: str | None = None
         self.replies = 0
         self.lose_after = -1
+        self.busy: set[str] = set()
         self.lose_with = -1  # the reply that is lost together with its worker
         self.version: str | None = None
         self.patience = 60.0

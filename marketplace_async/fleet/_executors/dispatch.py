@@ -16,7 +16,7 @@ from .._engine.shards import Job, NotBegun, Shard, ShardFailure
 from ..connections import Target
 from . import tasks
 from .base import Outcome
-from .links import Engine, WorkerLostError
+from .links import Engine, NotBegunError, WorkerLostError
 from .members import Member
 from .messages import Message, decode, encode
 from .pieces import Piece, Waiting
@@ -283,10 +283,16 @@ class Dispatcher:
         try:
             async with aclosing(member.link.work(encode(message))) as replies:
                 async for reply in replies:
+                    member.busy = None
                     with member.reading():
                         is_late = self._receive(member, piece, reply)
                     if member.unfit is not None:
                         break
+        except NotBegunError as error:
+            member.rest(str(error), self._lease)
+            piece.handouts -= 1
+            self._waiting.add([piece])
+            return
         except WorkerLostError as error:
             member.lost = member.lost or error
         finally:
@@ -349,7 +355,7 @@ class Dispatcher:
         """Raise JobError if there is no worker to wait for."""
         now = monotonic()
         members = list(self.members.values())
-        if any(member.is_usable and member.is_fit for member in members):
+        if any(member.is_available for member in members):
             self._since = now
             return
         present = [self.members.get(key) for key in self._engine.links]
@@ -360,6 +366,8 @@ class Dispatcher:
         if now - self._since >= self._patience:
             lost = [one for one in members if one.lost is not None]
             last = f"; the last one was lost: {lost[-1].lost}" if lost else ""
+            if busy := [one.busy for one in members if one.busy is not None]:
+                last = f"; {busy[-1]}"
             raise JobError(f"no worker has been available for {self._patience:g} seconds{last}")
 
     async def _woken(self) -> None:

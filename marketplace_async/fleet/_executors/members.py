@@ -28,6 +28,7 @@ class Member:
         is_fit: Whether it has opened the job.
         unfit: Why it cannot do the job.
         lost: Why it was lost.
+        busy: Why it did not begin the last piece that it got. None if it did.
         running: The pieces that it is processing.
         stats: Its request counters since it last opened the job.
         shards: Number of shards that it finished.
@@ -41,11 +42,13 @@ class Member:
     is_fit: bool = False
     unfit: str | None = None
     lost: WorkerLostError | None = None
+    busy: str | None = None
     running: set[Piece] = attrs.field(factory=set)
     stats: Stats = attrs.field(factory=Stats)
     shards: int = 0
     accounts: int = 0
     _number: int = 0
+    _rests_until: float = 0.0
     _earlier_stats: Stats = attrs.field(factory=Stats)
     # The latest time that the worker reported, on its own clock, and when the report arrived.
     _worker_time: float = 0.0
@@ -64,6 +67,7 @@ class Member:
             self.is_fit
             and self.is_usable
             and len(self.running) < self.link.capacity
+            and (self.busy is None or monotonic() >= self._rests_until)
             and not any(piece.is_alone for piece in self.running)
         )
 
@@ -71,6 +75,16 @@ class Member:
     def total_stats(self) -> Stats:
         """The request counters of the whole run, also if the worker was restarted."""
         return total(self._earlier_stats, self.stats)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether it processes shards, or would at once."""
+        return self.is_fit and self.is_usable and self.busy is None
+
+    def rest(self, reason: str, seconds: float) -> None:
+        """Give it no piece for some time, because it did not begin one."""
+        self.busy = reason
+        self._rests_until = monotonic() + seconds
 
     def report(self) -> WorkerReport:
         """Return its report."""
