@@ -54,7 +54,8 @@ async def run(trouble: Trouble, kind: str, accounts: int, namespaces: bool) -> R
             TWILIO_AUTH_TOKEN=SECRET,
             TEST_API_TOKEN="very-secret",
         )
-        async with Emulator(host=service, accounts={PARENT: SECRET}, latency=0.1) as emulator:
+        emulator = Emulator(host=service, accounts={PARENT: SECRET}, latency=trouble.latency)
+        async with emulator:
             shops = emulator.add_subaccounts(PARENT, accounts)
             for sid, _ in shops:
                 emulator.install(sid, VOICEBASE, {"callback_url": "https://example.com"})

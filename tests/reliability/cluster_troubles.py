@@ -156,6 +156,7 @@ class Trouble:
         lost: Whether a worker has to be lost.
         working: How many workers process accounts.
         is_cut: Whether a worker is cut off from the scheduler.
+        latency: Seconds that a request takes.
     """
 
     name: str
@@ -167,6 +168,7 @@ class Trouble:
     lost: bool = False
     working: int = 2
     is_cut: bool = False
+    latency: float = 0.1
 
 
 async def kill_a_worker(trial: Trial) -> None:
@@ -320,7 +322,8 @@ def hog(trial: Trial) -> dict[str, str]:
 ROWS: Final = (
     Trouble("nothing happens"),
     Trouble("a worker is killed (SIGKILL)", kill_a_worker, lost=True),
-    Trouble("a worker joins late", one_worker, one_worker),
+    # Slow enough that the worker has started before the job ends.
+    Trouble("a worker joins late", one_worker, one_worker, latency=0.6),
     Trouble("a worker is retired", retire_a_worker, lost=True),
     Trouble("a worker is stopped for 8 s (SIGSTOP)", stop_a_worker, lost=True),
     Trouble("the job is killed (SIGKILL), and run again", kill_the_job, runs=2),
