@@ -139,7 +139,7 @@ class Bar(WorkerProgress):
         self._workers = sum(one.unfit is None and one.lost is None for one in reports)
 
     def waiting(self, seconds: float) -> None:
-        """Tell why the job waits."""
+        """Print why the job waits, and for how long."""
         if self._shows:
             _print_note(
                 f"waiting {math.ceil(seconds)} s until the workers of the interrupted run can no "

@@ -16,7 +16,7 @@ from ._engine.driver import Driver
 from ._engine.ending import Ending
 from ._engine.entries import Entry, Failure, Failures, Kept, Write, WriteOutcome
 from ._engine.journal import Journal
-from ._engine.orphans import recorded_alive, release_orphans, wait_for_orphans
+from ._engine.orphans import record_no_orphans, recorded_alive, wait_for_orphans
 from ._engine.shards import AccountResult, Approved, Shard
 from ._engine.tally import State
 from .apply_report import ApplyReport
@@ -115,7 +115,7 @@ class Run:
                 self.writes["unknown"] += await disk(self.journal.close_open_writes)
         elif approved:
             with self.ending.caught():
-                await release_orphans(self.driver, self.journal, self.name)
+                await record_no_orphans(self.driver, self.journal, self.name)
         return ApplyReport(
             plan=plan,
             approved=approved,

@@ -110,8 +110,8 @@ async def test_certificates_that_cannot_be_used_are_an_error_that_names_them(
     key = "-----BEGIN PRIVATE KEY-----\nvery-secret\n-----END PRIVATE KEY-----\n"
     address = "tls://127.0.0.1:1"
     for files, expected in (
-        ({}, f"{address} needs certificates, without tls_ca_file, tls_client_cert"),
-        ({"tls_ca_file": junk}, f"{address} needs certificates, without tls_client_cert"),
+        ({}, f"{address} needs certificates: tls_ca_file, tls_client_cert not set"),
+        ({"tls_ca_file": junk}, f"{address} needs certificates: tls_client_cert not set"),
         ({"tls_ca_file": missing, "tls_client_cert": missing}, f"tls_client_cert {missing}"),
         ({"tls_ca_file": junk, "tls_client_cert": junk}, f"cannot be used: .*tls_ca_file {junk}"),
         (

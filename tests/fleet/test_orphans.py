@@ -212,7 +212,7 @@ def test_the_time_to_wait_follows_from_the_last_sign_of_life(
         assert journal.workers_write_for() == 0
         journal.keep_alive(RUN, 40, alive_for)
         assert journal.workers_write_for() == pytest.approx(left, abs=0.5)
-        journal.release_workers(RUN)
+        journal.clear_workers_write_for(RUN)
         assert journal.workers_write_for() == 0
 
 

@@ -17,7 +17,6 @@ from marketplace_async import __version__, fleet
 from marketplace_async.fleet import JobEndedError, JobError
 from marketplace_async.fleet._executors import portable, tasks
 from marketplace_async.fleet._executors.fence import Fence
-from marketplace_async.fleet._executors.links import NotBegunError
 from marketplace_async.fleet._executors.messages import PROTOCOL, decode, encode
 from marketplace_async.fleet._executors.permits import Permits
 from marketplace_async.fleet._executors.pieces import Piece
@@ -225,6 +224,8 @@ async def test_permits_follow_their_number() -> None:
     release.set()
     await asyncio.gather(*holding)
     assert most == 5
+    permits.resize(9)
+    permits.resize(3)  # while nothing holds a permit
     release.clear()
     most = 0
     holding = [asyncio.create_task(hold()) for _ in range(20)]
@@ -293,6 +294,17 @@ async def test_a_job_that_is_opened_twice_at_once_stays_open(shops: Fleet) -> No
     await worker.aclose()
 
 
+async def test_a_job_that_ends_while_it_is_opened_does_not_stay_open(shops: Fleet) -> None:
+    worker = Worker()
+    message = await opening(shops)
+    shops.emulator.faults.add("GET", "*", delay=0.3, times=1)
+    opened = asyncio.create_task(worker.tell(message))
+    await asyncio.sleep(0.1)
+    await worker.tell(encode({"op": "end", "job": "j"}))
+    assert "gone" in decode(await opened)
+    assert not worker._opened
+
+
 async def test_a_lease_that_ends_while_a_page_is_read_is_no_loss(
     shops: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,45 +330,3 @@ async def test_a_lease_that_ends_while_a_page_is_read_is_no_loss(
     assert ended == 3
     assert report.writes == {"done": report.plan.steps}
     assert not any(one.lost for one in report.workers)
-
-
-class Busy(LocalLink):
-    """A worker that begins no shard until the engine says so."""
-
-    async def work(self, message: bytes) -> AsyncGenerator[bytes, None]:
-        if self.name in self.engine.busy:
-            raise NotBegunError(f"{self.name} is busy")
-        async for reply in super().work(message):
-            yield reply
-
-
-class BusyEngine(LocalEngine):
-    link: ClassVar[type[LocalLink]] = Busy
-
-
-async def test_shards_that_a_busy_worker_did_not_begin_go_to_others(
-    shops: Fleet, tmp_path: Path
-) -> None:
-    engine = BusyEngine()
-    engine.busy = {"worker 0"}
-    report = await fleet.apply(
-        *(shops.source, fleet.parse(INSTALL)),
-        journal=tmp_path / "journal",
-        approve=lambda _: True,
-        executor=engine,
-    )
-    assert report.writes == {"done": 41}
-    assert {one.name: one.accounts for one in report.workers} == {"worker 0": 0, "worker 1": 82}
-    writes = await asyncio.to_thread(fleet.read_journal, tmp_path / "journal")
-    assert {one.handouts for one in writes} == {1}
-
-
-async def test_a_job_whose_workers_stay_busy_ends_after_its_patience(
-    shops: Fleet, tmp_path: Path
-) -> None:
-    engine = BusyEngine()
-    engine.busy = {"worker 0", "worker 1"}
-    engine.patience = 2.0
-    async with asyncio.timeout(15):
-        with pytest.raises(JobEndedError, match=r"for 2 seconds; worker [01] is busy"):
-            await fleet.inventory(shops.source, tmp_path / "x.jsonl", executor=engine)

@@ -132,8 +132,8 @@ class Driver:
                 None if there are none.
             save: Saves the results of some accounts durably and returns the number of records.
                 Receives each account once, even if its shard runs more than once.
-            withdraw: Receives the accounts of shards that were not started, because the job was
-                stopped.
+            withdraw: Receives accounts that were handed to the executor but not started, because
+                the job was stopped.
 
         Afterwards, `in_flight` holds the accounts that have no result because the job was aborted
         or failed.

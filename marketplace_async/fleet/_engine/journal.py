@@ -222,7 +222,7 @@ class Journal:
         Args:
             run: The run.
             workers_write_for: Seconds for which its workers may still write if the process dies.
-            seconds: When this is recorded again at the latest.
+            seconds: Seconds within which this is recorded again.
         """
         until = (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
         with self._transaction():
@@ -231,16 +231,16 @@ class Journal:
                 (workers_write_for, until, run),
             )
 
-    def release_workers(self, run: str) -> None:
-        """Record that no worker of a run writes any more."""
+    def clear_workers_write_for(self, run: str) -> None:
+        """Record that no worker of a run can still write."""
         with self._transaction():
             self._db.execute("UPDATE runs SET workers_write_for = NULL WHERE run = ?", (run,))
 
     def workers_write_for(self) -> float:
         """Return for how many seconds workers of earlier runs may still write. 0 if none can.
 
-        The processes of these runs have ended: only one can open the journal. So the time is bound,
-        even if the clock was set back.
+        The processes of these runs have ended: only one can open the journal. So the wait is
+        bounded, even if the clock was set back.
         """
         rows = self._db.execute(
             "SELECT workers_write_for, alive_until FROM runs WHERE workers_write_for IS NOT NULL "

@@ -29,7 +29,7 @@ TABLES: Final = (
         -- For how many seconds workers may still write if the process of the run dies. NULL if
         -- none can.
         workers_write_for REAL,
-        -- The process of the run was alive, or extends this time before it comes.
+        -- The process of the run is alive until this time, which it extends while it runs.
         alive_until TEXT
     ) STRICT""",
     """CREATE TABLE writes (

@@ -1,7 +1,7 @@
 """Workers of `apply` that outlive the process of their job.
 
-They write until their lease ends. A run that plans before that would find their writes undone, and
-an account would be in two live jobs.
+They write until their lease ends. A run that plans before that would miss their writes, and an
+account would be in two live jobs.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from .driver import Driver
 from .entries import JobError
 from .journal import Journal
 
-# A run is recorded as alive this often in a lease. A record may be as late again.
+# How often per lease a run is recorded as alive. A record may be one interval late.
 _BEATS: Final = 6
 
 
@@ -59,10 +59,10 @@ async def recorded_alive(driver: Driver, journal: Journal, run: str) -> AsyncIte
         await cancelled(task)
 
 
-async def release_orphans(driver: Driver, journal: Journal, run: str) -> None:
-    """Record that no worker of the run writes any more, if that is certain."""
+async def record_no_orphans(driver: Driver, journal: Journal, run: str) -> None:
+    """Record that no worker of the run can still write, if that is certain."""
     if driver.executor.orphan_lease is None or driver.in_flight:
         return
     # The accounts of a lost worker may have failed before its lease has ended.
     if all(worker.lost is None for worker in driver.workers):
-        await driver.disk(journal.release_workers, run)
+        await driver.disk(journal.clear_workers_write_for, run)

@@ -107,7 +107,7 @@ class Job:
     Attributes:
         task: The task to run for each account.
         account_timeout: How long the task may take for one account, in seconds. None sets no limit.
-        is_stopped: Returns whether no more accounts may be started.
+        is_stopped: Returns True once no more accounts may be started.
     """
 
     task: Task

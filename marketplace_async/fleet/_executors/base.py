@@ -60,7 +60,7 @@ class Executor(Protocol):
 
     @property
     def orphan_lease(self) -> float | None:
-        """Seconds for which workers may write after the process of the job has died.
+        """Seconds for which workers may go on writing after the job's process has died.
 
         None if they end with that process.
         """

@@ -173,7 +173,7 @@ def _check_certificates(address: str, security: Any) -> None:
     # The key may be in the file of the certificate.
     if missing := [name for name in names[:2] if files[name] is None]:
         raise JobError(
-            f"{address} needs certificates, without {', '.join(missing)}. {_CERTIFICATES}"
+            f"{address} needs certificates: {', '.join(missing)} not set. {_CERTIFICATES}"
         )
     try:
         security.get_connection_args("client")

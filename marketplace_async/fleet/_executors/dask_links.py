@@ -21,7 +21,7 @@ _RESPONSE: Final = 10.0
 _FIRST: Final = 2.0
 _SILENCE: Final = 30.0
 
-# The oldest version of a scheduler, which also the extra `dask` names.
+# The oldest version of a scheduler, which the extra `dask` also requires.
 _OLDEST: Final = (2025, 4)
 
 
@@ -119,7 +119,7 @@ class Cluster:
             raise JobError(f"the scheduler has Dask {found}, but must have {oldest} or later")
         here, there = _python(sys.version), _python(versions["host"]["python"])
         if there != here:
-            # It could not read the job's functions.
+            # It could not unpickle the job's functions.
             raise JobError(f"the scheduler has Python {there}, but this process has {here}")
 
     async def _watch(self) -> None:
@@ -170,7 +170,7 @@ class Cluster:
         try:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(_RESPONSE):
-                    # The scheduler passes it on: this process may not reach the worker.
+                    # Ask through the scheduler: this process may be unable to reach the worker.
                     versions = await self.client.scheduler.broadcast(
                         msg={"op": "versions"}, workers=[address], on_error="ignore"
                     )
@@ -280,14 +280,14 @@ class DaskLink:
         try:
             if not await self._begins(messages, ended):
                 await self._withdraw(number)
+            yield cluster.begun
             while not (ended.done() and messages.empty()):
                 following = create_task(messages.get())
                 await self._unless_lost(_first(following, ended))
                 if not following.done():
                     await cancelled(following)
                     continue
-                if following.result() != cluster.begun:
-                    yield following.result()
+                yield following.result()
             # Messages arrive before the task's result, over the same connection. If one is missing
             # anyway, its accounts have no result and are handed out again.
             if (error := ended.exception()) is not None:

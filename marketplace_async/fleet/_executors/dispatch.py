@@ -13,7 +13,6 @@ from ..._core.clocks import monotonic
 from ..._core.tasks import cancelled, create_task
 from .._engine.entries import JobError
 from .._engine.shards import Job, NotBegun, Shard, ShardFailure
-from ..connections import Target
 from . import tasks
 from .base import Outcome
 from .links import Engine, NotBegunError, WorkerLostError
@@ -25,7 +24,7 @@ from .shares import Limits
 Ts = TypeVarTuple("Ts")
 
 _END = 10.0
-_CHECK = 0.1  # seconds until it checks again whether the job was stopped
+_CHECK = 0.1  # seconds between checks for a stop
 
 
 class Dispatcher:
@@ -73,7 +72,8 @@ class Dispatcher:
         self._is_done = False
         self._is_stopping = False
         self._running: set[asyncio.Task[Any]] = set()
-        self._since = monotonic()  # when a worker was last fit
+        self._since = monotonic()  # when a worker was last available
+        self._has_failed_to_open = False
 
     def __aiter__(self) -> Self:
         return self
@@ -117,6 +117,7 @@ class Dispatcher:
         try:
             await function(*args)
         except Exception as error:  # noqa: BLE001 - the iterator raises it
+            self._emit_not_begun(self._waiting.take_unstarted())
             self._error = self._error or error
             self._arrived.set()
 
@@ -140,6 +141,8 @@ class Dispatcher:
         """Keep the job open on a worker until the worker is lost."""
         while True:
             await self._keep_open(member)
+            if member.running:
+                member.link.suspect()  # no message about its pieces may ever arrive
             if member.lost is not None and not member.lost.is_certain:
                 still = max(0.0, member.lease_until - monotonic())
                 await asyncio.sleep(still + self._attempt_timeout)
@@ -159,12 +162,18 @@ class Dispatcher:
                 await asyncio.sleep(min(1.0, self._lease / 4))
         if member.is_usable:
             await member.open(self._message, self._limits, max(self._lease, self._patience))
+            if member.lost is not None:
+                self._has_failed_to_open = True
+            elif self._is_stopping and member.is_fit:
+                await member.stop(self._name)
         self._wake.set()
         while member.is_usable:
             if not self._balancing.locked():
                 # Another worker may not respond: that must not delay this lease.
                 self._start(self._balance)
             await asyncio.sleep(self._lease / 4)
+            if not member.is_usable:
+                return  # an extended lease would outlast the wait for its requests
             try:
                 async with asyncio.timeout(self._lease):
                     await member.renew(self._name, self._limits, self._lease)
@@ -180,13 +189,17 @@ class Dispatcher:
             gone = [one.share for one in self.members.values() if not one.is_usable]
             for key, share in self._limits.lowered(granted).items():
                 member = self.members[key]
-                if not member.is_fit:
-                    continue  # the worker is still opening the job with the higher share
+                if not (member.is_fit and member.is_usable):
+                    continue  # the worker is still opening the job with the higher share, or lost
                 before, member.share = member.share, share
+                is_lowered = False
                 try:
                     async with asyncio.timeout(self._lease / 2):
                         await member.renew(self._name, self._limits, self._lease)
+                    is_lowered = member.is_usable
                 except TimeoutError:
+                    pass
+                if not is_lowered:
                     member.share = before  # the worker may still use the higher share
                 granted[key] = member.share
             for key, share in self._limits.raised(granted, gone).items():
@@ -227,19 +240,19 @@ class Dispatcher:
 
     def _needs_shard(self) -> bool:
         """Return whether a new shard could be handed out now."""
-        return not self._waiting.has_due(monotonic()) and any(
-            one.has_capacity for one in self.members.values()
-        )
+        if self._is_stopping:
+            return True  # there is none: the list of shards ends
+        has_capacity = any(one.has_capacity for one in self.members.values())
+        return has_capacity and not self._waiting.has_due(monotonic())
 
     def _room(self) -> int:
-        """Return how many pieces the workers could process beside those that they have."""
+        """Return how many pieces the workers could process in addition to those they have."""
         usable = (one for one in self.members.values() if one.is_usable)
         return max(1, sum(one.link.capacity - len(one.running) for one in usable))
 
     def _stop(self) -> None:
         """Start no more accounts."""
-        if unstarted := self._waiting.take_unstarted():
-            self._emit_not_begun(target for one in unstarted for target in one.targets.values())
+        self._emit_not_begun(self._waiting.take_unstarted())
         if not self._is_stopping:
             self._is_stopping = True
             for member in self.members.values():
@@ -273,6 +286,7 @@ class Dispatcher:
     async def _work(self, member: Member, piece: Piece) -> None:
         """Process a piece on a worker. Accounts without a result wait for another worker."""
         piece.handouts += 1
+        piece.has_begun = False
         message = {
             "job": self._name,
             "clock": member.lease(self._lease),
@@ -283,13 +297,14 @@ class Dispatcher:
         try:
             async with aclosing(member.link.work(encode(message))) as replies:
                 async for reply in replies:
-                    member.busy = None
+                    member.busy, piece.has_begun = None, True
                     with member.reading():
                         is_late = self._receive(member, piece, reply)
                     if member.unfit is not None:
                         break
         except NotBegunError as error:
-            member.rest(str(error), self._lease)
+            if member.lost is None:
+                member.rest(str(error), min(self._lease, self._patience / 2))
             piece.handouts -= 1
             self._waiting.add([piece])
             return
@@ -323,8 +338,14 @@ class Dispatcher:
         if "results" not in message:
             last = decode(reply)
             member.update(last)
-            not_begun = [sid for sid in last.get("not_begun", ()) if sid in piece.targets]
-            self._emit_not_begun([piece.targets.pop(sid) for sid in not_begun])
+            if "gone" in last:
+                raise NotBegunError("it was restarted")
+            not_begun = {
+                sid: piece.targets.pop(sid)
+                for sid in last.get("not_begun", ())
+                if sid in piece.targets
+            }
+            self._emit_not_begun([attrs.evolve(piece, targets=not_begun)])
             return bool(last.get("late"))
         for data in msgspec.json.decode(message["results"], type=list[msgspec.Raw]):
             result = tasks.decode_result(self._job.task, bytes(data), piece.targets)
@@ -347,15 +368,19 @@ class Dispatcher:
         self._outcomes.append(outcome)
         self._arrived.set()
 
-    def _emit_not_begun(self, targets: Iterable[Target]) -> None:
-        if not_begun := tuple(targets):
-            self._emit(NotBegun(not_begun))
+    def _emit_not_begun(self, pieces: Iterable[Piece]) -> None:
+        if targets := tuple(target for one in pieces for target in one.targets.values()):
+            self._emit(NotBegun(targets))
 
     def _check_workers(self) -> None:
         """Raise JobError if there is no worker to wait for."""
         now = monotonic()
         members = list(self.members.values())
-        if any(member.is_available for member in members):
+        # The first attempt to open the job has a limit of its own.
+        is_opening = not self._has_failed_to_open and any(
+            member.is_usable and not member.is_fit and member.share for member in members
+        )
+        if is_opening or any(member.is_available for member in members):
             self._since = now
             return
         present = [self.members.get(key) for key in self._engine.links]
@@ -366,8 +391,8 @@ class Dispatcher:
         if now - self._since >= self._patience:
             lost = [one for one in members if one.lost is not None]
             last = f"; the last one was lost: {lost[-1].lost}" if lost else ""
-            if busy := [one.busy for one in members if one.busy is not None]:
-                last = f"; {busy[-1]}"
+            if busy_reasons := [one.busy for one in members if one.busy is not None]:
+                last = f"; {busy_reasons[-1]}"
             raise JobError(f"no worker has been available for {self._patience:g} seconds{last}")
 
     async def _woken(self) -> None:

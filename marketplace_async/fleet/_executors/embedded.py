@@ -37,7 +37,7 @@ class EmbeddedExecutor:
 
     @property
     def orphan_lease(self) -> None:
-        """None."""
+        """None: accounts are processed in this process."""
 
     @asynccontextmanager
     async def open(self, connection: Connection) -> AsyncIterator["EmbeddedSession"]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import attrs
+import msgspec
 
 from ..._core.clocks import monotonic
 from ..._core.limiter import Stats
@@ -28,7 +29,7 @@ class Member:
         is_fit: Whether it has opened the job.
         unfit: Why it cannot do the job.
         lost: Why it was lost.
-        busy: Why it did not begin the last piece that it got. None if it did.
+        busy: Why it did not begin the last piece that it received. None if it did.
         running: The pieces that it is processing.
         stats: Its request counters since it last opened the job.
         shards: Number of shards that it finished.
@@ -73,16 +74,17 @@ class Member:
 
     @property
     def total_stats(self) -> Stats:
-        """The request counters of the whole run, also if the worker was restarted."""
+        """The request counters of the whole run, including those before a restart."""
         return total(self._earlier_stats, self.stats)
 
     @property
     def is_available(self) -> bool:
-        """Whether it processes shards, or would at once."""
-        return self.is_fit and self.is_usable and self.busy is None
+        """Whether it is processing a piece, or could start one now."""
+        is_free = self.busy is None or any(piece.has_begun for piece in self.running)
+        return self.is_fit and self.is_usable and is_free
 
     def rest(self, reason: str, seconds: float) -> None:
-        """Give it no piece for some time, because it did not begin one."""
+        """Give it no pieces for a while, because it did not begin the last one."""
         self.busy = reason
         self._rests_until = monotonic() + seconds
 
@@ -106,25 +108,25 @@ class Member:
     def update(self, message: Message) -> None:
         """Update the clock, the request counters and the state from a message of the worker."""
         if "clock" in message:
-            stats = Stats(**message["stats"])
+            counts = msgspec.convert(message["stats"], dict[str, int])
+            stats = Stats(**counts)  # type: ignore[arg-type]  # counters only, no `of_account`
             self._worker_time, self._arrival = float(message["clock"]), monotonic()
             self.stats = stats
         if "unfit" in message:
-            self.unfit = message["unfit"]
+            self._refuse(str(message["unfit"]))
         if "gone" in message:
             # The worker was restarted: whatever it was doing has ended.
-            self._earlier_stats, self.stats = self.total_stats, Stats()
             self.lost = WorkerLostError("it was restarted", is_certain=True)
 
     async def open(self, message: Message, limits: Limits, seconds: float) -> None:
         """Open the job. Sets `is_fit`, `unfit` or `lost`."""
+        self._earlier_stats, self.stats = self.total_stats, Stats()
         try:
             async with asyncio.timeout(seconds):
                 await self._tell({**message, **self._share_of(limits)})
         except TimeoutError:
             self.link.suspect()
-            reason = f"it did not open the job within {seconds:g} seconds"
-            self.lost = self.link.lost or WorkerLostError(reason)
+            self.lost = WorkerLostError(f"it did not open the job within {seconds:g} seconds")
         self.is_fit = self.is_usable
 
     async def stop(self, job: str) -> None:
@@ -153,13 +155,17 @@ class Member:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Give the worker up if the block cannot read one of its messages."""
+        """Give up on the worker if the block cannot read one of its messages."""
         try:
             yield
-        except (ValueError, TypeError, LookupError, MarketplaceError) as error:
-            self.unfit = f"it sent a malformed message: {type(error).__name__}: {error}"
-            # It is not known what it did.
-            self.lost = self.lost or WorkerLostError(self.unfit)
+        except (ValueError, TypeError, LookupError, ArithmeticError, MarketplaceError) as error:
+            self._refuse(f"it sent a malformed message: {type(error).__name__}: {error}")
+
+    def _refuse(self, reason: str) -> None:
+        self.unfit = reason
+        if self.is_fit:
+            # What it has done since it opened the job is unknown.
+            self.lost = self.lost or WorkerLostError(reason)
 
     def _share_of(self, limits: Limits) -> dict[str, Any]:
         # Messages can overtake each other: the number tells which share is the latest.

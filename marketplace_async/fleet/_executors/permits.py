@@ -1,4 +1,4 @@
-"""The permits of a worker to process accounts at the same time."""
+"""Bounds how many accounts a worker processes at once."""
 
 import asyncio
 
@@ -25,6 +25,9 @@ class Permits:
 
     async def __aenter__(self) -> None:
         await self._semaphore.acquire()
+        while self._excess > 0:  # withdraw this one, and wait for another
+            self._excess -= 1
+            await self._semaphore.acquire()
 
     async def __aexit__(self, *_: object) -> None:
         if self._excess > 0:

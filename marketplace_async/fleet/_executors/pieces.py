@@ -25,6 +25,7 @@ class Piece:
         approved: What was approved for them.
         page: The link to their page.
         handouts: How many times they were handed to a worker.
+        has_begun: Whether a worker has begun it since it was last handed out.
         lost: How many times their worker was lost.
         not_before: When they may be handed out again, in monotonic seconds.
     """
@@ -33,6 +34,7 @@ class Piece:
     approved: Approved
     page: str | None
     handouts: int = 0
+    has_begun: bool = False
     lost: int = 0
     not_before: float = 0.0
 
@@ -43,7 +45,10 @@ class Piece:
         return cls(targets, shard.approved, shard.page)
 
     def split(self, count: int) -> Iterator["Piece"]:
-        """Yield up to this many pieces of about the same size, but none with very few accounts."""
+        """Yield at most `count` pieces of about the same size.
+
+        Only the last one may have fewer than 10 accounts.
+        """
         targets = tuple(self.targets.items())
         size = max(_MIN_SPLIT, math.ceil(len(targets) / count))
         for start in range(0, len(targets), size):

@@ -11,7 +11,7 @@ class WorkerReport(Serializable):
 
     Attributes:
         name: The worker, such as "process 1" or its address.
-        shards: Number of shards that it finished.
+        shards: Number of shards, or parts of shards, that it finished.
         accounts: Number of accounts with a result.
         sent: Requests that it sent.
         throttled: Requests that Twilio throttled (429).

@@ -34,7 +34,7 @@ class _Opened:
     stack: AsyncExitStack
     fence: Fence
     permits: Permits
-    share: int  # the number of its latest share of the limits
+    share_number: int  # the number of its latest share of the limits
     is_stopped: bool = False
     running: set[asyncio.Task[Any]] = attrs.field(factory=set)
     heard: float = attrs.field(factory=Fence.clock)
@@ -55,6 +55,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._opened: dict[str, _Opened] = {}
+        self._ended: set[str] = set()  # jobs that ended while they were being opened
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def tell(self, message: bytes) -> bytes:
@@ -75,7 +76,10 @@ class Worker:
                     opened.is_stopped = True
                 return {}
             case "end":
-                await self.end(request["job"])
+                name = request["job"]
+                if (lock := self._locks.get(name)) is not None and lock.locked():
+                    self._ended.add(name)
+                await self.end(name)
                 return {}
             case "ping":
                 return {}
@@ -133,6 +137,10 @@ class Worker:
         async with self._locks.setdefault(name, asyncio.Lock()):
             await self.end(name)
             opened = await self._opening(request)
+            if name in self._ended:
+                self._ended.discard(name)
+                await opened.stack.aclose()
+                return {"gone": "the job has ended"}
             opened.watch = create_task(self._close_when_idle(name, opened, request["lease"]))
             self._opened[name] = opened
             return _state(opened)
@@ -162,8 +170,8 @@ class Worker:
             return {"gone": "the job is not open"}
         opened.heard = Fence.clock()
         opened.fence.extend(request["clock"])
-        if request["number"] > opened.share:
-            opened.share = request["number"]
+        if request["number"] > opened.share_number:
+            opened.share_number = request["number"]
             opened.connection.limit(request["concurrency"], request["requests_per_second"])
             opened.permits.resize(_ACCOUNTS_PER_PERMIT * request["concurrency"])
         return _state(opened)
@@ -184,7 +192,8 @@ class Worker:
             results.append(result)
             changed.set()
 
-        if await self._may_start(opened, shard):
+        is_over = opened.is_stopped and not_begun is not None
+        if is_over or await self._may_start(opened, shard):
             running = {create_task(one(target)) for target in shard.targets}
         else:
             running = set()
@@ -205,8 +214,8 @@ class Worker:
             await cancelled(*running)
 
     async def _may_start(self, opened: _Opened, shard: Shard) -> bool:
-        """Read the page of a shard. Return whether the lease still allows to start its accounts."""
-        if shard.page is not None and not opened.is_stopped:
+        """Read the page of a shard. Return whether the lease still allows its accounts to start."""
+        if shard.page is not None:
             sids = {target.account_sid for target in shard.targets}
             try:
                 await opened.connection.read_page(shard.page, sids)
