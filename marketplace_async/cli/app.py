@@ -17,6 +17,8 @@ from .status import CommandError, Status, print_error, usage_error
 from .streams import prepare
 from .suggestions import meant_by, question
 
+_MAX_LISTED = 8
+
 _EPILOGUE = """\
 More: `marketplace-async help connection`, `help output`, `help accounts` and
 `help exit-statuses`. --help-all explains every option of a command."""
@@ -209,8 +211,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _invalid_usage(error: cyclopts.CycloptsError) -> CommandError:
     if isinstance(error, cyclopts.UnusedCliTokensError):
         message = f"too many arguments: {' '.join(error.unused_tokens or ())}"
-    elif isinstance(error, cyclopts.UnknownCommandError) and (meant := _meant_by(error)):
-        message = f'Unknown command "{(error.unused_tokens or [""])[0]}". {question(meant)}'
+    elif isinstance(error, cyclopts.UnknownCommandError):
+        message = _unknown_command(error)
     elif (
         isinstance(error, cyclopts.MissingArgumentError)
         and (argument := error.argument) is not None
@@ -225,7 +227,16 @@ def _invalid_usage(error: cyclopts.CycloptsError) -> CommandError:
     return usage_error(message, f"See `{words} --help`.")
 
 
-def _meant_by(error: cyclopts.UnknownCommandError) -> list[str]:
+def _unknown_command(error: cyclopts.UnknownCommandError) -> str:
+    """Return the message of Cyclopts, which would import every command for it."""
+    import difflib
+
     word, *_ = error.unused_tokens or ("",)
-    commands = () if error.app is None else error.app.resolved_commands()
-    return meant_by(word, error.command_chain or (), [*commands])
+    commands = [name for name in error.app or () if name[0].isalpha()]
+    message = f'Unknown command "{word}".'
+    if meant := meant_by(word, error.command_chain or (), commands):
+        return f"{message} {question(meant)}"
+    if close := difflib.get_close_matches(word, commands, n=1):
+        message += f' Did you mean "{close[0]}"?'
+    more = ", ..." if len(commands) > _MAX_LISTED else "."
+    return f"{message} Available commands: {', '.join(commands[:_MAX_LISTED])}{more}"
