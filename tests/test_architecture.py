@@ -60,6 +60,7 @@ ROOMS: dict[str, set[str]] = {
     "_core.arguments": set(),
     "_core.clocks": set(),
     "_core.deadlines": set(),
+    "_core.exits": set(),
     "_core.files": {"_core.clocks"},
     "_core.databases": {"_core.files"},
     "_core.threads": set(),
@@ -187,7 +188,7 @@ ROOMS: dict[str, set[str]] = {
         *("credentials", "errors"),
     },
     # It shares no code about the API with the client.
-    "emulator": {"_core.databases", "_core.files", "_version", "errors"},
+    "emulator": {"_core.databases", "_core.exits", "_core.files", "_version", "errors"},
     "testing": {
         *("_core.frames", "_core.masking", "_core.messages", "_core.session"),
         *("client", "credentials", "emulator", "errors"),
@@ -202,7 +203,14 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "_core.clocks",
-        *("_core.arguments", "_core.codec", "_core.files", "_core.printable", "_core.rows"),
+        *(
+            "_core.arguments",
+            "_core.codec",
+            "_core.exits",
+            "_core.files",
+            "_core.printable",
+            "_core.rows",
+        ),
         *("_core.network", "_core.threads", "_version", "accounts", "bulk", "client"),
         *("credentials", "emulator", "errors", "fleet", "resources", "testing", FRONT_PAGE),
     },

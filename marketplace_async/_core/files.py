@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, BinaryIO, Final
+from typing import BinaryIO, Final
 
 from .clocks import monotonic
 
@@ -196,23 +196,6 @@ def sync_directory(file: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def give_up(*streams: IO[str] | None) -> None:
-    """Flush standard streams for the last time. What they do not take is dropped.
-
-    Otherwise Python would flush them at exit, and replace the exit status by 120.
-    """
-    for stream in streams:
-        if stream is None:
-            continue
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            with suppress(OSError, ValueError):
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, stream.fileno())
-                os.close(nowhere)
 
 
 @contextmanager

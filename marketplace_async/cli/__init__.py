@@ -74,7 +74,7 @@ def program() -> None:
     After an interrupt or a closed pipe, the process kills itself with that signal. Shells then
     also stop the loop or script that called it.
     """
-    from .._core.files import give_up
+    from .._core.exits import give_up
 
     status = main()
     give_up(sys.stdout, sys.stderr)

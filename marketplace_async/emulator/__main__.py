@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .._core.files import give_up
+from .._core.exits import give_up
 from .._version import __version__
 from ..errors import MissingExtraError
 from .serving import Settings, StartError, UsageError, run
