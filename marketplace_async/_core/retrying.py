@@ -259,7 +259,8 @@ class Retrying:
                 attempts = attempts or Attempts()
                 attempts.failed += 1
                 attempts.spent += elapsed(error)
-                unknown = verdict is Verdict.UNKNOWN
+                # A response to a request that was sent twice says nothing about the first time.
+                unknown = verdict is Verdict.UNKNOWN or (writes and error.after_unknown)
                 after_unknown |= unknown
                 # Of the attempts before this one.
                 error.after_unknown |= writes and attempts.unknown
