@@ -23,6 +23,8 @@ _BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`(\S+)`:\n\n```(?:toml|csv)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n", re.MULTILINE)
 _SID = re.compile(r"\b(?:[A-Z]{2})[0-9a-f]{32}\b")
+# A bar that a slow machine shows in a terminal, and that is erased when the command ends.
+_BAR = re.compile("\x1b\\[\\?25l.*?\x1b\\[\\?25h\r?\n?\x1b\\[1A\x1b\\[2K", re.DOTALL)
 _ERRNO = re.compile(r"\[Errno \d+\]")
 _ELAPSED = re.compile(r"attempts in \d+\.\d s")
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?: UTC|Z)?")
@@ -109,6 +111,7 @@ class Session:
                 known = self._sids.setdefault(readme, real)
                 if known == real:
                     output = output.replace(real, readme)
+        output = _BAR.sub("", output)
         output = _ERRNO.sub("[Errno 111]", output)
         output = _ELAPSED.sub("attempts in 1.9 s", output)
         dates = iter(_DATE.findall(expected))
