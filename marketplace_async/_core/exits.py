@@ -1,31 +1,52 @@
-"""The last thing that a program does. It imports nothing, so that `--version` stays cheap."""
+"""The last thing that a program does. It imports next to nothing, so `--version` stays cheap."""
 
+import _thread
 import os
+import sys
 
 TYPE_CHECKING = False  # importing it from typing would slow down `--version`
 
 if TYPE_CHECKING:
-    from typing import IO
+    from typing import IO, NoReturn
+
+# Seconds that standard streams have to take what is left.
+_LIMIT = 1.0
 
 
-def give_up(*streams: "IO[str] | None") -> None:
-    """Flush standard streams for the last time. What they do not take is dropped.
+def end(status: int) -> "NoReturn":
+    """End the process with a status. What standard streams do not take in a second is dropped.
 
-    Otherwise Python would flush them at exit, and replace the exit status by 120.
+    Python itself would flush them at exit, wait for a pipe that nobody reads, and replace the
+    status by 120 if they fail.
     """
-    for stream in streams:
-        if stream is None:
-            continue
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            _drop_what_is_left(stream)
+    if flush_standard_streams():
+        sys.exit(status)
+    # A thread that was given up still writes to a full pipe, and holds the lock of its stream.
+    os._exit(status)
 
 
-def _drop_what_is_left(stream: "IO[str]") -> None:
+def flush_standard_streams() -> bool:
+    """Flush standard streams, and drop what they reject. Return False if that takes too long."""
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def flush() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                _flush_or_drop(stream)
+        done.release()
+
+    _thread.start_new_thread(flush, ())
+    return done.acquire(timeout=_LIMIT)
+
+
+def _flush_or_drop(stream: "IO[str]") -> None:
     try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        stream.flush()
     except (OSError, ValueError):
-        pass  # contextlib costs as much as all the rest
+        try:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        except (OSError, ValueError):
+            pass  # importing contextlib costs as much as all the rest

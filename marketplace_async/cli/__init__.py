@@ -74,14 +74,14 @@ def program() -> None:
     After an interrupt or a closed pipe, the process kills itself with that signal. Shells then
     also stop the loop or script that called it.
     """
-    from .._core.exits import give_up
+    from .._core.exits import end, flush_standard_streams
 
     status = main()
-    give_up(sys.stdout, sys.stderr)
     if os.name == "posix" and status > 128:
         import signal
 
+        flush_standard_streams()
         number = signal.Signals(status - 128)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-    sys.exit(status)
+    end(status)

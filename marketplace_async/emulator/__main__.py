@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .._core.exits import give_up
+from .._core.exits import end
 from .._version import __version__
 from ..errors import MissingExtraError
 from .serving import Settings, StartError, UsageError, run
@@ -148,6 +148,4 @@ def _fail(error: Exception, status: int) -> int:
 
 
 if __name__ == "__main__":
-    status: int = main()
-    give_up(sys.stdout, sys.stderr)
-    sys.exit(status)
+    end(main())

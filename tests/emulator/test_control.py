@@ -324,6 +324,8 @@ def test_a_full_log_drops_its_oldest_entries_and_their_bodies() -> None:
                 *(b"", "", 0.0, 0.0, None),
             )
         )
+        if number % 10 > 1:
+            continue
         held = sum(len(entry.body) for entry in log)
         assert held <= 16 * 1024 * 1024
         assert held >= min((number + 1) // 2, 50) * size

@@ -21,6 +21,8 @@ from marketplace_async.fleet._executors.messages import encode
 
 distributed: Any = pytest.importorskip("distributed")
 
+from marketplace_async.fleet._executors.dask_worker import BEGUN  # noqa: E402
+
 
 @asynccontextmanager
 async def links_of(
@@ -36,7 +38,9 @@ async def replies_of(link: DaskLink) -> list[bytes]:
     """Send a shard of a job that is not open: the worker replies that the job is gone."""
     message = encode({"job": uuid.uuid4().hex})
     async with asyncio.timeout(10), aclosing(link.work(message)) as replies:
-        return [reply async for reply in replies]
+        first, *others = [reply async for reply in replies]
+    assert first == BEGUN
+    return others
 
 
 async def begun(cluster: dask_links.Cluster) -> int:

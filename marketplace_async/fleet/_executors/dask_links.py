@@ -278,9 +278,10 @@ class DaskLink:
         )
         ended = create_task(_result(future))
         try:
-            if not await self._begins(messages, ended):
+            if await self._begins(messages, ended):
+                yield cluster.begun
+            else:
                 await self._withdraw(number)
-            yield cluster.begun
             while not (ended.done() and messages.empty()):
                 following = create_task(messages.get())
                 await self._unless_lost(_first(following, ended))
