@@ -9,21 +9,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-from support.fleet import SPAM_SCORE, Fleet
+from support.fleet import INSTALL, Fleet
 from support.fleet_workers import connect
 from support.local_engine import LocalEngine, LocalLink
 
 from marketplace_async import fleet
 from marketplace_async.fleet import JobEndedError, WorkerLostError
 from marketplace_async.fleet._executors.links import NotBegunError
-
-INSTALL = f"""
-[[add_ons]]
-unique_name = "spam-score"
-available_add_on_sid = "{SPAM_SCORE}"
-accept_terms_of_service = true
-accounts = "all"
-"""
 
 
 class Busy(LocalLink):

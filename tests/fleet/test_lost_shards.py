@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from support.fleet import SPAM_SCORE, Fleet, lines
+from support.fleet import INSTALL, Fleet, lines
 from support.fleet_workers import connect
 from support.local_engine import LocalEngine
 
@@ -62,7 +62,7 @@ async def test_a_write_of_a_lost_worker_counts_as_done(shops: Fleet, tmp_path: P
     source = fleet.Subaccounts(functools.partial(connect, shops.emulator.url, 1.0))
     report = await fleet.apply(
         source,
-        fleet.parse(fleet_file()),
+        fleet.parse(INSTALL),
         journal=tmp_path / "journal",
         approve=approve,
         executor=engine,
@@ -77,16 +77,6 @@ async def test_a_write_of_a_lost_worker_counts_as_done(shops: Fleet, tmp_path: P
     # The number of handouts depends on the load of the machine: each late lease adds one.
     assert all(one.handouts > 1 for one in writes if one.message is not None)
     assert min(one.handouts for one in writes) == 1
-
-
-def fleet_file() -> str:
-    return f"""
-[[add_ons]]
-unique_name = "spam-score"
-available_add_on_sid = "{SPAM_SCORE}"
-accept_terms_of_service = true
-accounts = "all"
-"""
 
 
 async def test_a_job_without_a_fit_worker_says_why(shops: Fleet, tmp_path: Path) -> None:

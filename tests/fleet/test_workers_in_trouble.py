@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from support.fleet import DESIRED, SPAM_SCORE, Fleet
+from support.fleet import DESIRED, INSTALL, Fleet
 from support.fleet_workers import connect
 from support.local_engine import LocalEngine, LocalLink
 
@@ -22,14 +22,6 @@ from marketplace_async.fleet._executors.permits import Permits
 from marketplace_async.fleet._executors.pieces import Piece
 from marketplace_async.fleet._executors.worker import Worker
 from marketplace_async.fleet.inventories import ReadAddOns
-
-INSTALL = f"""
-[[add_ons]]
-unique_name = "spam-score"
-available_add_on_sid = "{SPAM_SCORE}"
-accept_terms_of_service = true
-accounts = "all"
-"""
 
 
 class Progress:

@@ -73,6 +73,16 @@ class StopAtOnce:
     def failed(self, item: object, error: Exception) -> None: ...
 
 
+# An Add-on on all accounts that needs no configuration.
+INSTALL = f"""
+[[add_ons]]
+unique_name = "spam-score"
+available_add_on_sid = "{SPAM_SCORE}"
+accept_terms_of_service = true
+accounts = "all"
+"""
+
+
 class Fleet:
     """An emulator with a parent account and 40 shops, each with one installed Add-on."""
 
