@@ -16,7 +16,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,8 +120,8 @@ async def measure(url: str, concurrency: int, kind: str, workers: int) -> str:
     )
 
 
-def idle_functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """Return `tell` and `work` of workers that do nothing, and say that they did."""
+def idle_functions(functions: Any, begun: bytes) -> Any:
+    """Return the functions of workers that do nothing, and report that they are done."""
 
     async def tell(message: bytes, dask_worker: Any) -> bytes:
         return json.dumps({"clock": time.monotonic(), "stats": {}}).encode()
@@ -132,10 +132,10 @@ def idle_functions() -> tuple[Callable[..., Any], Callable[..., Any]]:
         sids = [target["account_sid"] for target in json.loads(message)["targets"]]
         results = {"results": [{"sid": sid, "value": []} for sid in sids]}
         end = {"late": False, "clock": time.monotonic(), "stats": {}}
-        for reply in (results, end):
-            get_worker().log_event(topic, [number, json.dumps(reply).encode()])
+        for reply in (begun, json.dumps(results).encode(), json.dumps(end).encode()):
+            get_worker().log_event(topic, [number, reply])
 
-    return tell, work
+    return functions._replace(tell=tell, work=work)
 
 
 async def idle_shards(count: int) -> AsyncIterator[Shard]:
@@ -156,10 +156,12 @@ async def measure_idle_shards(count: int) -> None:
             executor = fleet.DaskExecutor(cluster.address)
             async with source.open() as connection, executor.open(connection) as session:
                 engine: Any = session._engine
-                engine.tell, engine.work = idle_functions()
+                engine.functions = idle_functions(engine.functions, engine.begun)
                 start, done = time.perf_counter(), 0
                 async with session.run(Job(ReadAddOns(False)), idle_shards(count)) as results:
-                    async for _ in results:
+                    async for result in results:
+                        assert isinstance(result, fleet.AccountResult)
+                        assert result.failure is None, result
                         if done % (count // 10) == 0 or done == count - 1:
                             print(
                                 f"| {done:,} | {time.perf_counter() - start:,.0f} | "
@@ -169,6 +171,8 @@ async def measure_idle_shards(count: int) -> None:
                             )
                         done += 1
                 assert done == count
+                # Only this process has sent requests: who the parent account is.
+                assert all(worker.sent == 0 for worker in session.workers.values())
 
 
 async def main(accounts: int, concurrency: int) -> None:
