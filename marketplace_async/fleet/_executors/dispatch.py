@@ -10,7 +10,7 @@ import attrs
 import msgspec
 
 from ..._core.clocks import monotonic
-from ..._core.tasks import cancelled, create_task
+from ..._core.tasks import Tasks, cancelled, create_task
 from .._engine.entries import JobError
 from .._engine.shards import Job, NotBegun, Shard, ShardFailure
 from . import tasks
@@ -71,7 +71,7 @@ class Dispatcher:
         self._is_listed = False
         self._is_done = False
         self._is_stopping = False
-        self._running: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
         self._since = monotonic()  # when a worker was last available
         self._has_failed_to_open = False
 
@@ -96,16 +96,14 @@ class Dispatcher:
         try:
             yield
         finally:
-            await cancelled(*self._running)
+            await self._tasks.aclose()
             members = [one for one in self.members.values() if one.lost is None]
             await asyncio.gather(*(one.end(self._name, _END) for one in members))
 
     def _start(
         self, function: Callable[[Unpack[Ts]], Coroutine[Any, Any, None]], *args: *Ts
     ) -> None:
-        task = create_task(self._guarded(function, *args))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._tasks.start(self._guarded(function, *args))
 
     async def _guarded(
         self, function: Callable[[Unpack[Ts]], Coroutine[Any, Any, None]], *args: *Ts
@@ -271,13 +269,11 @@ class Dispatcher:
                 piece = self._waiting.next(now, alone=True)
                 assert piece is not None
                 self._begin(kept, piece)
-        while free:
+        while free and (piece := self._waiting.next(now, alone=False)) is not None:
             member = min(free, key=lambda one: len(one.running))
-            piece = self._waiting.next(now, alone=False) if member.has_capacity else None
-            if piece is None:
+            self._begin(member, piece)
+            if not member.has_capacity:
                 free.remove(member)
-            else:
-                self._begin(member, piece)
 
     def _begin(self, member: Member, piece: Piece) -> None:
         member.running.add(piece)
