@@ -29,7 +29,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A job in the background of a shell ignores Ctrl-C, and so would the programs of the tests.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# It is set in many containers, and hides what buffers and their locks do in programs.
+# Many containers set this. It hides how buffers and their locks behave in programs.
 os.environ.pop("PYTHONUNBUFFERED", None)
 
 # On a busy machine, an example can take any time.

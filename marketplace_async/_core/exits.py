@@ -1,4 +1,4 @@
-"""The last thing that a program does. It imports next to nothing, so `--version` stays cheap."""
+"""How a program ends. This module imports next to nothing, so `--version` stays cheap."""
 
 import _thread
 import os
@@ -9,24 +9,24 @@ TYPE_CHECKING = False  # importing it from typing would slow down `--version`
 if TYPE_CHECKING:
     from typing import IO, NoReturn
 
-# Seconds that standard streams have to take what is left.
+# Seconds that standard streams have to accept what is left.
 _LIMIT = 1.0
 
 
 def end(status: int) -> "NoReturn":
-    """End the process with a status. What standard streams do not take in a second is dropped.
+    """End the process with a status. Drops what standard streams do not accept within a second.
 
     Python itself would flush them at exit, wait for a pipe that nobody reads, and replace the
-    status by 120 if they fail.
+    status with 120 if the flush fails.
     """
     if flush_standard_streams():
         sys.exit(status)
-    # A thread that was given up still writes to a full pipe, and holds the lock of its stream.
+    # An abandoned thread is still writing to a full pipe, and holds its stream's lock.
     os._exit(status)
 
 
 def flush_standard_streams() -> bool:
-    """Flush standard streams, and drop what they reject. Return False if that takes too long."""
+    """Flush standard streams, and drop what they reject. Return False if it takes too long."""
     done = _thread.allocate_lock()
     done.acquire()
 

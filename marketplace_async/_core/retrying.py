@@ -259,7 +259,7 @@ class Retrying:
                 attempts = attempts or Attempts()
                 attempts.failed += 1
                 attempts.spent += elapsed(error)
-                # A response to a request that was sent twice says nothing about the first time.
+                # The response to a request that was sent twice says nothing about the first send.
                 unknown = verdict is Verdict.UNKNOWN or (writes and error.after_unknown)
                 after_unknown |= unknown
                 # Of the attempts before this one.

@@ -228,7 +228,7 @@ def _invalid_usage(error: cyclopts.CycloptsError) -> CommandError:
 
 
 def _unknown_command(error: cyclopts.UnknownCommandError) -> str:
-    """Return the message of Cyclopts, which would import every command for it."""
+    """Return the message that Cyclopts would build by importing every command."""
     import difflib
 
     word, *_ = error.unused_tokens or ("",)

@@ -54,6 +54,13 @@ def opened_as(monkeypatch: pytest.MonkeyPatch, *changes: Callable[[Any], Source]
     monkeypatch.setattr(portable, "source_of", changed)
 
 
+def with_first_wrong(count: int, shops: dict[str, str]) -> dict[str, str]:
+    """Return the tokens of all accounts, the first few of them wrong."""
+    return {
+        sid: WRONG if number < count else token for number, (sid, token) in enumerate(shops.items())
+    }
+
+
 def file_with(path: Path, rows: dict[str, str]) -> Path:
     path.touch(mode=0o600)
     lines = ["account_sid,auth_token", *(f"{sid},{token}" for sid, token in rows.items())]
@@ -157,10 +164,7 @@ async def test_a_worker_with_another_vault_is_unfit(
 async def test_without_credentials_that_work_here_no_worker_is_checked(
     marketplace_emulator: Emulator, shops: dict[str, str], tmp_path: Path
 ) -> None:
-    wrong = {
-        sid: WRONG if number < 3 else token for number, (sid, token) in enumerate(shops.items())
-    }
-    file = file_with(tmp_path / "accounts.csv", wrong)
+    file = file_with(tmp_path / "accounts.csv", with_first_wrong(3, shops))
     source = fleet.AccountsFile(file, {"base_url": marketplace_emulator.url})
     report = await fleet.inventory(source, tmp_path / "x.jsonl", executor=LocalEngine(2))
     assert (report.counts.done, report.counts.failed) == (37, 3)
@@ -170,10 +174,7 @@ async def test_without_credentials_that_work_here_no_worker_is_checked(
 async def test_accounts_whose_credentials_do_not_work_are_not_those_to_prove(
     marketplace_emulator: Emulator, shops: dict[str, str], tmp_path: Path
 ) -> None:
-    wrong = {
-        sid: WRONG if number < 2 else token for number, (sid, token) in enumerate(shops.items())
-    }
-    file = file_with(tmp_path / "accounts.csv", wrong)
+    file = file_with(tmp_path / "accounts.csv", with_first_wrong(2, shops))
     source = fleet.AccountsFile(file, {"base_url": marketplace_emulator.url})
     engine = LocalEngine(2)
     report = await fleet.inventory(source, tmp_path / "x.jsonl", executor=engine)

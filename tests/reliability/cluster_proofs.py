@@ -69,7 +69,7 @@ async def run(trouble: Trouble, kind: str, accounts: int, namespaces: bool) -> R
                 try:
                     outputs = await trial.run_until_complete(trouble.runs)
                     if trial.disturbed:
-                        # A worker that was stopped or cut off comes back: it must not write then.
+                        # A worker that was stopped or cut off returns, and must not write then.
                         await disturbing
                         await asyncio.sleep(1.0)
                 finally:

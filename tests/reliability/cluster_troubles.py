@@ -211,7 +211,7 @@ async def kill_the_scheduler(trial: Trial) -> None:
 async def behind_a_cut(trial: Trial) -> None:
     """Start a worker whose connections with the scheduler can be cut, both ways.
 
-    It reaches the service all the time: so it could write what others write as well.
+    It always reaches the service, so it could repeat what others write.
     """
     await one_worker(trial)
     if trial.namespace is not None:

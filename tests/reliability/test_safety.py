@@ -254,7 +254,7 @@ async def test_each_operation_under_each_fault(
 
 
 async def test_a_removal_whose_repetition_is_throttled_is_still_done() -> None:
-    """aiohttp itself repeats a DELETE whose connection closed. It sees the 429, and not we."""
+    """aiohttp itself repeats a DELETE whose connection closed: the client sees the 429 alone."""
     async with emulated(retry=RETRY) as (client, emulator):
         world = World(client, emulator)
         await world.prepare()

@@ -16,15 +16,16 @@ TRANSCRIPTION = "XB85b56ed9ce713e0ac62342b901233193"
 VOICEBASE = "XB7afe11af3e292cadb03248e0066b8c1e"
 PARENT = account().account_sid
 
-# An entry of several desired states.
-SPAM_SCORE_FOR_ALL = f"""
+# An Add-on on all accounts that needs no configuration.
+INSTALL = f"""
 [[add_ons]]
 unique_name = "spam-score"
 available_add_on_sid = "{SPAM_SCORE}"
 accept_terms_of_service = true
 accounts = "all"
-extensions = {{ voice-incoming = true }}
 """
+# An entry of several desired states.
+SPAM_SCORE_FOR_ALL = f"{INSTALL}extensions = {{ voice-incoming = true }}\n"
 DESIRED = f"""
 secret = ["api_token"]
 {SPAM_SCORE_FOR_ALL}
@@ -71,16 +72,6 @@ class StopAtOnce:
         self._stop.set()
 
     def failed(self, item: object, error: Exception) -> None: ...
-
-
-# An Add-on on all accounts that needs no configuration.
-INSTALL = f"""
-[[add_ons]]
-unique_name = "spam-score"
-available_add_on_sid = "{SPAM_SCORE}"
-accept_terms_of_service = true
-accounts = "all"
-"""
 
 
 class Fleet:

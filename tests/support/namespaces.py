@@ -12,7 +12,7 @@ class Namespace:
     """A network namespace with two links to this one; use it as `async with`.
 
     One link can be cut: packets vanish in both directions, and no connection is closed. The other
-    one stays. Addresses are of the range for benchmarks (RFC 2544), which no network routes.
+    one stays. The addresses are from the range for benchmarks (RFC 2544), which no network routes.
 
     Attributes:
         name: The name for `ip netns exec`.
