@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,8 +42,8 @@ class LocalLink:
         async for reply in self.worker.work(message):
             if self.lost is not None:
                 raise self.lost
-            if self.engine.replies == self.engine.lose_with:
-                self.engine.lose_with = -1
+            if self.engine.replies >= self.engine.lose_with:
+                self.engine.lose_with = math.inf
                 self.lose(is_certain=False)
                 raise WorkerLostError(f"{self.name} was lost")
             self.engine.messages.append(reply)
@@ -77,9 +78,11 @@ class LocalEngine:
         self.replies = 0
         self.lose_after = -1
         self.busy: set[str] = set()
-        self.lose_with = -1  # the reply that is lost together with its worker
+        # The first reply after so many is lost together with its worker.
+        self.lose_with = math.inf
         self.version: str | None = None
         self.patience = 60.0
+        self.lease = 1.5
         for _ in range(workers):
             self.add_worker()
 
@@ -101,7 +104,7 @@ class LocalEngine:
     @asynccontextmanager
     async def open(self, connection: Connection) -> AsyncIterator[RemoteSession]:
         try:
-            yield RemoteSession(connection, self, lease=1.5, patience=self.patience)
+            yield RemoteSession(connection, self, self.lease, self.patience)
         finally:
             for link in self.all:
                 await link.worker.aclose()
