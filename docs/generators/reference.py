@@ -90,9 +90,8 @@ def _api(title: str, names: list[str], *modules: str) -> str:
 
 def _command_line() -> str:
     text = app.generate_docs(output_format="markdown")
-    text = text.replace(
-        " -m docs.generators.reference", ""
-    )  # cyclopts shows how this program was started
+    # Cyclopts shows how this program was started.
+    text = re.sub(r" -m [\w.]+", "", text)
     text = text.replace("# marketplace-async\n", f"{HINT}\n\n# Command line\n", 1)
     text = re.sub(
         r"## Table of Contents\n.*?(?=^\*\*Commands)", "", text, flags=re.MULTILINE | re.DOTALL
