@@ -55,7 +55,7 @@ async def test_a_write_of_a_lost_worker_counts_as_done(shops: Fleet, tmp_path: P
     engine = LocalEngine(1)
 
     def approve(_: object) -> bool:
-        engine.lose_with = engine.replies + 1
+        engine.lose_results = True
         return True
 
     # The accounts of a lost worker are not handed out again before its requests have ended.

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -42,8 +41,8 @@ class LocalLink:
         async for reply in self.worker.work(message):
             if self.lost is not None:
                 raise self.lost
-            if self.engine.replies >= self.engine.lose_with:
-                self.engine.lose_with = math.inf
+            if self.engine.lose_results and b'"results"' in reply:
+                self.engine.lose_results = False
                 self.lose(is_certain=False)
                 raise WorkerLostError(f"{self.name} was lost")
             self.engine.messages.append(reply)
@@ -78,8 +77,7 @@ class LocalEngine:
         self.replies = 0
         self.lose_after = -1
         self.busy: set[str] = set()
-        # The first reply after so many is lost together with its worker.
-        self.lose_with = math.inf
+        self.lose_results = False  # the next results are lost together with their worker
         self.version: str | None = None
         self.patience = 60.0
         self.lease = 1.5
