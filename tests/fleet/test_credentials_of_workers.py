@@ -122,8 +122,9 @@ async def test_a_worker_with_another_accounts_file_is_unfit(
     engine = LocalEngine(2)
     report = await fleet.inventory(source, tmp_path / "x.jsonl", executor=engine)
     assert (report.counts.done, report.counts.accounts) == (40, 40)
-    assert [one.name for one in report.workers if one.unfit is not None] == ["worker 0"]
-    assert [one.accounts for one in report.workers] == [0, 40]
+    # Either worker may be the first to open the job.
+    assert sum(one.unfit is not None for one in report.workers) == 1
+    assert {one.accounts for one in report.workers if one.unfit is not None} == {0}
     opened_as(monkeypatch, with_rows(other))
     with pytest.raises(JobError, match=f"no worker can do this job: worker 0: .*({reason})"):
         await fleet.inventory(source, tmp_path / "y.jsonl", executor=LocalEngine(1))
@@ -155,7 +156,8 @@ async def test_a_worker_with_another_vault_is_unfit(
     engine = LocalEngine(2)
     report = await fleet.inventory(source, tmp_path / "x.jsonl", executor=engine)
     assert (report.counts.done, report.counts.accounts) == (40, 40)
-    assert [one.name for one in report.workers if one.unfit is not None] == ["worker 0"]
+    # Either worker may be the first to open the job.
+    assert sum(one.unfit is not None for one in report.workers) == 1
     opened_as(monkeypatch, with_its_own_vault)
     with pytest.raises(JobError, match=f"no worker can do this job: worker 0: .*{reason}"):
         await fleet.inventory(source, tmp_path / "y.jsonl", executor=LocalEngine(1))

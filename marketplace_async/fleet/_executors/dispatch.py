@@ -214,23 +214,23 @@ class Dispatcher:
                 self._wake.clear()
                 if self._job.is_stopped():
                     self._stop()
-                self._assign()
                 if following is not None and following.done():
                     try:
                         self._waiting.add(Piece.of(following.result()).split(self._room()))
                     except StopAsyncIteration:
                         self._is_listed = True
                     following = None
-                    continue
-                if following is None and not self._is_listed and self._needs_shard():
-                    following = create_task(_next(shards))
-                    following.add_done_callback(lambda _: self._wake.set())
                 busy = any(member.running for member in self.members.values())
                 if self._is_listed and not self._waiting and not busy:
                     self._is_done = True
                     self._arrived.set()
                     return
                 self._check_workers()
+                # Assign last: if an error came next, accounts that got no message would be unknown.
+                self._assign()
+                if following is None and not self._is_listed and self._needs_shard():
+                    following = create_task(_next(shards))
+                    following.add_done_callback(lambda _: self._wake.set())
                 await self._woken()
         finally:
             if following is not None:
