@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -105,15 +106,27 @@ async def test_a_job_can_be_stopped_while_all_workers_are_busy(
     assert (report.complete, report.counts.not_begun) == (False, 41)
 
 
+def stall(seconds: float) -> None:
+    """Keep the event loop from running, as a busy machine does."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+@pytest.mark.parametrize("stalled", [0.0, 0.6])
 async def test_accounts_that_certainly_did_not_begin_are_not_unknown(
-    shops: Fleet, tmp_path: Path
+    shops: Fleet, tmp_path: Path, stalled: float
 ) -> None:
+    # After the stall, the worker has rested, and the patience of the job has ended.
     engine = BusyEngine(1)
     engine.patience = 0.5
     journal = tmp_path / "journal"
 
+    loop = asyncio.get_running_loop()
+
     def approve(_: object) -> bool:
         engine.busy = {"worker 0"}
+        loop.call_soon_threadsafe(loop.call_later, 0.2, stall, stalled)
         return True
 
     with pytest.raises(JobEndedError, match="is busy") as caught:
